@@ -1,0 +1,61 @@
+# make demo and make test do all their own set-up; both work from a bare checkout and a second time.
+PYTHON ?= python3
+AIRFLOW_2_PYTHON ?= $(shell for p in $(PYTHON) python3.12 python3.11 $(wildcard $(HOME)/.pyenv/versions/3.1[12].*/bin/python); do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { echo $$p; break; }; done)
+
+VENV := .venv
+VENV_2 := .venv-airflow-2.11
+QUIET_AIRFLOW := AIRFLOW__CORE__LOAD_EXAMPLES=False
+
+.PHONY: help demo test test-airflow-3 test-airflow-2 lint format constraints clean
+
+help:  ## show this
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+demo: $(VENV)/.ready  ## send 25,000 surveys to a local sandbox, through Airflow
+	@$(VENV)/bin/python demo/run.py
+
+test: lint test-airflow-3 test-airflow-2  ## lint, types, and the tests on Airflow 3.3.2 and 2.11.2
+
+test-airflow-3: $(VENV)/.ready
+	@echo "== Tests on Airflow 3.3.2"
+	@$(VENV)/bin/python -m pytest
+
+test-airflow-2: $(VENV_2)/.ready
+	@if [ -x $(VENV_2)/bin/python ]; then echo "== Tests on Airflow 2.11.2"; $(VENV_2)/bin/python -m pytest; fi
+
+lint: $(VENV)/.ready  ## ruff and mypy
+	@echo "== Lint and types"
+	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy
+
+format: $(VENV)/.ready  ## format the code
+	@$(VENV)/bin/ruff check --fix . && $(VENV)/bin/ruff format .
+
+$(VENV)/.ready: pyproject.toml constraints/airflow-3.3.2.txt
+	@echo "== Installing Airflow 3.3.2 and the provider into $(VENV) (a minute or two, once)"
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=...") if sys.version_info < (3, 11) else None'
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@$(VENV)/bin/uv pip install --python $(VENV)/bin/python --constraint constraints/airflow-3.3.2.txt \
+		'apache-airflow==3.3.2' --editable '.[test,lint]' 2>&1 | grep -v '^ [+~-] '
+	@$(VENV)/bin/python -c 'import airflow_provider_8x8' && touch $@
+
+$(VENV_2)/.ready: pyproject.toml constraints/airflow-2.11.2.txt
+	@if [ -z "$(AIRFLOW_2_PYTHON)" ]; then \
+		echo "== NOT TESTED on Airflow 2.11.2: it needs Python 3.11 or 3.12; set AIRFLOW_2_PYTHON=..."; mkdir -p $(VENV_2); \
+	else \
+		echo "== Installing Airflow 2.11.2 and the provider into $(VENV_2) (a minute or two, once)" && \
+		$(AIRFLOW_2_PYTHON) -m venv --clear $(VENV_2) && \
+		$(VENV_2)/bin/python -m pip install --quiet --disable-pip-version-check uv && \
+		{ $(VENV_2)/bin/uv pip install --python $(VENV_2)/bin/python --constraint constraints/airflow-2.11.2.txt \
+			'apache-airflow==2.11.2' --editable '.[test]' 2>&1 | grep -v '^ [+~-] '; } && \
+		$(VENV_2)/bin/python -c 'import airflow_provider_8x8' && touch $@; \
+	fi
+
+constraints: $(VENV)/.ready  ## renew the pinned versions
+	@for v in 3.3.2 2.11.2; do echo "apache-airflow==$$v" | $(VENV)/bin/uv pip compile - pyproject.toml --extra test \
+		$$([ $$v = 3.3.2 ] && echo --extra lint) --universal --python-version 3.11 --no-annotate --no-header --quiet --upgrade \
+		--output-file constraints/airflow-$$v.txt; done
+
+clean:  ## remove what the other targets made
+	rm -rf .venv .venv-* dist .pytest_cache .mypy_cache .ruff_cache

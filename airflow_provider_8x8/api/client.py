@@ -1,0 +1,347 @@
+"""A client of 8x8's SMS API: one method for each operation."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import random
+import re
+import uuid
+from collections.abc import Callable
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode, urlsplit
+
+import msgspec
+import requests
+import tenacity
+
+from airflow_provider_8x8 import __version__
+from airflow_provider_8x8.api.errors import (
+    EightByEightError,
+    NeverSentError,
+    RateLimitedError,
+    RefusedError,
+    UnknownOutcomeError,
+    error_from_answer,
+)
+from airflow_provider_8x8.api.models import (
+    Balance,
+    BatchResponse,
+    CancelResponse,
+    LogExport,
+    LogExportJob,
+    LogExportRequest,
+    MessageDetails,
+    MessageResponse,
+    SubaccountId,
+    SurveyBatch,
+    SurveyMessage,
+)
+from airflow_provider_8x8.api.transport import exchange
+
+log = logging.getLogger(__name__)
+
+REGIONS = {
+    "asia_pacific": "https://sms.8x8.com",
+    "north_america": "https://sms.us.8x8.com",
+    "europe": "https://sms.8x8.uk",
+    "indonesia": "https://sms.8x8.id",
+}
+"""Where an account of each region is served (8x8's page "Platform deployment regions")."""
+
+DEFAULT_REGION = "asia_pacific"
+DEFAULT_TIMEOUT = 60.0
+"""Seconds for a whole call, upload and answer together."""
+
+MAX_TRIES = 5
+"""How often a call is made before its failure counts, where making it again is safe."""
+
+MAX_RETRY_AFTER = 120.0
+"""Seconds: a longer ``Retry-After`` is cut to this."""
+
+_NOT_FOUND = 1300
+
+T = TypeVar("T")
+
+
+class EightByEightClient:
+    """
+    8x8's SMS API for one sub-account.
+
+    Each method is one operation of 8x8's. A call that certainly did nothing (it never left, or 8x8 answered 429)
+    is made again, at most five times; reading calls are also made again after any failure but a refusal. **A POST
+    whose outcome is not known is never repeated**, and nothing here remembers one: that is the operator's work.
+
+    Each call has a connection of its own, so a client may be used from several threads.
+
+    :param api_key: key from the 8x8 Connect portal; it is sent over https only, or to a loopback address
+    :param subaccount_id: 3 to 50 characters of ``A-Z a-z 0-9 - . _ &``
+    :param base_url: where 8x8 is: one of :data:`REGIONS`, or a proxy or sandbox
+    :param account_id: needed for prices and balance only
+    :param timeout: seconds for a whole call, upload and answer together
+    :raises ValueError: one of these is not as it must be
+    """
+
+    def __init__(
+        self,
+        api_key: str,
+        *,
+        subaccount_id: str,
+        base_url: str = REGIONS[DEFAULT_REGION],
+        account_id: str | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> None:
+        self._auth = _BearerAuth(_checked_api_key(api_key))
+        self.subaccount_id = _checked_subaccount_id(subaccount_id)
+        self.base_url = _checked_base_url(base_url)
+        self.account_id = account_id
+        if not timeout > 0:
+            raise ValueError(f"timeout is {timeout!r}; expected seconds above 0")
+        self.timeout = timeout
+
+    def __repr__(self) -> str:
+        return f"<EightByEightClient {self.subaccount_id} at {self.base_url}>"
+
+    def send_survey_batch(self, survey_id: str, batch: SurveyBatch) -> BatchResponse:
+        """
+        Send a batch of surveys, 1 to 10,000 messages.
+
+        :raises NeverSentError: 8x8 could not be reached in five tries
+        :raises RateLimitedError: 8x8 answered 429 five times
+        :raises RefusedError: 8x8 did not accept any of the batch
+        :raises UnknownOutcomeError: 8x8 may have accepted the batch, or not; it was not sent again
+        """
+        return self._post(self._survey_path(survey_id, "messages", "batch"), batch, BatchResponse)
+
+    def send_survey(self, survey_id: str, message: SurveyMessage) -> MessageResponse:
+        """
+        Send one survey. Raises what :meth:`send_survey_batch` raises.
+
+        A message that 8x8 takes and rejects comes back with the status ``REJECTED``.
+        """
+        return self._post(self._survey_path(survey_id, "messages"), message, MessageResponse)
+
+    def cancel_batch(self, batch_id: str) -> CancelResponse:
+        """
+        Cancel what is still scheduled of a batch, by 8x8's batch id.
+
+        8x8 documents this for scheduled SMS batches; for survey batches it says nothing.
+        """
+        return self._repeatable("DELETE", self._path("messages", "batch", batch_id), CancelResponse)
+
+    def cancel_message(self, umid: str) -> CancelResponse:
+        """Cancel one scheduled message."""
+        return self._repeatable("DELETE", self._path("messages", umid), CancelResponse)
+
+    def get_message(self, umid: str) -> MessageDetails:
+        """Return one message as it stands. 8x8 takes one such request a second for each sub-account."""
+        return self._repeatable("GET", self._path("messages", umid), MessageDetails)
+
+    def start_log_export(self, request: LogExportRequest) -> LogExportJob:
+        """Have 8x8 export its message logs; poll the job with :meth:`get_log_export`."""
+        # A POST, but a second export does no harm.
+        path = self._path("messages", "exports")
+        return self._repeatable("POST", path, LogExportJob, request=request, expected_status=202)
+
+    def get_log_export(self, job_id: str) -> LogExport:
+        """Return how a log export stands, and when it has succeeded the links to its CSV files."""
+        return self._repeatable("GET", self._path("messages", "exports", job_id), LogExport)
+
+    def get_balance(self) -> Balance:
+        """
+        Return what is left on the account.
+
+        :raises ValueError: the connection names no account id
+        :raises RefusedError: code 1201: the account is not prepaid
+        """
+        return self._repeatable("GET", self._account_path("balance"), Balance)
+
+    def get_prices(
+        self, *, country: str | None = None, mcc: int | None = None, mnc: int | None = None
+    ) -> dict[str, Any]:
+        """
+        Return the account's prices as 8x8 gives them: per sub-account, country and operator.
+
+        :param country: two letters (ISO 3166-1)
+        :param mcc: mobile country code, together with ``mnc``
+        :raises ValueError: the connection names no account id
+        """
+        filters = {"country": country, "mcc": mcc, "mnc": mnc}
+        query = urlencode({name: value for name, value in filters.items() if value is not None})
+        return self._repeatable("GET", f"{self._account_path('prices')}?{query}".rstrip("?"), dict[str, Any])
+
+    def check(self) -> None:
+        """
+        Return if the API key and the sub-account are good; sends nothing.
+
+        Asks for a message that cannot exist: 8x8 answers 404 (code 1300) where key and sub-account are good.
+
+        :raises EightByEightError: they are not, or 8x8 could not be asked
+        """
+        try:
+            self.get_message(str(uuid.uuid4()))
+        except RefusedError as refused:
+            if refused.code == _NOT_FOUND:
+                return
+            raise
+
+    def _post(self, path: str, request: msgspec.Struct, answer: type[T]) -> T:
+        call = _until_sent.wraps(self._call)
+        return call("POST", path, answer, request)
+
+    def _repeatable(
+        self,
+        method: str,
+        path: str,
+        answer: type[T],
+        *,
+        request: msgspec.Struct | None = None,
+        expected_status: int = 200,
+    ) -> T:
+        call = _until_answered.wraps(self._call)
+        return call(method, path, answer, request, expected_status)
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        answer: type[T],
+        request: msgspec.Struct | None = None,
+        expected_status: int = 200,
+    ) -> T:
+        body = b"" if request is None else msgspec.json.encode(request)
+        headers = {"User-Agent": _USER_AGENT, "Accept": "application/json", "Accept-Encoding": "identity"}
+        if body:
+            headers["Content-Type"] = "application/json"
+        came = exchange(
+            method, self.base_url + path, auth=self._auth, headers=headers, body=body, timeout=self.timeout
+        )
+        if came.http_status != expected_status:
+            raise error_from_answer(came.http_status, came.headers, came.body)
+        try:
+            return msgspec.json.decode(came.body, type=answer)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise UnknownOutcomeError(f"8x8's answer is not what its API describes: {error}") from None
+
+    def _path(self, *segments: str) -> str:
+        return _join("api", "v1", "subaccounts", self.subaccount_id, *segments)
+
+    def _survey_path(self, survey_id: str, *segments: str) -> str:
+        if not survey_id:
+            raise ValueError("survey_id is empty; expected the id that 8x8 gave the survey")
+        return self._path("surveys", survey_id, *segments)
+
+    def _account_path(self, *segments: str) -> str:
+        if not self.account_id:
+            raise ValueError("prices and balance need the account_id, a UUID: set it in the connection's extra")
+        return _join("api", "v1", "accounts", self.account_id, *segments)
+
+
+class _BearerAuth(requests.auth.AuthBase):
+    """
+    Sets the key at the last moment, so that it stands in no dict of headers that could be shown.
+
+    As requests' auth, not as a plain header, because a ~/.netrc would replace a plain header.
+    """
+
+    def __init__(self, api_key: str) -> None:
+        self._api_key = api_key
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._api_key}"
+        return request
+
+
+def _join(*segments: str) -> str:
+    quoted = [quote(segment, safe="") for segment in segments]
+    # "." and ".." survive quoting, and every HTTP library resolves them: the call would reach another resource.
+    if any(segment in {"", ".", ".."} for segment in quoted):
+        raise ValueError("an id is empty, '.' or '..'; expected an id that 8x8 gave")
+    return "/" + "/".join(quoted)
+
+
+def _checked_api_key(api_key: str) -> str:
+    if not api_key:
+        raise ValueError("the API key is missing: set it as the connection's password")
+    if not re.fullmatch(r"[!-~]+", api_key):
+        raise ValueError(
+            "the API key holds a space, a line break or a character beyond ASCII; copy it again from 8x8 Connect"
+        )
+    return api_key
+
+
+def _checked_subaccount_id(subaccount_id: str) -> str:
+    if not subaccount_id:
+        raise ValueError("the sub-account id is missing: set it as the connection's login")
+    try:
+        return msgspec.convert(subaccount_id, SubaccountId)
+    except msgspec.ValidationError:
+        raise ValueError(
+            f"the sub-account id is {subaccount_id!r}; expected 3 to 50 characters of A-Z a-z 0-9 - . _ &"
+        ) from None
+
+
+def _checked_base_url(base_url: str) -> str:
+    parts = urlsplit(base_url)
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("8x8's address holds a user name or password; the API key is the only secret it takes")
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(f"8x8's address is {base_url!r}; expected https://HOST or https://HOST:PORT")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise ValueError(
+            f"8x8's address is {base_url!r}: the API key goes out over https only, or to a loopback address"
+        )
+    return base_url.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _seconds_to_wait(state: tenacity.RetryCallState) -> float:
+    """As long as 8x8 asks, else longer from try to try; never all callers at the same moment."""
+    error = state.outcome.exception() if state.outcome else None
+    asked = error.retry_after if isinstance(error, RateLimitedError) else None
+    seconds = min(2.0 ** (state.attempt_number - 1), 30.0) if asked is None else min(asked, MAX_RETRY_AFTER)
+    return seconds + random.uniform(0.0, 1.0)
+
+
+def _retrying(worth_another_try: Callable[[BaseException], bool]) -> tenacity.Retrying:
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception(worth_another_try),
+        wait=_seconds_to_wait,
+        stop=tenacity.stop_after_attempt(MAX_TRIES),
+        before_sleep=_say_that_it_waits,
+        reraise=True,
+    )
+
+
+def _say_that_it_waits(state: tenacity.RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    log.warning(
+        "%s; trying again in %.1f s (try %d of %d failed)",
+        error,
+        state.next_action.sleep if state.next_action else 0.0,
+        state.attempt_number,
+        MAX_TRIES,
+    )
+
+
+def _did_nothing(error: BaseException) -> bool:
+    return isinstance(error, NeverSentError | RateLimitedError)
+
+
+def _may_go_better(error: BaseException) -> bool:
+    return isinstance(error, EightByEightError) and (
+        not isinstance(error, RefusedError) or isinstance(error, RateLimitedError)
+    )
+
+
+_until_sent = _retrying(_did_nothing)
+_until_answered = _retrying(_may_go_better)
+_USER_AGENT = f"airflow-provider-8x8/{__version__} {requests.utils.default_user_agent()}"

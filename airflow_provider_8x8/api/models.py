@@ -1,0 +1,198 @@
+"""
+Requests and responses of 8x8's SMS API, with 8x8's limits.
+
+Every limit of 8x8 stands here and nowhere else. Field names are snake_case here and camelCase on the wire.
+msgspec checks the limits where a struct is made by :func:`msgspec.convert` or decoded, not in its constructor.
+
+Source: 8x8's OpenAPI file for the SMS API, and its pages "SMS Engage" and "Send SMS API reference".
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+MAX_BATCH_SIZE = 10_000
+"""Messages in one batch."""
+
+MAX_CLIENT_BATCH_ID_LENGTH = 20
+"""Characters of a client batch id."""
+
+MAX_SCHEDULED_AHEAD = timedelta(days=7)
+"""How far ahead a message may be scheduled."""
+
+MAX_ALPHANUMERIC_SOURCE_LENGTH = 11
+"""Characters of a sender that is not all digits: the GSM limit. 8x8 lets 16 pass, phones may not."""
+
+MAX_SMS_PARTS = 10
+"""Parts of one text. 8x8 cuts off what is longer and sends the rest."""
+
+SURVEY_LINK_LENGTH = 21
+"""Characters of the short link that 8x8 puts where the template has ``{{url}}``."""
+
+SubaccountId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9\-._&]{3,50}\Z")]
+Destination = Annotated[str, Meta(pattern=r"^\+?[1-9][0-9]{6,14}\Z")]
+CountryCode = Annotated[str, Meta(pattern=r"^[A-Z]{2}\Z")]
+Source = Annotated[str, Meta(min_length=1, max_length=16)]
+# 8x8's OpenAPI file allows 350, an older copy of its page 50: what fits both is safe.
+ClientMessageId = Annotated[str, Meta(min_length=1, max_length=50)]
+ClientBatchId = Annotated[str, Meta(min_length=1, max_length=MAX_CLIENT_BATCH_ID_LENGTH)]
+CallbackUrl = Annotated[str, Meta(pattern=r"^https?://[^\s/]+\S*\Z")]
+Encoding = Literal["AUTO", "GSM7", "UCS2"]
+AwareDatetime = Annotated[datetime, Meta(tz=True)]
+TemplateBody = Annotated[str, Meta(min_length=1)]
+TemplateVariables = dict[str, str | int | float]
+
+
+class _Request(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
+    """What goes to 8x8: fields that are not set are not sent."""
+
+
+class _Response(msgspec.Struct, rename="camel", kw_only=True):
+    """What comes from 8x8: fields that this version does not know are ignored."""
+
+
+class SurveyMessage(_Request):
+    """One message of a batch, or a survey of its own (``SurveyRequest``)."""
+
+    destination: Destination
+    country: CountryCode | None = None
+    """ISO 3166-1 alpha-2, for a national number."""
+    template_body: TemplateBody | None = None
+    template_variables: TemplateVariables | None = None
+    source: Source | None = None
+    client_message_id: ClientMessageId | None = None
+    encoding: Encoding | None = None
+    scheduled: AwareDatetime | None = None
+    expiry: AwareDatetime | None = None
+    dlr_callback_url: CallbackUrl | None = None
+
+    def __repr__(self) -> str:
+        # The generated repr would put the phone number and the variables into logs and tracebacks.
+        return f"<SurveyMessage {self.client_message_id}>"
+
+
+class SurveyTemplate(_Request):
+    """The values for all messages of a batch that have none of their own (``SurveyTemplate``)."""
+
+    template_body: TemplateBody
+    source: Source | None = None
+    encoding: Encoding | None = None
+    scheduled: AwareDatetime | None = None
+    expiry: AwareDatetime | None = None
+    dlr_callback_url: CallbackUrl | None = None
+
+
+class SurveyBatch(_Request):
+    """A batch of surveys (``BatchSurveyRequest``)."""
+
+    messages: Annotated[list[SurveyMessage], Meta(min_length=1, max_length=MAX_BATCH_SIZE)]
+    template: SurveyTemplate | None = None
+    client_batch_id: ClientBatchId | None = None
+    include_messages_in_response: bool = False
+    """Without it 8x8 answers with counts only, and a rejected row cannot be told."""
+
+
+class MessageStatus(_Response):
+    """Whether 8x8 took one message."""
+
+    code: Literal["QUEUED", "REJECTED"]
+    description: str = ""
+
+
+class MessageResponse(_Response):
+    """What 8x8 says of one message (``SmsResponse``)."""
+
+    umid: str
+    status: MessageStatus
+    client_message_id: str | None = None
+    destination: str = ""
+    encoding: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<MessageResponse {self.umid} {self.status.code}>"
+
+
+class BatchResponse(_Response):
+    """What 8x8 says of a batch (``BatchSmsResponse``)."""
+
+    batch_id: str
+    accepted_count: Annotated[int, Meta(ge=0)]
+    rejected_count: Annotated[int, Meta(ge=0)]
+    client_batch_id: str | None = None
+    messages: list[MessageResponse] | None = None
+
+
+class ErrorEnvelope(_Response):
+    """The body of every 4xx and 5xx that comes from 8x8's platform."""
+
+    code: int
+    message: str
+    error_id: str
+    timestamp: str = ""
+
+
+class CancelResponse(_Response):
+    """How many messages a cancellation stopped."""
+
+    cancelled_count: int = 0
+
+
+class MessageState(_Response):
+    """Where a message stands: ``queued``, ``sent``, ``delivered``, ``undelivered``, ..."""
+
+    state: str | None = None
+    detail: str | None = None
+    error_code: int | None = None
+    error_message: str | None = None
+    timestamp: str | None = None
+
+
+class MessageDetails(_Response):
+    """One message as 8x8 has it."""
+
+    umid: str
+    sub_account_id: str | None = None
+    status: MessageState | None = None
+    client_message_id: str | None = None
+    batch_id: str | None = None
+    client_batch_id: str | None = None
+
+
+class LogExportRequest(_Request, rename={"from_": "from", "phone_number": "phoneNumber"}):
+    """Which messages of the sub-account to export. There is no filter by batch."""
+
+    from_: AwareDatetime
+    to: AwareDatetime
+    phone_number: str | None = None
+    """E.164."""
+    countries: list[CountryCode] | None = None
+    limit: Annotated[int, Meta(ge=0)] | None = None
+    """Records at most; 0 means no limit."""
+
+    def __repr__(self) -> str:
+        return f"<LogExportRequest {self.from_} to {self.to}>"
+
+
+class LogExportJob(_Response):
+    """A log export that 8x8 has begun."""
+
+    job_id: str
+
+
+class LogExport(_Response):
+    """A log export as it stands; ``data`` holds links to CSV files once it has succeeded."""
+
+    status: Literal["queued", "running", "succeeded", "failed", "cancelled", "empty", "error"]
+    data: list[str] = []
+    expires: str | None = None
+
+
+class Balance(_Response):
+    """What is left on a prepaid account."""
+
+    balance: float
+    currency: str

@@ -1,0 +1,75 @@
+"""What Airflow's provider manager reads of this package, without importing the rest of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+UI_FIELD_BEHAVIOUR: dict[str, Any] = {
+    "hidden-fields": ["schema", "extra"],
+    "relabeling": {
+        "login": "Sub-account id",
+        "password": "API key",
+        "host": "Host (only to override the region)",
+        "port": "Port (only with a host)",
+    },
+    "placeholders": {"login": "example_hq", "password": "key from 8x8 Connect"},
+}
+
+CONN_FIELDS: dict[str, Any] = {
+    "region": {
+        "label": "Region",
+        "description": "Where the account lives.",
+        "schema": {
+            "type": ["string", "null"],
+            "enum": ["asia_pacific", "north_america", "europe", "indonesia"],
+            "default": "asia_pacific",
+        },
+    },
+    "account_id": {
+        "label": "Account id",
+        "description": "A UUID; needed for prices and balance only.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "timeout": {
+        "label": "Timeout",
+        "description": "Seconds for a whole call, upload and answer together.",
+        "schema": {"type": ["integer", "null"], "minimum": 1, "default": 60},
+    },
+}
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return the connection type with its form, and where the hook and the operator are."""
+    return {
+        "package-name": "airflow-provider-8x8",
+        "name": "8x8",
+        "description": "Send 8x8 SMS Engage surveys in batches, each one once.",
+        "integrations": [
+            {
+                "integration-name": "8x8",
+                "external-doc-url": "https://developer.8x8.com/connect/docs",
+                "tags": ["service"],
+            }
+        ],
+        "hooks": [
+            {
+                "integration-name": "8x8",
+                "python-modules": ["airflow_provider_8x8.hooks.eight_by_eight"],
+            }
+        ],
+        "operators": [
+            {
+                "integration-name": "8x8",
+                "python-modules": ["airflow_provider_8x8.operators.survey_batch"],
+            }
+        ],
+        "connection-types": [
+            {
+                "connection-type": "eight_by_eight",
+                "hook-class-name": "airflow_provider_8x8.hooks.eight_by_eight.EightByEightHook",
+                "hook-name": "8x8",
+                "conn-fields": CONN_FIELDS,
+                "ui-field-behaviour": UI_FIELD_BEHAVIOUR,
+            }
+        ],
+    }

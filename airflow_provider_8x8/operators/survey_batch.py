@@ -1,0 +1,415 @@
+"""The operator: Airflow's parameters, and what its runs mean, around the sender."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSkipException,
+    BaseHook,
+    BaseOperator,
+)
+
+from airflow_provider_8x8.api.models import MAX_ALPHANUMERIC_SOURCE_LENGTH, MAX_BATCH_SIZE
+from airflow_provider_8x8.hooks.eight_by_eight import EightByEightHook
+from airflow_provider_8x8.rows import GivenRows, SqlRows
+from airflow_provider_8x8.surveys.messages import (
+    ColumnsError,
+    MessageBuilder,
+    Rows,
+    check_common,
+    check_times,
+    parse_time,
+)
+from airflow_provider_8x8.surveys.report import Report
+from airflow_provider_8x8.surveys.sender import (
+    MAX_CLIENT_BATCH_ID_PREFIX_LENGTH,
+    OnInvalid,
+    OnUnknown,
+    Summary,
+    SurveySender,
+)
+from airflow_provider_8x8.surveys.template import Template
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+_ON_EMPTY = ("skip", "fail", "succeed")
+_COMMON_FIELDS = ("source", "encoding", "scheduled", "expiry", "dlr_callback_url")
+_TIMES = ("scheduled", "expiry")
+
+
+class EightByEightSurveyBatchOperator(BaseOperator):
+    """
+    Sends 8x8 SMS Engage surveys in batches: one for each row, and none twice.
+
+    .. code-block:: python
+
+        EightByEightSurveyBatchOperator(
+            task_id="send_survey",
+            survey_id="order_feedback",
+            template_body="Hi {{firstName}}, how was order {{order_nr}}? {{url:order_nr}}",
+            sql='SELECT phone AS destination, first_name AS "firstName", order_nr FROM orders',
+            sql_conn_id="warehouse",
+        )
+
+    Rows come from XCom (``rows``) or from any warehouse with a ``DbApiHook`` (``sql``). A column named like a message
+    field, in snake_case or as 8x8 spells it (``destination``, ``country``, ``client_message_id``, ``source``,
+    ``scheduled``, ...), fills that field; a placeholder is filled from the column of its name, else from
+    ``template_variables``. Other columns are not sent to 8x8.
+
+    **A task instance sends at most once.** 8x8 deduplicates nothing, and a lost answer looks like a lost request, so
+    a second try (a retry, or a cleared task) refuses to send. Give the task ``retries=0``, and trigger a new run to
+    survey again.
+
+    It does not wait for delivery or for survey answers; those come by 8x8's webhooks, and the umid in the report says
+    for which row. ``airflow dags test`` and ``airflow tasks test`` really send: point the connection at the sandbox.
+
+    The result, as return value and each entry as an XCom of its own key: ``campaign_id``, ``batch_id`` (of the first
+    batch), ``batch_ids``, ``client_batch_ids``, ``rows_read``, ``accepted_count``, ``rejected_count``,
+    ``invalid_count``, ``duplicate_count``, ``already_sent_count``, ``not_sent_count``, ``unknown_count``,
+    ``invalid_samples`` (at most 10) and ``report``. The counts add up to ``rows_read``. It is pushed before the task
+    fails or skips, too.
+
+    :param survey_id: which survey (templated)
+    :param template_body: the text in 8x8's braces, exactly as 8x8's documentation has it; **not** rendered by Jinja.
+        May be absent if every row has a ``template_body``
+    :param template_variables: values common to all messages, such as ``{"month": "{{ ds }}"}`` (templated)
+    :param rows: mappings, or lists of them from mapped tasks; never rendered by Jinja. Either this or ``sql``
+    :param sql: one statement that returns rows (templated, ``.sql`` files)
+    :param sql_conn_id: where to run it (templated)
+    :param parameters: bound in the driver's own style (templated)
+    :param sql_hook_params: arguments for the database's hook (templated)
+    :param unique_by: the column whose value makes a survey unique; by default ``client_message_id`` if the source has
+        it, else ``destination``. A NULL in it makes the row invalid
+    :param source: the sender that phones show: at most 11 letters, digits and spaces, or at most 16 digits (templated)
+    :param encoding: ``AUTO`` (8x8's default), ``GSM7`` or ``UCS2`` (templated)
+    :param scheduled: when to send, at most 7 days ahead: datetime or ISO 8601 with offset (templated)
+    :param expiry: when a message not yet sent is dropped: datetime or ISO 8601 with offset (templated)
+    :param dlr_callback_url: where 8x8 posts delivery receipts (templated)
+    :param client_batch_id_prefix: at most 8 characters, to find the batches in 8x8's portal
+    :param batch_size: messages in one batch, 1 to 10,000
+    :param max_messages: a guard against a bad join: more sendable rows than this, and nothing is sent at all (the
+        source is read twice)
+    :param max_rejected: more rejected messages than this fail the task, after its results are pushed: a number, or a
+        float between 0 and 1 as a share of accepted and rejected
+    :param on_invalid: ``skip`` invalid rows, or ``fail`` before anything is sent (the source is read twice)
+    :param on_empty: no rows at all: ``skip``, ``fail`` or ``succeed``
+    :param on_unknown: 8x8 may have accepted a batch, or not: ``fail``; ``assume_sent``, the task succeeds; ``resend``,
+        which may text people twice
+    :param report_path: folder for the report of what became of each row (templated): local, s3, gs, ...
+    :param eight_by_eight_conn_id: connection of type ``eight_by_eight``
+    :param subaccount_id: another sub-account than the connection's
+    :raises ValueError: an argument is not as it must be, when the DAG is parsed
+    """
+
+    template_fields: Sequence[str] = (
+        "survey_id",
+        "template_variables",
+        "rows",
+        "sql",
+        "sql_conn_id",
+        "parameters",
+        "sql_hook_params",
+        *_COMMON_FIELDS,
+        "report_path",
+    )
+    template_ext: Sequence[str] = (".sql",)
+    template_fields_renderers = {"sql": "sql", "template_variables": "json", "parameters": "json"}
+    ui_color = "#ffe2d9"
+
+    def __init__(
+        self,
+        *,
+        survey_id: str,
+        template_body: str | None = None,
+        template_variables: Mapping[str, Any] | None = None,
+        rows: Any = None,
+        sql: str | None = None,
+        sql_conn_id: str | None = None,
+        parameters: Mapping[str, Any] | Sequence[Any] | None = None,
+        sql_hook_params: Mapping[str, Any] | None = None,
+        unique_by: str | None = None,
+        source: str | None = None,
+        encoding: str | None = None,
+        scheduled: datetime | str | None = None,
+        expiry: datetime | str | None = None,
+        dlr_callback_url: str | None = None,
+        client_batch_id_prefix: str = "",
+        batch_size: int = MAX_BATCH_SIZE,
+        max_messages: int | None = None,
+        max_rejected: float | None = None,
+        on_invalid: str = "skip",
+        on_empty: str = "skip",
+        on_unknown: str = "fail",
+        report_path: str | None = None,
+        eight_by_eight_conn_id: str = EightByEightHook.default_conn_name,
+        subaccount_id: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.survey_id = survey_id
+        self.template_body = template_body
+        self.template_variables = template_variables
+        self.rows = rows
+        self.sql = sql
+        self.sql_conn_id = sql_conn_id
+        self.parameters = parameters
+        self.sql_hook_params = sql_hook_params
+        self.unique_by = unique_by
+        self.source = source
+        self.encoding = encoding
+        self.scheduled = scheduled
+        self.expiry = expiry
+        self.dlr_callback_url = dlr_callback_url
+        self.client_batch_id_prefix = client_batch_id_prefix
+        self.batch_size = batch_size
+        self.max_messages = max_messages
+        self.max_rejected = max_rejected
+        self.on_invalid = on_invalid
+        self.on_empty = on_empty
+        self.on_unknown = on_unknown
+        self.report_path = report_path
+        self.eight_by_eight_conn_id = eight_by_eight_conn_id
+        self.subaccount_id = subaccount_id
+        self._check_arguments(has_rows=rows is not None)
+
+    @property
+    def rows(self) -> Any:
+        """The rows; those at hand are wrapped, so that Airflow neither renders nor shows them."""
+        return self._rows
+
+    @rows.setter
+    def rows(self, rows: Any) -> None:
+        self._rows = rows if rows is None or isinstance(rows, GivenRows) or _is_to_be_resolved(rows) else GivenRows(rows)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """
+        Send the surveys.
+
+        :raises AirflowFailException: anything that keeps a row from being accepted that should have been
+        :raises AirflowSkipException: there are no rows, and ``on_empty`` is ``skip``
+        """
+        self._refuse_second_try(context)
+        try:
+            summary = self._sender(context).send(self._source_of_rows())
+        except (ColumnsError, TypeError, ValueError) as error:
+            raise AirflowFailException(f"Nothing was sent: {error}") from None
+        result = _result(summary)
+        self.log.info(
+            "%d rows: %s", summary.rows_read, ", ".join(f"{count} {outcome}" for outcome, count in summary.outcomes.items())
+        )
+        if self.do_xcom_push:
+            for key, value in result.items():
+                context["ti"].xcom_push(key=key, value=value)
+        self._judge(summary, context, result)
+        return result
+
+    # when the DAG is parsed
+
+    def _check_arguments(self, *, has_rows: bool) -> None:
+        if has_rows == (self.sql is not None):
+            raise ValueError("expected exactly one of rows and sql")
+        if self.sql is not None and not self.sql_conn_id:
+            raise ValueError("sql needs sql_conn_id, the connection to run it on")
+        if self.template_body is not None:
+            Template.parse(self.template_body)
+        if not _is_whole(self.batch_size) or not 1 <= self.batch_size <= MAX_BATCH_SIZE:
+            raise ValueError(f"batch_size is {self.batch_size!r}; expected 1 to {MAX_BATCH_SIZE}")
+        if self.max_messages is not None and (not _is_whole(self.max_messages) or self.max_messages < 1):
+            raise ValueError(f"max_messages is {self.max_messages!r}; expected a whole number above 0")
+        _check_max_rejected(self.max_rejected)
+        prefix = self.client_batch_id_prefix
+        if not isinstance(prefix, str) or len(prefix) > MAX_CLIENT_BATCH_ID_PREFIX_LENGTH:
+            raise ValueError(
+                f"client_batch_id_prefix is {prefix!r}; expected at most {MAX_CLIENT_BATCH_ID_PREFIX_LENGTH} characters"
+            )
+        for name, allowed in (
+            ("on_invalid", tuple(OnInvalid)),
+            ("on_empty", _ON_EMPTY),
+            ("on_unknown", tuple(OnUnknown)),
+        ):
+            if (value := getattr(self, name)) not in allowed:
+                raise ValueError(f"{name} is {value!r}; expected one of {', '.join(allowed)}")
+        known = {name: value for name in _COMMON_FIELDS if _is_final(value := getattr(self, name))}
+        _parse_common(known)
+        if _is_final(self.survey_id) and not self.survey_id:
+            raise ValueError("survey_id is empty; expected the id that 8x8 gave the survey")
+        if _is_final(self.source) and _phones_may_cut(self.source):
+            warnings.warn(_source_warning(self.source), UserWarning, stacklevel=3)
+        if self.retries:
+            warnings.warn(
+                f"{self.task_id}: retries is {self.retries}, but a second try refuses to send, because it cannot know "
+                "what the first one sent; set retries=0",
+                UserWarning,
+                stacklevel=3,
+            )
+
+    # when the task runs
+
+    def _refuse_second_try(self, context: Context) -> None:
+        if context["ti"].try_number > 1:
+            raise AirflowFailException(
+                f"Nothing was sent: this is try {context['ti'].try_number} of the task instance, and what an earlier try "
+                "has sent is not known. Look into 8x8's portal or the earlier try's log, then trigger a new DAG run "
+                "with the rows that are missing"
+            )
+
+    def _sender(self, context: Context) -> SurveySender:
+        common = _parse_common({name: getattr(self, name) for name in _COMMON_FIELDS})
+        check_times(common.get("scheduled"), common.get("expiry"))
+        if _phones_may_cut(self.source):
+            self.log.warning(_source_warning(self.source))
+        campaign_id = _campaign_id(context)
+        report = None
+        if self.report_path:
+            from airflow.providers.common.compat.sdk import ObjectStoragePath  # slow, and needed by few
+
+            report = Report(ObjectStoragePath(self.report_path), campaign_id)
+        return SurveySender(
+            EightByEightHook(self.eight_by_eight_conn_id, subaccount_id=self.subaccount_id).client,
+            self.survey_id,
+            MessageBuilder(
+                campaign_id=campaign_id,
+                template=None if self.template_body is None else Template.parse(self.template_body),
+                common=common,
+                variables=self.template_variables,
+                unique_by=self.unique_by,
+            ),
+            campaign_id=campaign_id,
+            batch_size=self.batch_size,
+            client_batch_id_prefix=self.client_batch_id_prefix,
+            max_messages=self.max_messages,
+            on_invalid=OnInvalid(self.on_invalid),
+            on_unknown=OnUnknown(self.on_unknown),
+            report=report,
+        )
+
+    def _source_of_rows(self) -> Rows:
+        if self.sql is None:
+            return self.rows if self.rows is not None else GivenRows(None)
+        from airflow.providers.common.sql.hooks.sql import DbApiHook
+
+        connection = BaseHook.get_connection(str(self.sql_conn_id))
+        hook = connection.get_hook(hook_params=dict(self.sql_hook_params or {}))  # type: ignore[no-untyped-call]
+        if not isinstance(hook, DbApiHook):
+            raise TypeError(
+                f"sql_conn_id {self.sql_conn_id!r} is a connection of type {connection.conn_type!r}; expected a database"
+            )
+        return SqlRows(hook, self.sql, self.parameters)
+
+    def _judge(self, summary: Summary, context: Context, result: Mapping[str, Any]) -> None:
+        """Fail or skip the task if its outcome is not that people were surveyed."""
+        outcomes = summary.outcomes
+        accepted, unknown = outcomes["accepted"], outcomes["unknown"]
+
+        def fail(reason: str) -> NoReturn:
+            # The journal that could make a retry safe does not exist, so every failure is final.
+            self._push_return_value(context, result)
+            raise AirflowFailException(f"{reason}. {_counts(summary)}")
+
+        if summary.stop is not None:
+            fail(f"Sending stopped: {summary.stop.reason}")
+        if not summary.rows_read:
+            if self.on_empty == "fail":
+                fail("There are no rows")
+            if self.on_empty == "skip":
+                self._push_return_value(context, result)
+                raise AirflowSkipException("There are no rows")
+            return
+        if unknown and self.on_unknown != OnUnknown.ASSUME_SENT:
+            fail(
+                f"Whether 8x8 accepted {unknown} messages is not known. Look for the client batch ids without a batch "
+                f"id in 8x8's portal: {', '.join(summary.client_batch_ids)}"
+            )
+        rejected = outcomes["rejected"]
+        limit = self.max_rejected
+        if limit is not None and rejected > (limit * (accepted + rejected) if isinstance(limit, float) else limit):
+            fail(f"8x8 rejected more than max_rejected={limit} messages")
+        if not accepted and not unknown:
+            samples = "; ".join(summary.invalid_samples)
+            fail(f"Nobody was surveyed{f': {samples}' if samples else ''}")
+
+    def _push_return_value(self, context: Context, result: Mapping[str, Any]) -> None:
+        if self.do_xcom_push:
+            context["ti"].xcom_push(key="return_value", value=dict(result))
+
+
+def _result(summary: Summary) -> dict[str, Any]:
+    outcomes = summary.outcomes
+    return {
+        "campaign_id": summary.campaign_id,
+        "batch_id": summary.batch_ids[0] if summary.batch_ids else None,
+        "batch_ids": summary.batch_ids,
+        "client_batch_ids": summary.client_batch_ids,
+        "rows_read": summary.rows_read,
+        "accepted_count": outcomes["accepted"],
+        "rejected_count": outcomes["rejected"],
+        "invalid_count": outcomes["invalid"],
+        "duplicate_count": outcomes["duplicate"],
+        "already_sent_count": outcomes["already_sent"],
+        "not_sent_count": outcomes["not_sent"],
+        "unknown_count": outcomes["unknown"],
+        "invalid_samples": summary.invalid_samples,
+        "report": summary.report,
+    }
+
+
+def _counts(summary: Summary) -> str:
+    counted = [f"{count} {outcome}" for outcome, count in summary.outcomes.items() if count]
+    return f"{summary.rows_read} rows were read: {', '.join(counted) or 'none sent'}"
+
+
+def _campaign_id(context: Context) -> str:
+    ti = context["ti"]
+    mapped = [] if ti.map_index is None or ti.map_index < 0 else [str(ti.map_index)]
+    return "/".join([ti.dag_id, ti.run_id, ti.task_id, *mapped])
+
+
+def _parse_common(fields: Mapping[str, Any]) -> dict[str, Any]:
+    given = {name: value for name, value in fields.items() if value not in (None, "")}
+    parsed = {name: parse_time(name, value) if name in _TIMES else value for name, value in given.items()}
+    check_common(parsed)
+    return parsed
+
+
+def _is_to_be_resolved(value: Any) -> bool:
+    """Tell what Airflow fills in before the task runs: XCom arguments, a list of nothing else, and Jinja."""
+    if isinstance(value, list | tuple):
+        references = [_is_to_be_resolved(item) for item in value if not isinstance(item, str)]
+        if any(references) and not all(references):
+            raise ValueError("rows mixes outputs of tasks with rows of the DAG file; give one or the other")
+        return any(references)
+    if isinstance(value, str):
+        return "{{" in value or "{%" in value
+    return hasattr(value, "iter_references")
+
+
+def _is_final(value: Any) -> bool:
+    """Tell whether a templated argument's value is known when the DAG is parsed."""
+    return value is not None and not _is_to_be_resolved(value)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _check_max_rejected(limit: Any) -> None:
+    if limit is None or (_is_whole(limit) and limit >= 0) or (isinstance(limit, float) and 0 < limit < 1):
+        return
+    raise ValueError(f"max_rejected is {limit!r}; expected a whole number, or a float between 0 and 1 as a share")
+
+
+def _phones_may_cut(source: str | None) -> bool:
+    return bool(source) and not str(source).isdigit() and len(str(source)) > MAX_ALPHANUMERIC_SOURCE_LENGTH
+
+
+def _source_warning(source: str | None) -> str:
+    return (
+        f"source {source!r} has more than {MAX_ALPHANUMERIC_SOURCE_LENGTH} characters and is not all digits; "
+        "operators may replace or cut such a sender"
+    )

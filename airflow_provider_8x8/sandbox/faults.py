@@ -1,0 +1,121 @@
+"""Faults that people and tests order: what shall go wrong, where, and how often."""
+
+from __future__ import annotations
+
+import threading
+from enum import Enum
+from typing import Annotated, Literal, get_args
+
+import msgspec
+
+from airflow_provider_8x8.sandbox.errors import bad_request
+from airflow_provider_8x8.sandbox.limits import Code
+
+Operation = Literal[
+    "survey_batch",
+    "survey",
+    "cancel_batch",
+    "cancel_message",
+    "get_message",
+    "log_export",
+    "log_export_result",
+    "log_export_cancel",
+    "log_export_download",
+    "prices",
+    "balance",
+]
+"""8x8's operations; ``log_export`` is the request that starts one."""
+
+Kind = Literal[
+    "429",
+    "500",
+    "close_before_accept",
+    "500_after_accept",
+    "close_after_accept",
+    "hang_after_accept",
+    "truncate",
+    "not_json",
+    "log_lag_seconds",
+]
+
+
+class Moment(Enum):
+    """When a fault strikes: before a request is taken, after it was, or (the log lag) in what an export shows."""
+
+    BEFORE = frozenset({"429", "500", "close_before_accept"})
+    AFTER = frozenset({"500_after_accept", "close_after_accept", "hang_after_accept", "truncate", "not_json"})
+    LOG = frozenset({"log_lag_seconds"})
+
+
+class Fault(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """One fault, as ``PUT /sandbox/faults`` takes it."""
+
+    on: Operation
+    kind: Kind
+    times: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """How many requests it strikes: one by default; a log lag stays by default until it is cleared."""
+    retry_after: Annotated[int, msgspec.Meta(ge=0)] | Annotated[str, msgspec.Meta(pattern=r"^[ -~]+\Z")] = 1
+    """Of a ``429``: the value of ``Retry-After``, in seconds or as an HTTP date."""
+    seconds: Annotated[float, msgspec.Meta(ge=0, le=100_000_000)] | None = None
+    """Of ``log_lag_seconds``: only messages older than this are in a log export."""
+
+    def __post_init__(self) -> None:
+        is_log_lag = self.kind in Moment.LOG.value
+        if is_log_lag != (self.seconds is not None):
+            raise ValueError("`seconds` belongs to `log_lag_seconds`, which needs it")
+        if is_log_lag and self.on != "log_export":
+            raise ValueError("`log_lag_seconds` is a fault of `log_export`")
+        if self.retry_after != 1 and self.kind != "429":
+            raise ValueError("`retry_after` belongs to `429`")
+        if self.times is None and not is_log_lag:
+            self.times = 1
+
+
+_ALLOWED = (
+    f"allowed are: fields {', '.join(Fault.__struct_fields__)}; `on` {', '.join(get_args(Operation))};"
+    f" `kind` {', '.join(get_args(Kind))}"
+)
+
+
+class Faults:
+    """The faults that are still to come, in their order. They live in memory only."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._faults: list[Fault] = []
+
+    def replace(self, items: object) -> list[Fault]:
+        """
+        Put new faults in place of all there were; an empty list clears them.
+
+        :param items: a list of objects with the fields of :class:`Fault`.
+        :raises ApiError: 400, which says what is allowed.
+        """
+        try:
+            faults = msgspec.convert(items, list[Fault])
+        except msgspec.ValidationError as error:
+            raise bad_request(Code.INVALID_PARAMETER, f"{error}; {_ALLOWED}") from None
+        with self._lock:
+            self._faults = faults
+            return [msgspec.structs.replace(fault) for fault in faults]
+
+    def take(self, operation: str, moment: Moment) -> Fault | None:
+        """
+        Take the next fault of an operation, if it strikes at this moment.
+
+        A fault whose moment has not come keeps those behind it waiting, so they strike in the order they were given. The log
+        lag stands outside this order.
+        """
+        with self._lock:
+            for index, fault in enumerate(self._faults):
+                is_log_lag = fault.kind in Moment.LOG.value
+                if fault.on != operation or is_log_lag != (moment is Moment.LOG):
+                    continue
+                if fault.kind not in moment.value:
+                    return None
+                if fault.times is not None:
+                    fault.times -= 1
+                    if fault.times == 0:
+                        del self._faults[index]
+                return fault
+            return None

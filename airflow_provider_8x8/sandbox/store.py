@@ -1,0 +1,301 @@
+"""What the sandbox has accepted, in SQLite: in memory, or in a file that survives a restart and a kill."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+_FILE_NAME = "sandbox.sqlite3"
+_LOG_PAGE = 5_000
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS message (
+    id INTEGER PRIMARY KEY,
+    umid TEXT NOT NULL,
+    batch_id TEXT,
+    client_batch_id TEXT,
+    client_message_id TEXT,
+    survey_id TEXT NOT NULL,
+    destination TEXT NOT NULL,
+    country TEXT NOT NULL,
+    source TEXT NOT NULL,
+    text TEXT NOT NULL,
+    encoding TEXT NOT NULL,
+    parts INTEGER NOT NULL,
+    rejection TEXT,
+    scheduled TEXT,
+    created_at TEXT NOT NULL,
+    cancelled INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS message_umid ON message (umid);
+CREATE INDEX IF NOT EXISTS message_accepted_key ON message (client_message_id)
+    WHERE batch_id IS NOT NULL AND rejection IS NULL;
+CREATE TABLE IF NOT EXISTS batch (
+    id INTEGER PRIMARY KEY,
+    batch_id TEXT NOT NULL,
+    client_batch_id TEXT,
+    survey_id TEXT NOT NULL,
+    accepted INTEGER NOT NULL,
+    rejected INTEGER NOT NULL,
+    created_at TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS log_export (
+    id INTEGER PRIMARY KEY,
+    job_id TEXT NOT NULL UNIQUE,
+    token TEXT NOT NULL UNIQUE,
+    created_from TEXT NOT NULL,
+    created_to TEXT NOT NULL,
+    phone_number TEXT,
+    countries TEXT,
+    max_rows INTEGER NOT NULL,
+    last_message INTEGER NOT NULL,
+    expires TEXT NOT NULL,
+    polled INTEGER NOT NULL,
+    cancelled INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS request (count INTEGER NOT NULL);
+"""
+
+_FORGET = "DELETE FROM message; DELETE FROM batch; DELETE FROM log_export; DELETE FROM request;"
+
+_ACCEPTED_KEYS = """
+SELECT count(*) AS distinct_keys, coalesce(max(times), 0) AS max_per_key FROM (
+    SELECT count(*) AS times FROM message
+    WHERE batch_id IS NOT NULL AND rejection IS NULL GROUP BY client_message_id
+)
+"""
+
+
+class Message(NamedTuple):
+    """One message, of a batch or of its own. Times are texts of :func:`~.times.to_text`."""
+
+    umid: str
+    batch_id: str | None
+    client_batch_id: str | None
+    client_message_id: str | None
+    survey_id: str
+    destination: str
+    country: str
+    source: str
+    text: str
+    encoding: str
+    parts: int
+    rejection: str | None
+    scheduled: str | None
+    created_at: str
+    cancelled: bool = False
+
+    def state(self, now: str) -> str:
+        """Say where the message stands: ``rejected``, ``cancelled``, ``queued`` until its time, then ``delivered``."""
+        if self.rejection is not None:
+            return "rejected"
+        if self.cancelled:
+            return "cancelled"
+        return "queued" if self.scheduled is not None and self.scheduled > now else "delivered"
+
+
+class BatchRecord(NamedTuple):
+    """One batch that was accepted."""
+
+    batch_id: str
+    client_batch_id: str | None
+    survey_id: str
+    accepted: int
+    rejected: int
+    created_at: str
+
+
+class LogExport(NamedTuple):
+    """A log export job: which messages it gives, and how often it was asked after."""
+
+    job_id: str
+    token: str
+    created_from: str
+    created_to: str
+    phone_number: str | None
+    countries: str | None
+    """A JSON list."""
+    max_rows: int
+    """0: no limit."""
+    last_message: int
+    """The newest message that there was when the export was asked for."""
+    expires: str
+    polled: int = 0
+    cancelled: bool = False
+
+
+_MESSAGE = ", ".join(Message._fields)
+_BATCH = ", ".join(BatchRecord._fields)
+_LOG_EXPORT = ", ".join(LogExport._fields)
+
+
+def _insert(table: str, columns: Sequence[str]) -> str:
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+
+
+class Store:
+    """
+    The sandbox's memory, safe to use from several threads.
+
+    :param folder: where the file is, made if absent; without it everything is gone with the process.
+    :raises OSError: the folder cannot be made.
+    :raises sqlite3.Error: the file cannot be used.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        path = ":memory:" if folder is None else folder / _FILE_NAME
+        self._connection = sqlite3.connect(path, check_same_thread=False)
+        # A committed transaction survives the death of the process; that of the machine is not the sandbox's business.
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        self._connection.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        """Close the file. Nothing can be asked afterwards."""
+        with self._lock:
+            self._connection.close()
+
+    def forget(self) -> None:
+        """Forget every message, batch, job and count."""
+        with self._lock, self._connection:
+            self._connection.executescript(f"BEGIN; {_FORGET}")
+
+    def count_request(self) -> None:
+        """Count a batch POST, whatever becomes of it."""
+        with self._lock, self._connection:
+            if self._connection.execute("UPDATE request SET count = count + 1").rowcount == 0:
+                self._connection.execute("INSERT INTO request VALUES (1)")
+
+    def add_batch(self, batch: BatchRecord, messages: Sequence[Message]) -> None:
+        """Keep a batch and all its messages, or nothing of it."""
+        with self._lock, self._connection:
+            self._connection.execute(_insert("batch", BatchRecord._fields), batch)
+            self._connection.executemany(_insert("message", Message._fields), messages)
+
+    def add_single(self, message: Message) -> None:
+        """Keep a message of its own."""
+        with self._lock, self._connection:
+            self._connection.execute(_insert("message", Message._fields), message)
+
+    def stats(self) -> dict[str, int]:
+        """Count what was asked and accepted. Single surveys are counted in ``singles`` only."""
+        with self._lock:
+            one = self._connection.execute
+            (requests,) = one("SELECT coalesce(sum(count), 0) FROM request").fetchone()
+            batches, accepted, rejected = one(
+                "SELECT count(*), coalesce(sum(accepted), 0), coalesce(sum(rejected), 0) FROM batch"
+            ).fetchone()
+            distinct_keys, max_per_key = one(_ACCEPTED_KEYS).fetchone()
+            (singles,) = one("SELECT count(*) FROM message WHERE batch_id IS NULL AND rejection IS NULL").fetchone()
+        return {
+            "requests": requests,
+            "batches": batches,
+            "accepted": accepted,
+            "rejected": rejected,
+            "distinct_keys": distinct_keys,
+            "max_per_key": max_per_key,
+            "singles": singles,
+        }
+
+    def messages(self, limit: int) -> list[Message]:
+        """Give the newest messages, newest first."""
+        return self._messages(f"SELECT {_MESSAGE} FROM message ORDER BY id DESC LIMIT ?", (limit,))
+
+    def rejected_messages(self, limit: int) -> list[Message]:
+        """Give the newest rejected messages, newest first."""
+        return self._messages(
+            f"SELECT {_MESSAGE} FROM message WHERE rejection IS NOT NULL ORDER BY id DESC LIMIT ?", (limit,)
+        )
+
+    def batches(self, limit: int) -> list[BatchRecord]:
+        """Give the newest batches, newest first."""
+        with self._lock:
+            rows = self._connection.execute(f"SELECT {_BATCH} FROM batch ORDER BY id DESC LIMIT ?", (limit,))
+            return [BatchRecord(*row) for row in rows]
+
+    def message(self, umid: str) -> Message | None:
+        """Find one message."""
+        found = self._messages(f"SELECT {_MESSAGE} FROM message WHERE umid = ?", (umid,))
+        return found[0] if found else None
+
+    def has_batch(self, batch_id: str) -> bool:
+        """Say whether there is such a batch."""
+        with self._lock:
+            return bool(self._connection.execute("SELECT 1 FROM batch WHERE batch_id = ?", (batch_id,)).fetchone())
+
+    def cancel(self, *, batch_id: str | None = None, umid: str | None = None, now: str) -> int:
+        """
+        Cancel what is scheduled and not yet sent.
+
+        :param now: messages scheduled later than this can be cancelled.
+        :returns: how many messages were cancelled.
+        """
+        with self._lock, self._connection:
+            return self._connection.execute(
+                "UPDATE message SET cancelled = 1 WHERE (batch_id = ? OR umid = ?)"
+                " AND rejection IS NULL AND cancelled = 0 AND scheduled > ?",
+                (batch_id, umid, now),
+            ).rowcount
+
+    def last_message(self) -> int:
+        """Give the number of the newest message, 0 if there is none."""
+        with self._lock:
+            (last,) = self._connection.execute("SELECT coalesce(max(id), 0) FROM message").fetchone()
+            return int(last)
+
+    def add_log_export(self, job: LogExport) -> None:
+        """Keep a log export job."""
+        with self._lock, self._connection:
+            self._connection.execute(_insert("log_export", LogExport._fields), job)
+
+    def poll_log_export(self, job_id: str) -> LogExport | None:
+        """Find a job, as it was before this question, and count the question."""
+        with self._lock, self._connection:
+            row = self._connection.execute(
+                f"SELECT {_LOG_EXPORT} FROM log_export WHERE job_id = ?", (job_id,)
+            ).fetchone()
+            self._connection.execute("UPDATE log_export SET polled = polled + 1 WHERE job_id = ?", (job_id,))
+        return LogExport(*row) if row else None
+
+    def cancel_log_export(self, job_id: str) -> bool:
+        """Cancel a job; say whether there was one."""
+        with self._lock, self._connection:
+            sql = "UPDATE log_export SET cancelled = 1 WHERE job_id = ?"
+            return self._connection.execute(sql, (job_id,)).rowcount > 0
+
+    def log_export_of_token(self, token: str) -> LogExport | None:
+        """Find the job that a download link belongs to."""
+        with self._lock:
+            row = self._connection.execute(f"SELECT {_LOG_EXPORT} FROM log_export WHERE token = ?", (token,)).fetchone()
+        return LogExport(*row) if row else None
+
+    def log(self, job: LogExport) -> Iterator[Message]:
+        """Give the messages of a log export, oldest first; others may use the store meanwhile."""
+        last, left = 0, job.max_rows or -1
+        while left:
+            size = _LOG_PAGE if left < 0 else min(left, _LOG_PAGE)
+            with self._lock:
+                rows = self._connection.execute(
+                    f"SELECT id, {_MESSAGE} FROM message WHERE id > ? AND id <= ? AND created_at BETWEEN ? AND ?"
+                    " AND (? IS NULL OR destination = ?) AND (? IS NULL OR country IN (SELECT value FROM json_each(?)))"
+                    " ORDER BY id LIMIT ?",
+                    (
+                        *(last, job.last_message, job.created_from, job.created_to),
+                        *(job.phone_number, job.phone_number, job.countries, job.countries, size),
+                    ),
+                ).fetchall()
+            for last, *columns in rows:
+                yield Message(*columns)
+            if len(rows) < size:
+                return
+            left -= len(rows) if left > 0 else 0
+
+    def _messages(self, sql: str, parameters: tuple[object, ...]) -> list[Message]:
+        with self._lock:
+            return [Message(*row) for row in self._connection.execute(sql, parameters)]

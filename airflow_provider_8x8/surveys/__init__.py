@@ -1,0 +1,1 @@
+"""Rows into sent surveys. Needs no Airflow."""
