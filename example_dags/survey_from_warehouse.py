@@ -1,13 +1,13 @@
 """
 Survey everybody who completed an order last month.
 
-The survey task streams the rows from the warehouse to 8x8, so that neither memory nor XCom grows with them.
+The survey task streams the rows from the warehouse to 8x8: they are never all in memory, and never in XCom.
 """
 
 from __future__ import annotations
 
 import logging
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.providers.common.compat.sdk import dag, task
@@ -17,7 +17,8 @@ from airflow_provider_8x8.operators.survey_batch import EightByEightSurveyBatchO
 log = logging.getLogger(__name__)
 
 # A column named like a field of 8x8's message fills that field, any other the placeholder of its name.
-# Parameters are written as the driver has them: $name for DuckDB, %(name)s for PostgreSQL or Snowflake.
+# Latest first: of the rows with one number only the first is sent, so each customer is asked once, about the last order.
+# Parameters are written as the driver has them: $name for DuckDB, %(name)s for PostgreSQL and Snowflake.
 LAST_MONTHS_ORDERS = """
     SELECT customers.phone AS destination,
            customers.first_name AS "firstName",
@@ -33,7 +34,7 @@ LAST_MONTHS_ORDERS = """
 
 @dag(
     schedule="@monthly",
-    start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
+    start_date=datetime(2025, 1, 1, tzinfo=UTC),
     catchup=False,
     default_args={"retries": 2, "retry_delay": timedelta(minutes=5)},
     tags=["8x8", "example"],
@@ -46,14 +47,12 @@ def survey_from_warehouse() -> None:
         template_body="Hi {{firstName}}, how was order {{order_nr}}? {{url:order_nr}}",
         sql=LAST_MONTHS_ORDERS,
         sql_conn_id="warehouse",
-        # Counted back from the interval's end: its start is a month before on Airflow 2, the same moment on 3.
+        # Counted back from the interval's end: it starts a month before on Airflow 2, at the same moment on Airflow 3.
         parameters={
             "month_start": "{{ data_interval_end.start_of('month').subtract(months=1) | ds }}",
             "month_end": "{{ data_interval_end.start_of('month') | ds }}",
         },
-        # A customer with several orders gets one survey, about the latest: the default row key is the number.
-        unique_by="destination",
-        # If a worker dies while a batch is on its way, it is this many people of whom nobody knows.
+        # When a worker dies with a batch on its way, these are the people of whom nobody knows whether they were texted.
         batch_size=5_000,
         # A second try cannot know what the first one sent, so it would refuse to send: a failure is final.
         retries=0,
@@ -63,7 +62,7 @@ def survey_from_warehouse() -> None:
     def summarize(result: dict[str, Any]) -> dict[str, int]:
         log.info("Sent in %d batches, the first is %s", len(result["batch_ids"]), result["batch_id"])
         if result["invalid_count"]:
-            log.warning("To be mended in the warehouse, for example: %s", result["invalid_samples"])
+            log.warning("%d rows to be mended, such as: %s", result["invalid_count"], result["invalid_samples"][0])
         return {
             "surveyed": result["accepted_count"],
             "not_surveyed": result["rows_read"] - result["accepted_count"],

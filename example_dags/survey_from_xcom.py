@@ -8,7 +8,7 @@ let the survey task read the warehouse itself, as ``survey_from_warehouse`` does
 from __future__ import annotations
 
 import logging
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.providers.common.compat.sdk import dag, task
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 @dag(
     schedule=None,
-    start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
+    start_date=datetime(2025, 1, 1, tzinfo=UTC),
     catchup=False,
     default_args={"retries": 2, "retry_delay": timedelta(minutes=5)},
     params={"shop": "Harbour Street"},

@@ -32,7 +32,7 @@ for proxy in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
 
 
 def pytest_unconfigure() -> None:
-    logging.shutdown()
+    logging.raiseExceptions = False  # Airflow logs at exit, to streams that pytest has closed
     shutil.rmtree(_AIRFLOW_HOME, ignore_errors=True)
 
 
@@ -105,6 +105,16 @@ def _airflow_version() -> tuple[int, ...]:
 
 
 def _test_on_airflow_3(dag: Any, logical_date: datetime, kwargs: dict[str, Any]) -> Any:
+    """Airflow 3 tests what its database knows of a DAG, so a DAG made by a test is written there first."""
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+    from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
+
+    DagBundlesManager().sync_bundles_to_db()
+    folder = _AIRFLOW_HOME / "dags"
+    bag = BundleDagBag(dag_folder=folder, bundle_path=folder, bundle_name="dags-folder")
+    dag.fileloc, dag.relative_fileloc = str(folder / f"{dag.dag_id}.py"), f"{dag.dag_id}.py"
+    bag.dags[dag.dag_id] = dag
+    sync_bag_to_db(bag, "dags-folder", None)
     return dag.test(logical_date=logical_date, **kwargs)
 
 
@@ -114,8 +124,13 @@ def _result(dag: Any, dag_run: Any, log: str) -> DagRunResult:
 
     if _airflow_version() >= (3,):
         from airflow.models.xcom import XComModel as XCom
+
+        decode = XCom.deserialize_value
     else:
         from airflow.models.xcom import XCom
+
+        def decode(row: Any) -> Any:
+            return row.value  # decoded when it was loaded
 
     result = DagRunResult(str(dag_run.state), {}, {}, {}, log)
     with create_session() as session:
@@ -125,7 +140,7 @@ def _result(dag: Any, dag_run: Any, log: str) -> DagRunResult:
             found = session.query(XCom).filter_by(
                 dag_id=ti.dag_id, run_id=ti.run_id, task_id=ti.task_id, map_index=ti.map_index
             )
-            result.xcoms[name] = {row.key: XCom.deserialize_value(row) for row in found}
+            result.xcoms[name] = {row.key: decode(row) for row in found}
             rendered = (
                 session.query(RenderedTaskInstanceFields)
                 .filter_by(dag_id=ti.dag_id, run_id=ti.run_id, task_id=ti.task_id, map_index=ti.map_index)

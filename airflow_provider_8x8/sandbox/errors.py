@@ -21,9 +21,7 @@ class ApiError(Exception):
     :param headers: headers to add, such as ``Retry-After``.
     """
 
-    def __init__(
-        self, status: HTTPStatus, code: Code, message: str, headers: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, status: HTTPStatus, code: Code, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(f"{status.value} {code.value}: {message}")
         self.status = status
         self.code = code

@@ -103,8 +103,8 @@ class Faults:
         """
         Take the next fault of an operation, if it strikes at this moment.
 
-        A fault whose moment has not come keeps those behind it waiting, so they strike in the order they were given. The log
-        lag stands outside this order.
+        A fault whose moment has not come keeps those behind it waiting, so they strike in the order they were given.
+        The log lag stands outside this order.
         """
         with self._lock:
             for index, fault in enumerate(self._faults):

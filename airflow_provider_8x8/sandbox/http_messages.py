@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from email.message import Message
 from enum import Enum
 from http import HTTPStatus
-from typing import BinaryIO
+from io import BufferedIOBase
 
 import msgspec
 
@@ -81,7 +81,7 @@ class IncompleteBodyError(Exception):
     """The client left before the body was complete, so it has asked for nothing."""
 
 
-def read_body(headers: Message, stream: BinaryIO) -> bytes:
+def read_body(headers: Message, stream: BufferedIOBase) -> bytes:
     """
     Read a request's body, whole or not at all.
 
@@ -99,7 +99,7 @@ def read_body(headers: Message, stream: BinaryIO) -> bytes:
         raise IncompleteBodyError from None
 
 
-def _read_chunked(transfer_encoding: str, stream: BinaryIO) -> bytes:
+def _read_chunked(transfer_encoding: str, stream: BufferedIOBase) -> bytes:
     if transfer_encoding.strip().lower() != "chunked":
         raise bad_request(Code.INVALID_PARAMETER, "Transfer-Encoding must be chunked")
     body = bytearray()
@@ -128,14 +128,14 @@ def _checked_size(digits: str, base: int, so_far: int = 0) -> int:
     return int(digits, base)
 
 
-def _read_exactly(stream: BinaryIO, size: int) -> bytes:
+def _read_exactly(stream: BufferedIOBase, size: int) -> bytes:
     data = stream.read(size)
     if len(data) < size:
         raise IncompleteBodyError
     return data
 
 
-def _read_line(stream: BinaryIO) -> bytes:
+def _read_line(stream: BufferedIOBase) -> bytes:
     line = stream.readline(65_536)
     if not line.endswith(b"\n"):
         raise IncompleteBodyError

@@ -1,8 +1,8 @@
 """
 8x8's limits as its own side of the wire states them: lengths, patterns, codes.
 
-The one place of the sandbox for them. They are stated a second time, apart from the client's, on purpose: a sandbox that
-shared the client's limits could never find them wrong.
+The one place of the sandbox for them. They are stated a second time, apart from the client's, on purpose: a sandbox
+that shared the client's limits could never find them wrong.
 """
 
 from __future__ import annotations

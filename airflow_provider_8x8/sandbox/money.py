@@ -24,8 +24,8 @@ def price_list(subaccount: str, query: Mapping[str, str]) -> dict[str, object]:
     """
     Give 8x8's price list.
 
-    :param query: 8x8's filters: ``country``, ``mcc`` with ``mnc``, ``direction``, ``subAccountId``. The sandbox has one operator
-        for all, so a network code filters nothing out.
+    :param query: 8x8's filters: ``country``, ``mcc`` with ``mnc``, ``direction``, ``subAccountId``. The sandbox has
+        one operator for all, so a network code filters nothing out.
     :raises ApiError: 400, a filter is wrong.
     """
     country = query.get("country")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import socketserver
+import sys
 import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,7 +30,7 @@ from airflow_provider_8x8.sandbox.http_messages import (
     read_body,
 )
 from airflow_provider_8x8.sandbox.limits import Code
-from airflow_provider_8x8.sandbox.recorder import Recorder, RecordedRequest
+from airflow_provider_8x8.sandbox.recorder import RecordedRequest, Recorder
 from airflow_provider_8x8.sandbox.store import Store
 
 SERVER = f"8x8-sandbox/{__version__} (not 8x8; no SMS is sent)"
@@ -90,7 +92,9 @@ class Sandbox:
         self._server.api = Api(account, self._store, self._faults, self._recorder, self.url, self._stopping)
         self._control = Control(self._store, self._faults, self._recorder, self.url, self.connection_uri)
         self._server.control = self._control
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="8x8-sandbox", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, name="8x8-sandbox", daemon=True
+        )
 
     def start(self) -> None:
         """Begin to serve."""
@@ -171,14 +175,13 @@ class _Server(ThreadingHTTPServer):
         """Close what clients keep open, and wait until nobody is being served."""
         with self._changed:
             for connection in self._connections:
-                try:
+                with contextlib.suppress(OSError):  # The client may have been faster.
                     connection.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass  # The client was faster.
             self._changed.wait_for(lambda: not self._connections)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        logger.exception("A request could not be served")
+        if not isinstance(sys.exception(), ConnectionError):  # A client may leave whenever it likes.
+            logger.exception("A request could not be served")
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -189,7 +192,7 @@ class _Handler(BaseHTTPRequestHandler):
     def version_string(self) -> str:
         return SERVER
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the name it has there
         logger.debug("%a", format % args)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
@@ -201,48 +204,51 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._serve()
 
-    do_POST = do_PUT = do_DELETE = do_GET
+    def do_POST(self) -> None:
+        self._serve()
+
+    def do_PUT(self) -> None:
+        self._serve()
+
+    def do_DELETE(self) -> None:
+        self._serve()
 
     def _serve(self) -> None:
         try:
-            body = read_body(self.headers, self.rfile)
-        except IncompleteBodyError:
-            self.close_connection = True
-            return
-        except ApiError as error:
-            self.close_connection = True
-            self._write(error_answer(error))
-            return
-        try:
-            self._write(self._answer(body))
-        except (StoppedError, ConnectionError):
+            self._write(self._answer())
+        except (IncompleteBodyError, StoppedError, ConnectionError):
             self.close_connection = True
 
-    def _answer(self, body: bytes) -> Answer:
+    def _answer(self) -> Answer:
         try:
-            parts = urlsplit(self.path)
-            request = Request(
-                method=self.command,
-                path=parts.path,
-                query=dict(parse_qsl(parts.query, keep_blank_values=True)),
-                headers={name.lower(): value for name, value in self.headers.items()},
-                body=body,
-            )
-            if parts.path == PREFIX or parts.path.startswith(f"{PREFIX}/"):
+            request = self._read_request()
+            if request.path == PREFIX or request.path.startswith(f"{PREFIX}/"):
                 return self.server.control.answer(request)
             answer = self.server.api.answer(request)
         except ApiError as error:
             logger.info("%s %a: %s", self.command, self.path, error)
             return error_answer(error)
-        except StoppedError:
+        except (IncompleteBodyError, StoppedError):
             raise
-        except ValueError as error:
-            return error_answer(bad_request(Code.INVALID_PARAMETER, str(error)))
         except Exception:
             logger.exception("%s %a failed", self.command, self.path)
             return error_answer(internal_error())
         logger.info("%s %a: %d", self.command, self.path, answer.status)
         return answer
+
+    def _read_request(self) -> Request:
+        try:
+            body = read_body(self.headers, self.rfile)
+        except ApiError:
+            self.close_connection = True  # Where the next request begins is not known.
+            raise
+        try:
+            parts = urlsplit(self.path)
+            query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        except ValueError:
+            raise bad_request(Code.INVALID_PARAMETER, "The path is none") from None
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        return Request(self.command, parts.path, query, headers, body)
 
     def _write(self, answer: Answer) -> None:
         match answer.ending:

@@ -13,7 +13,6 @@ _LOG_PAGE = 5_000
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS message (
-    id INTEGER PRIMARY KEY,
     umid TEXT NOT NULL,
     batch_id TEXT,
     client_batch_id TEXT,
@@ -34,7 +33,6 @@ CREATE INDEX IF NOT EXISTS message_umid ON message (umid);
 CREATE INDEX IF NOT EXISTS message_accepted_key ON message (client_message_id)
     WHERE batch_id IS NOT NULL AND rejection IS NULL;
 CREATE TABLE IF NOT EXISTS batch (
-    id INTEGER PRIMARY KEY,
     batch_id TEXT NOT NULL,
     client_batch_id TEXT,
     survey_id TEXT NOT NULL,
@@ -43,7 +41,6 @@ CREATE TABLE IF NOT EXISTS batch (
     created_at TEXT NOT NULL
 );
 CREATE TABLE IF NOT EXISTS log_export (
-    id INTEGER PRIMARY KEY,
     job_id TEXT NOT NULL UNIQUE,
     token TEXT NOT NULL UNIQUE,
     created_from TEXT NOT NULL,
@@ -127,13 +124,16 @@ class LogExport(NamedTuple):
     cancelled: bool = False
 
 
-_MESSAGE = ", ".join(Message._fields)
-_BATCH = ", ".join(BatchRecord._fields)
-_LOG_EXPORT = ", ".join(LogExport._fields)
-
-
-def _insert(table: str, columns: Sequence[str]) -> str:
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+# The tables' columns stand in the order of these tuples' fields.
+_INSERT_MESSAGE = "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT_BATCH = "INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?)"
+_INSERT_LOG_EXPORT = "INSERT INTO log_export VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_LOG = """
+SELECT rowid, * FROM message
+WHERE rowid > ? AND rowid <= ? AND created_at BETWEEN ? AND ?
+    AND (? IS NULL OR destination = ?) AND (? IS NULL OR country IN (SELECT value FROM json_each(?)))
+ORDER BY rowid LIMIT ?
+"""
 
 
 class Store:
@@ -175,13 +175,13 @@ class Store:
     def add_batch(self, batch: BatchRecord, messages: Sequence[Message]) -> None:
         """Keep a batch and all its messages, or nothing of it."""
         with self._lock, self._connection:
-            self._connection.execute(_insert("batch", BatchRecord._fields), batch)
-            self._connection.executemany(_insert("message", Message._fields), messages)
+            self._connection.execute(_INSERT_BATCH, batch)
+            self._connection.executemany(_INSERT_MESSAGE, messages)
 
     def add_single(self, message: Message) -> None:
         """Keep a message of its own."""
         with self._lock, self._connection:
-            self._connection.execute(_insert("message", Message._fields), message)
+            self._connection.execute(_INSERT_MESSAGE, message)
 
     def stats(self) -> dict[str, int]:
         """Count what was asked and accepted. Single surveys are counted in ``singles`` only."""
@@ -205,23 +205,21 @@ class Store:
 
     def messages(self, limit: int) -> list[Message]:
         """Give the newest messages, newest first."""
-        return self._messages(f"SELECT {_MESSAGE} FROM message ORDER BY id DESC LIMIT ?", (limit,))
+        return self._messages("SELECT * FROM message ORDER BY rowid DESC LIMIT ?", (limit,))
 
     def rejected_messages(self, limit: int) -> list[Message]:
         """Give the newest rejected messages, newest first."""
-        return self._messages(
-            f"SELECT {_MESSAGE} FROM message WHERE rejection IS NOT NULL ORDER BY id DESC LIMIT ?", (limit,)
-        )
+        return self._messages("SELECT * FROM message WHERE rejection IS NOT NULL ORDER BY rowid DESC LIMIT ?", (limit,))
 
     def batches(self, limit: int) -> list[BatchRecord]:
         """Give the newest batches, newest first."""
         with self._lock:
-            rows = self._connection.execute(f"SELECT {_BATCH} FROM batch ORDER BY id DESC LIMIT ?", (limit,))
+            rows = self._connection.execute("SELECT * FROM batch ORDER BY rowid DESC LIMIT ?", (limit,))
             return [BatchRecord(*row) for row in rows]
 
     def message(self, umid: str) -> Message | None:
         """Find one message."""
-        found = self._messages(f"SELECT {_MESSAGE} FROM message WHERE umid = ?", (umid,))
+        found = self._messages("SELECT * FROM message WHERE umid = ?", (umid,))
         return found[0] if found else None
 
     def has_batch(self, batch_id: str) -> bool:
@@ -246,20 +244,18 @@ class Store:
     def last_message(self) -> int:
         """Give the number of the newest message, 0 if there is none."""
         with self._lock:
-            (last,) = self._connection.execute("SELECT coalesce(max(id), 0) FROM message").fetchone()
+            (last,) = self._connection.execute("SELECT coalesce(max(rowid), 0) FROM message").fetchone()
             return int(last)
 
     def add_log_export(self, job: LogExport) -> None:
         """Keep a log export job."""
         with self._lock, self._connection:
-            self._connection.execute(_insert("log_export", LogExport._fields), job)
+            self._connection.execute(_INSERT_LOG_EXPORT, job)
 
     def poll_log_export(self, job_id: str) -> LogExport | None:
         """Find a job, as it was before this question, and count the question."""
         with self._lock, self._connection:
-            row = self._connection.execute(
-                f"SELECT {_LOG_EXPORT} FROM log_export WHERE job_id = ?", (job_id,)
-            ).fetchone()
+            row = self._connection.execute("SELECT * FROM log_export WHERE job_id = ?", (job_id,)).fetchone()
             self._connection.execute("UPDATE log_export SET polled = polled + 1 WHERE job_id = ?", (job_id,))
         return LogExport(*row) if row else None
 
@@ -272,29 +268,27 @@ class Store:
     def log_export_of_token(self, token: str) -> LogExport | None:
         """Find the job that a download link belongs to."""
         with self._lock:
-            row = self._connection.execute(f"SELECT {_LOG_EXPORT} FROM log_export WHERE token = ?", (token,)).fetchone()
+            row = self._connection.execute("SELECT * FROM log_export WHERE token = ?", (token,)).fetchone()
         return LogExport(*row) if row else None
 
     def log(self, job: LogExport) -> Iterator[Message]:
         """Give the messages of a log export, oldest first; others may use the store meanwhile."""
-        last, left = 0, job.max_rows or -1
-        while left:
-            size = _LOG_PAGE if left < 0 else min(left, _LOG_PAGE)
+        last, left = 0, job.max_rows or None
+        while left is None or left > 0:
+            size = _LOG_PAGE if left is None else min(left, _LOG_PAGE)
             with self._lock:
                 rows = self._connection.execute(
-                    f"SELECT id, {_MESSAGE} FROM message WHERE id > ? AND id <= ? AND created_at BETWEEN ? AND ?"
-                    " AND (? IS NULL OR destination = ?) AND (? IS NULL OR country IN (SELECT value FROM json_each(?)))"
-                    " ORDER BY id LIMIT ?",
+                    _LOG,
                     (
                         *(last, job.last_message, job.created_from, job.created_to),
                         *(job.phone_number, job.phone_number, job.countries, job.countries, size),
                     ),
                 ).fetchall()
-            for last, *columns in rows:
-                yield Message(*columns)
+            yield from (Message(*columns) for _, *columns in rows)
             if len(rows) < size:
                 return
-            left -= len(rows) if left > 0 else 0
+            last = rows[-1][0]
+            left = None if left is None else left - len(rows)
 
     def _messages(self, sql: str, parameters: tuple[object, ...]) -> list[Message]:
         with self._lock:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+import secrets
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from airflow_provider_8x8.sandbox.store import BatchRecord, Message, Store
@@ -20,17 +21,18 @@ def send_batch(store: Store, survey_id: str, batch: Batch, now: datetime) -> dic
     """
     Keep a batch and give 8x8's ``BatchSmsResponse``.
 
-    Nothing is deduplicated: what comes twice is sent twice. The messages of the answer are in another order than those of
-    the request, since 8x8 promises none.
+    Nothing is deduplicated: what comes twice is sent twice. The messages of the answer are in another order than
+    those of the request, since 8x8 promises none.
     """
     batch_id = str(uuid.uuid4())
     created_at = to_text(now)
-    messages = [_to_message(survey, survey_id, created_at, batch_id, batch.client_batch_id) for survey in batch.surveys]
+    messages = [
+        _to_message(survey, umid, survey_id, created_at, batch_id, batch.client_batch_id)
+        for survey, umid in zip(batch.surveys, _umids(), strict=False)
+    ]
     rejected = sum(message.rejection is not None for message in messages)
     accepted = len(messages) - rejected
-    store.add_batch(
-        BatchRecord(batch_id, batch.client_batch_id, survey_id, accepted, rejected, created_at), messages
-    )
+    store.add_batch(BatchRecord(batch_id, batch.client_batch_id, survey_id, accepted, rejected, created_at), messages)
     answer: dict[str, object] = {"batchId": batch_id, "acceptedCount": accepted, "rejectedCount": rejected}
     if batch.client_batch_id is not None:
         answer["clientBatchId"] = batch.client_batch_id
@@ -41,15 +43,23 @@ def send_batch(store: Store, survey_id: str, batch: Batch, now: datetime) -> dic
 
 def send_single(store: Store, survey_id: str, survey: Survey, now: datetime) -> dict[str, object]:
     """Keep a survey of its own and give 8x8's ``SmsResponse``."""
-    message = _to_message(survey, survey_id, to_text(now), None, None)
+    message = _to_message(survey, next(_umids()), survey_id, to_text(now), None, None)
     store.add_single(message)
     return _to_answer(message)
 
 
+def _umids() -> Iterator[str]:
+    # Those of one batch follow each other, which keeps the store's index on them fast.
+    head = str(uuid.uuid4())[:24]
+    number = secrets.randbits(47)
+    while True:
+        yield f"{head}{number:012x}"
+        number += 1
+
+
 def _to_message(
-    survey: Survey, survey_id: str, created_at: str, batch_id: str | None, client_batch_id: str | None
+    survey: Survey, umid: str, survey_id: str, created_at: str, batch_id: str | None, client_batch_id: str | None
 ) -> Message:
-    umid = str(uuid.uuid4())
     options = survey.options
     sms = to_sms(survey.body.render(survey.variables, short_link(umid)), options.encoding or "AUTO")
     client_message_id = survey.client_message_id
@@ -75,7 +85,7 @@ def _to_message(
 
 def _shuffled(messages: Sequence[Message]) -> list[Message]:
     shuffled = list(messages)
-    random.Random(len(messages)).shuffle(shuffled)
+    random.Random(len(messages)).shuffle(shuffled)  # noqa: S311  an order, not a secret
     if shuffled == messages:
         shuffled.reverse()
     return shuffled

@@ -6,7 +6,6 @@ GSM7 is the alphabet of GSM 03.38; its extension characters count two, as does i
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -37,8 +36,8 @@ class TemplateBody:
     """
     A template body, taken apart once for all messages that use it.
 
-    ``{{name}}`` stands for a variable, ``{{url}}`` or ``{{url:name:name}}`` for the survey's link, whose names are handed to
-    the survey's form and so are needed as well.
+    ``{{name}}`` stands for a variable, ``{{url}}`` or ``{{url:name:name}}`` for the survey's link, whose names are handed
+    to the survey's form and so are needed as well.
 
     :param body: the text in 8x8's braces.
     :raises TemplateError: braces that do not match, or no link.
@@ -83,15 +82,15 @@ class Sms(NamedTuple):
 
 def short_link(umid: str) -> str:
     """Give the short link of a message: always :data:`~.limits.SURVEY_LINK_LENGTH` characters."""
-    digest = hashlib.sha256(umid.encode()).hexdigest()
-    return (_LINK_BASE + digest)[:SURVEY_LINK_LENGTH]
+    return _LINK_BASE + umid[len(_LINK_BASE) - SURVEY_LINK_LENGTH :]
 
 
 def to_sms(text: str, encoding: str) -> Sms:
     """
     Encode a text and cut what is longer than :data:`~.limits.MAX_PARTS` parts, as 8x8 does.
 
-    What 8x8 does with a text that does not fit a requested ``GSM7`` is not documented; here such characters become ``?``.
+    What 8x8 does with a text that does not fit a requested ``GSM7`` is not documented; here such characters become
+    ``?``.
 
     :param encoding: ``AUTO``, ``GSM7`` or ``UCS2``.
     """

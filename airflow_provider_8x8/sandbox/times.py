@@ -6,9 +6,7 @@ import re
 from datetime import UTC, datetime
 
 _DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
-_LOG_EXPORT_TIME = re.compile(
-    r"\d{4}-\d\d-\d\d(?:[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)?)?", re.ASCII
-)
+_LOG_EXPORT_TIME = re.compile(r"\d{4}-\d\d-\d\d(?:[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)?)?", re.ASCII)
 
 
 def to_text(moment: datetime) -> str:

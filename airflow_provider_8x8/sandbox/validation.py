@@ -1,8 +1,8 @@
 """
 Is this request a survey, or a batch of surveys, as 8x8's OpenAPI file has them?
 
-What is wrong in a request refuses it as a whole, with 8x8's code. Only a phone number that cannot exist is another matter:
-it rejects its own message (:mod:`~airflow_provider_8x8.sandbox.numbers`).
+What is wrong in a request refuses it as a whole, with 8x8's code. Only a phone number that cannot exist is another
+matter: it rejects its own message (:mod:`~airflow_provider_8x8.sandbox.numbers`).
 """
 
 from __future__ import annotations
@@ -91,9 +91,7 @@ class Validator:
             raise bad_request(Code.INVALID_PARAMETER, "includeMessagesInResponse must be true or false")
         messages = _messages(request)
         body, options = self._template(request)
-        surveys = [
-            self._survey(message, f"messages[{index}]", body, options) for index, message in enumerate(messages)
-        ]
+        surveys = [self._survey(message, f"messages[{index}]", body, options) for index, message in enumerate(messages)]
         return Batch(surveys, client_batch_id, include_messages)
 
     def single(self, payload: object) -> Survey:
@@ -147,7 +145,10 @@ class Validator:
     def _options(self, fields: dict[str, Any], where: str, common: Options) -> Options:
         _check_callback_url(fields, where)
         options = Options(
-            _source(fields, where), _encoding(fields, where), self._scheduled(fields, where), self._expiry(fields, where)
+            _source(fields, where),
+            _encoding(fields, where),
+            self._scheduled(fields, where),
+            self._expiry(fields, where),
         ).over(common)
         if options.scheduled and options.expiry and options.expiry <= options.scheduled:
             raise bad_request(Code.INVALID_EXPIRY, f"{where}: expiry is not after scheduled")
@@ -211,9 +212,7 @@ def _variables(message: dict[str, Any], where: str) -> dict[str, Any]:
     variables = _object(message.get("templateVariables", {}), f"{where}.templateVariables")
     for name, value in variables.items():
         if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise bad_request(
-                Code.INVALID_PARAMETER, f"{where}.templateVariables.{name} must be a string or a number"
-            )
+            raise bad_request(Code.INVALID_PARAMETER, f"{where}.templateVariables.{name} must be a string or a number")
     return variables
 
 
@@ -222,9 +221,7 @@ def _source(fields: dict[str, Any], where: str) -> str | None:
     if source is not None and not source.strip():
         raise bad_request(Code.INVALID_SOURCE, f"{where}.source is empty")
     if source is not None and len(source) > limits.MAX_SOURCE_LENGTH:
-        raise bad_request(
-            Code.SOURCE_TOO_LONG, f"{where}.source is longer than {limits.MAX_SOURCE_LENGTH} characters"
-        )
+        raise bad_request(Code.SOURCE_TOO_LONG, f"{where}.source is longer than {limits.MAX_SOURCE_LENGTH} characters")
     return source
 
 
