@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -31,12 +31,12 @@ class GivenRows:
     def __init__(self, rows: Any) -> None:
         if isinstance(rows, str | bytes | Mapping) or not isinstance(rows, Iterable):
             raise TypeError(
-                f"rows is of type {type(rows).__name__}; expected a list of mappings, such as an upstream task's output "
+                f"rows is of type {type(rows).__name__}; expected a list of mappings, such as a task's output "
                 "(give the output itself, or render text with render_template_as_native_obj)"
             )
         self._rows = rows
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Generator[Any, None, None]:
         return _flat(self._rows)
 
     def __repr__(self) -> str:
@@ -45,7 +45,7 @@ class GivenRows:
         return "<rows of mapped tasks>"
 
 
-def _flat(rows: Iterable[Any]) -> Iterator[Any]:
+def _flat(rows: Iterable[Any]) -> Generator[Any, None, None]:
     for row in rows:
         if _holds_rows(row):
             yield from _flat(row)
@@ -70,15 +70,13 @@ class SqlRows:
     :param parameters: bound in the driver's own style
     """
 
-    def __init__(
-        self, hook: DbApiHook, sql: str, parameters: Mapping[str, Any] | Sequence[Any] | None = None
-    ) -> None:
+    def __init__(self, hook: DbApiHook, sql: str, parameters: Mapping[str, Any] | Sequence[Any] | None = None) -> None:
         self._hook = hook
         self._sql = sql
         self._parameters: Any = tuple(parameters) if isinstance(parameters, list) else parameters
         self.columns: Collection[str] | None = None
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Generator[dict[str, Any], None, None]:
         engine = _streaming_engine(self._hook)
         chunks = self._from_hook() if engine is None else self._from_engine(engine)
         with closing(chunks):
@@ -128,10 +126,8 @@ class SqlRows:
 def _streaming_engine(hook: DbApiHook) -> Engine | None:
     """Return an engine whose driver has server-side cursors, or None."""
     try:
-        engine = hook.get_sqlalchemy_engine(
-            engine_kwargs={"logging_name": _LOGGING_NAME, "hide_parameters": True}
-        )
-    except Exception:
+        engine = hook.get_sqlalchemy_engine(engine_kwargs={"logging_name": _LOGGING_NAME, "hide_parameters": True})
+    except Exception:  # noqa: BLE001
         # No SQLAlchemy, no dialect for this database, or no URI: each hook says it in its own way, and none of it
         # matters, since the hook's own connection is always there.
         return None

@@ -134,5 +134,5 @@ def _of_each_kind(messages: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str
 
 def _various(samples: Sequence[str]) -> list[str]:
     """Give one sample of each reason, which stands behind the quoted value."""
-    by_reason = {sample.partition("' ")[2]: sample for sample in samples}
-    return list(by_reason.values())
+    by_reason = {sample.partition("' ")[2]: sample for sample in reversed(samples)}
+    return sorted(by_reason.values(), key=samples.index)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +17,9 @@ import requests
 
 _GRACE_SECONDS = 5.0
 _START_SECONDS = 30.0
+
+_SANDBOX = ("-m", "airflow_provider_8x8.sandbox")
+_SANDBOX_URL = re.compile(r" at (http://\S+):")
 
 
 class ProcessError(Exception):
@@ -34,14 +37,9 @@ class ProcessError(Exception):
 class Sandbox(NamedTuple):
     """A sandbox in a process of its own."""
 
-    host: str
-    port: int
+    url: str
     api_key: str = "sandbox"
     subaccount: str = "sandbox_hq"
-
-    @property
-    def url(self) -> str:
-        return f"http://{self.host}:{self.port}"
 
     def stats(self) -> dict[str, int]:
         """Give its counts."""
@@ -69,20 +67,9 @@ def sandbox(log: Path) -> Iterator[Sandbox]:
     :param log: file for what it prints
     :raises ProcessError: it did not start
     """
-    running = Sandbox("127.0.0.1", _free_port())
-    command = [
-        sys.executable,
-        "-m",
-        "airflow_provider_8x8.sandbox",
-        "--host",
-        running.host,
-        "--port",
-        str(running.port),
-    ]
-    command += ["--api-key", running.api_key, "--subaccount", running.subaccount]
+    command = [sys.executable, *_SANDBOX, "--port", "0"]
     with log.open("wb") as output, _started(command, os.environ, output) as process:
-        _wait_for(running, process, log)
-        yield running
+        yield Sandbox(_announced_url(process, log))
 
 
 def run(command: Sequence[str], environment: Mapping[str, str], on_line: Callable[[str], None]) -> None:
@@ -138,20 +125,10 @@ def _stop(process: subprocess.Popen[str]) -> None:
             process.wait()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _wait_for(running: Sandbox, process: subprocess.Popen[str], log: Path) -> None:
+def _announced_url(process: subprocess.Popen[str], log: Path) -> str:
     deadline = time.monotonic() + _START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
-        try:
-            running.stats()
-        except requests.ConnectionError:
-            time.sleep(0.1)
-        else:
-            return
-    raise ProcessError("The sandbox did not start", log.read_text(errors="replace"))
+        if announced := _SANDBOX_URL.search(log.read_text(encoding="utf-8", errors="replace")):
+            return announced[1]
+        time.sleep(0.05)
+    raise ProcessError("The sandbox did not start", log.read_text(encoding="utf-8", errors="replace"))

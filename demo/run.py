@@ -120,8 +120,8 @@ def _environment(folder: Path, sandbox: Sandbox) -> dict[str, str]:
                 "password": sandbox.api_key,
             }
         ),
-        "NO_PROXY": sandbox.host,
-        "no_proxy": sandbox.host,
+        "NO_PROXY": "127.0.0.1",
+        "no_proxy": "127.0.0.1",
         "PYTHONUNBUFFERED": "1",
     }
 

@@ -178,9 +178,8 @@ def seed(path: Path, month: date, *, customers: int = CUSTOMERS, random_seed: in
     :param customers: how many, at most 25,000: the ranges for fiction end
     :param random_seed: another one gives another warehouse with as much trouble
     """
-    random = Random(random_seed)  # noqa: S311 - it is to be foreseen
-    people = _customers(customers, random)
-    orders = _orders(len(people), month, random)
+    people = make_customers(customers, random_seed)
+    orders = _make_orders(len(people), month, random_seed)
     with duckdb.connect(path) as warehouse:
         _insert(
             warehouse,
@@ -198,7 +197,15 @@ def seed(path: Path, month: date, *, customers: int = CUSTOMERS, random_seed: in
     return Warehouse(len(people), len(orders), troubles)
 
 
-def _customers(total: int, random: Random) -> list[Customer]:
+def make_customers(total: int, random_seed: int = 8) -> list[Customer]:
+    """
+    Make up customers, in no order.
+
+    :param total: how many, at most 25,000
+    :param random_seed: another one gives others
+    :raises ValueError: there are not so many numbers for fiction
+    """
+    random = Random(random_seed)  # noqa: S311 - it is to be foreseen
     numbers = _fictional_numbers()
     random.shuffle(numbers)
     free = iter(numbers)
@@ -222,7 +229,7 @@ def _customers(total: int, random: Random) -> list[Customer]:
         ]
     customers += [Customer(_name(random), _written(number, random)) for number in islice(free, total - len(customers))]
     if len(customers) != total:
-        raise ValueError(f"customers is {total}; the ranges for fiction have numbers for {len(customers)} of them")
+        raise ValueError(f"{total} customers: the ranges for fiction have numbers for {len(customers)}")
     random.shuffle(customers)
     return customers
 
@@ -244,15 +251,17 @@ def _unassigned_numbers() -> Iterator[Number]:
 def _name(random: Random) -> str:
     if random.random() < 0.03:
         return random.choice(_AWKWARD_NAMES)
-    percents, names = zip(*_PERCENT_AND_NAMES.values(), strict=True)
-    return random.choice(random.choices(names, percents)[0].split())
+    scripts = list(_PERCENT_AND_NAMES.values())
+    _, names = random.choices(scripts, weights=[percent for percent, _ in scripts])[0]
+    return random.choice(names.split())
 
 
 def _written(number: Number, random: Random) -> str:
     return random.choice(_NOTATIONS)(number)
 
 
-def _orders(customers: int, month: date, random: Random) -> list[Order]:
+def _make_orders(customers: int, month: date, random_seed: int) -> list[Order]:
+    random = Random(random_seed)  # noqa: S311 - it is to be foreseen
     start = datetime.combine(month.replace(day=1), time.min)
     end = datetime.combine((start + timedelta(days=31)).date().replace(day=1), time.min)
     orders: list[Order] = []

@@ -17,7 +17,7 @@ from airflow_provider_8x8.operators.survey_batch import EightByEightSurveyBatchO
 log = logging.getLogger(__name__)
 
 # A column named like a field of 8x8's message fills that field, any other the placeholder of its name.
-# Latest first: of the rows with one number only the first is sent, so each customer is asked once, about the last order.
+# Latest first: of all rows with one number only the first is sent, so a customer is asked once, about the last order.
 # Parameters are written as the driver has them: $name for DuckDB, %(name)s for PostgreSQL and Snowflake.
 LAST_MONTHS_ORDERS = """
     SELECT customers.phone AS destination,
@@ -52,7 +52,7 @@ def survey_from_warehouse() -> None:
             "month_start": "{{ data_interval_end.start_of('month').subtract(months=1) | ds }}",
             "month_end": "{{ data_interval_end.start_of('month') | ds }}",
         },
-        # When a worker dies with a batch on its way, these are the people of whom nobody knows whether they were texted.
+        # When a worker dies with a batch on its way, it is this many people of whom nobody knows.
         batch_size=5_000,
         # A second try cannot know what the first one sent, so it would refuse to send: a failure is final.
         retries=0,
@@ -68,7 +68,7 @@ def survey_from_warehouse() -> None:
             "not_surveyed": result["rows_read"] - result["accepted_count"],
         }
 
-    summarize(send_surveys.output)  # type: ignore[arg-type]
+    summarize(send_surveys.output)  # type: ignore[arg-type]  # Airflow hands on the result
 
 
 survey_from_warehouse()

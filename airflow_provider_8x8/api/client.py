@@ -213,9 +213,7 @@ class EightByEightClient:
         headers = {"User-Agent": _USER_AGENT, "Accept": "application/json", "Accept-Encoding": "identity"}
         if body:
             headers["Content-Type"] = "application/json"
-        came = exchange(
-            method, self.base_url + path, auth=self._auth, headers=headers, body=body, timeout=self.timeout
-        )
+        came = exchange(method, self.base_url + path, auth=self._auth, headers=headers, body=body, timeout=self.timeout)
         if came.http_status != expected_status:
             raise error_from_answer(came.http_status, came.headers, came.body)
         try:
@@ -308,7 +306,7 @@ def _seconds_to_wait(state: tenacity.RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     asked = error.retry_after if isinstance(error, RateLimitedError) else None
     seconds = min(2.0 ** (state.attempt_number - 1), 30.0) if asked is None else min(asked, MAX_RETRY_AFTER)
-    return seconds + random.uniform(0.0, 1.0)
+    return seconds + random.uniform(0.0, 1.0)  # noqa: S311  # spreads callers, keeps no secret
 
 
 def _retrying(worth_another_try: Callable[[BaseException], bool]) -> tenacity.Retrying:

@@ -57,9 +57,7 @@ class RefusedError(EightByEightError):
     :param error_id: what 8x8's support asks for
     """
 
-    def __init__(
-        self, http_status: int, code: int | None = None, description: str = "", error_id: str = ""
-    ) -> None:
+    def __init__(self, http_status: int, code: int | None = None, description: str = "", error_id: str = "") -> None:
         super().__init__(http_status, code, description, error_id)
         self.http_status = http_status
         self.code = code
@@ -99,9 +97,7 @@ def error_from_answer(http_status: int, headers: Mapping[str, str], body: bytes)
     if http_status in _REFUSALS and envelope is not None:
         return RefusedError(http_status, *_details(envelope))
     said = f": {mask_phone_numbers(envelope.message)[:_MAX_QUOTED_LENGTH]}" if envelope else ""
-    return UnknownOutcomeError(
-        f"8x8 answered HTTP {http_status}{said}; whether it did what was asked is not known"
-    )
+    return UnknownOutcomeError(f"8x8 answered HTTP {http_status}{said}; whether it did what was asked is not known")
 
 
 def parse_retry_after(value: str | None) -> float | None:

@@ -36,9 +36,7 @@ class EightByEightHook(BaseHook):
     conn_type = "eight_by_eight"
     hook_name = "8x8"
 
-    def __init__(
-        self, eight_by_eight_conn_id: str = default_conn_name, *, subaccount_id: str | None = None
-    ) -> None:
+    def __init__(self, eight_by_eight_conn_id: str = default_conn_name, *, subaccount_id: str | None = None) -> None:
         super().__init__()
         self.eight_by_eight_conn_id = eight_by_eight_conn_id
         self.subaccount_id = subaccount_id

@@ -185,7 +185,9 @@ class EightByEightSurveyBatchOperator(BaseOperator):
 
     @rows.setter
     def rows(self, rows: Any) -> None:
-        self._rows = rows if rows is None or isinstance(rows, GivenRows) or _is_to_be_resolved(rows) else GivenRows(rows)
+        self._rows = (
+            rows if rows is None or isinstance(rows, GivenRows) or _is_to_be_resolved(rows) else GivenRows(rows)
+        )
 
     def execute(self, context: Context) -> dict[str, Any]:
         """
@@ -201,7 +203,9 @@ class EightByEightSurveyBatchOperator(BaseOperator):
             raise AirflowFailException(f"Nothing was sent: {error}") from None
         result = _result(summary)
         self.log.info(
-            "%d rows: %s", summary.rows_read, ", ".join(f"{count} {outcome}" for outcome, count in summary.outcomes.items())
+            "%d rows: %s",
+            summary.rows_read,
+            ", ".join(f"{count} {outcome}" for outcome, count in summary.outcomes.items()),
         )
         if self.do_xcom_push:
             for key, value in result.items():
@@ -252,9 +256,10 @@ class EightByEightSurveyBatchOperator(BaseOperator):
     # when the task runs
 
     def _refuse_second_try(self, context: Context) -> None:
-        if context["ti"].try_number > 1:
+        try_number = context["ti"].try_number
+        if try_number > 1:
             raise AirflowFailException(
-                f"Nothing was sent: this is try {context['ti'].try_number} of the task instance, and what an earlier try "
+                f"Nothing was sent: this is try {try_number} of the task instance, and what an earlier try "
                 "has sent is not known. Look into 8x8's portal or the earlier try's log, then trigger a new DAG run "
                 "with the rows that are missing"
             )
@@ -298,7 +303,7 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         hook = connection.get_hook(hook_params=dict(self.sql_hook_params or {}))  # type: ignore[no-untyped-call]
         if not isinstance(hook, DbApiHook):
             raise TypeError(
-                f"sql_conn_id {self.sql_conn_id!r} is a connection of type {connection.conn_type!r}; expected a database"
+                f"sql_conn_id {self.sql_conn_id!r} is of type {connection.conn_type!r}; expected a database"
             )
         return SqlRows(hook, self.sql, self.parameters)
 

@@ -143,14 +143,14 @@ class Api:
         self._requests.count()
 
     def _survey_batch(self, request: Request, ids: dict[str, str]) -> Answer:
-        batch = Validator(datetime.now(UTC)).batch(request.json())
+        batch = Validator(datetime.now(UTC)).batch(request.declared_json())
         if self._stopping.wait(self._account.batch_seconds):
             raise StoppedError
         return json_answer(send_batch(self._store, ids["survey"], batch, datetime.now(UTC)))
 
     def _survey(self, request: Request, ids: dict[str, str]) -> Answer:
         now = datetime.now(UTC)
-        return json_answer(send_single(self._store, ids["survey"], Validator(now).single(request.json()), now))
+        return json_answer(send_single(self._store, ids["survey"], Validator(now).single(request.declared_json()), now))
 
     def _cancel_batch(self, request: Request, ids: dict[str, str]) -> Answer:
         batch_id = _uuid(ids["batch"], "batchId")
@@ -186,7 +186,7 @@ class Api:
         return json_answer({name: value for name, value in details.items() if value is not None})
 
     def _log_export(self, request: Request, ids: dict[str, str]) -> Answer:
-        payload = request.json() if request.body else {}
+        payload = request.declared_json() if request.body else {}
         last_message = self._store.last_message()
         job = read_job(payload, datetime.now(UTC), self._log_lag(), last_message)
         self._store.add_log_export(job)

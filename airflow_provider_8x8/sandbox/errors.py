@@ -57,7 +57,7 @@ def quota_exceeded(retry_after: str = "1") -> ApiError:
     return ApiError(
         HTTPStatus.TOO_MANY_REQUESTS,
         Code.QUOTA_EXCEEDED,
-        f"Quota exceeded. Please try again in {retry_after} second(s).",
+        "Quota exceeded. Please try again later.",
         {"Retry-After": retry_after},
     )
 

@@ -41,15 +41,23 @@ class Request:
     """By lower-case name."""
     body: bytes
 
-    def json(self) -> object:
+    def declared_json(self) -> object:
         """
-        Decode the body.
+        Decode the body, if it is declared as JSON.
 
         :raises ApiError: 400, it is not declared as JSON or is none.
         """
         content_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         if content_type != _JSON:
             raise bad_request(Code.INVALID_PARAMETER, f"Content-Type must be {_JSON}")
+        return self.json()
+
+    def json(self) -> object:
+        """
+        Decode the body, whatever it is declared as.
+
+        :raises ApiError: 400, it is no JSON.
+        """
         try:
             return msgspec.json.decode(self.body)
         except (msgspec.DecodeError, RecursionError, ValueError) as error:

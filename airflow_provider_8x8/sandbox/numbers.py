@@ -37,32 +37,19 @@ UA380 UG256 UM1 UY598 UZ998 VA39 VC1 VE58 VG1 VI1 VN84 VU678 WF681 WS685 YE967 Y
 # satellite and other global networks, universal personal and premium rate numbers.
 _OTHER_CALLING_CODES = ("247", "379", "383", "800", "808", "870", "878", "881", "882", "883", "979")
 
-# The shortest national number where that is longer than what 8x8's pattern lets pass anyway (7 digits).
-_SHORTEST_NATIONAL_NUMBER = {
-    "1": 10,
-    "7": 10,
-    "31": 9,
-    "33": 9,
-    "34": 9,
-    "39": 9,
-    "44": 9,
-    "52": 10,
-    "55": 10,
-    "60": 8,
-    "61": 9,
-    "62": 8,
-    "63": 8,
-    "65": 8,
-    "66": 8,
-    "81": 9,
-    "84": 9,
-    "86": 10,
-    "91": 10,
-    "852": 8,
-}
+# Calling code and digits of the shortest national mobile number, where that is more than the 7 of 8x8's pattern.
+_SHORTEST_NATIONAL_NUMBERS = """
+1:10 7:10 20:10 27:9 30:10 31:9 32:9 33:9 34:9 36:9 39:9 40:9 41:9 43:10 44:10 45:8 46:9 47:8 48:9 49:10
+51:9 52:10 54:10 55:10 56:9 57:10 60:9 61:9 62:9 63:10 64:8 65:8 66:9 81:10 82:9 84:9 86:11 90:10 91:10 92:10 94:9
+234:10 254:9 351:9 353:9 420:9 852:8 853:8 855:8 880:10 886:9 966:9 971:9 972:9
+"""
 
 CALLING_CODE_OF_COUNTRY = {entry[:2]: entry[2:] for entry in _CALLING_CODES.split()}
 ASSIGNED_CALLING_CODES = frozenset(CALLING_CODE_OF_COUNTRY.values()) | frozenset(_OTHER_CALLING_CODES)
+_SHORTEST_NATIONAL_NUMBER = {
+    calling_code: int(digits)
+    for calling_code, _, digits in (entry.partition(":") for entry in _SHORTEST_NATIONAL_NUMBERS.split())
+}
 _COUNTRY_OF_CALLING_CODE = {code: country for country, code in reversed(CALLING_CODE_OF_COUNTRY.items())}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
+from time import monotonic
 
 from airflow_provider_8x8.sandbox.errors import quota_exceeded
 
@@ -27,7 +27,7 @@ class RateLimit:
 
         :raises ApiError: 429, it is one too many.
         """
-        now = time.monotonic()
+        now = monotonic()
         with self._lock:
             if now - self._began >= 1:
                 self._began, self._count = now, 0

@@ -207,6 +207,10 @@ class Store:
         """Give the newest messages, newest first."""
         return self._messages("SELECT * FROM message ORDER BY rowid DESC LIMIT ?", (limit,))
 
+    def accepted_messages(self, limit: int) -> list[Message]:
+        """Give the newest accepted messages, newest first."""
+        return self._messages("SELECT * FROM message WHERE rejection IS NULL ORDER BY rowid DESC LIMIT ?", (limit,))
+
     def rejected_messages(self, limit: int) -> list[Message]:
         """Give the newest rejected messages, newest first."""
         return self._messages("SELECT * FROM message WHERE rejection IS NOT NULL ORDER BY rowid DESC LIMIT ?", (limit,))

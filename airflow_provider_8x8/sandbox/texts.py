@@ -27,6 +27,9 @@ _PLACEHOLDER = re.compile(r"\{\{([^{}]*)\}\}")
 _LINK_BASE = "https://8x8.test/"
 _LINK = "url"
 
+SHORT_LINK = re.compile(f"{re.escape(_LINK_BASE)}[0-9a-f]{{{SURVEY_LINK_LENGTH - len(_LINK_BASE)}}}")
+"""The survey's link as it stands in a text."""
+
 
 class TemplateError(ValueError):
     """A template body that no text can be made of."""
@@ -36,8 +39,8 @@ class TemplateBody:
     """
     A template body, taken apart once for all messages that use it.
 
-    ``{{name}}`` stands for a variable, ``{{url}}`` or ``{{url:name:name}}`` for the survey's link, whose names are handed
-    to the survey's form and so are needed as well.
+    ``{{name}}`` stands for a variable, ``{{url}}`` or ``{{url:name:name}}`` for the survey's link, whose names are
+    handed to the survey's form and so are needed as well.
 
     :param body: the text in 8x8's braces.
     :raises TemplateError: braces that do not match, or no link.

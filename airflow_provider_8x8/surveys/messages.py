@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import blake2b
@@ -33,10 +33,11 @@ ROW_KEY_BYTES = 10
 
 _CLIENT_MESSAGE_ID_BYTES = 16
 _MAX_QUOTED_LENGTH = 40
+_MAX_KNOWN_LAYOUTS = 1_000
 
 # How a column may spell the field it fills: as 8x8 spells it, or in snake_case.
 _CAMEL_CASE = dict(zip(SurveyMessage.__struct_fields__, SurveyMessage.__struct_encode_fields__, strict=True))
-_SPELLINGS = {name: (name, camel) for name, camel in _CAMEL_CASE.items()}
+_FIELD_OF_COLUMN = {spelling: name for name, camel in _CAMEL_CASE.items() for spelling in (name, camel)}
 _TIMES = frozenset({"scheduled", "expiry"})
 _WITH_OWN_RULES = frozenset({"destination", "template_body", "template_variables"})
 
@@ -55,7 +56,7 @@ class Rows(Protocol):
     columns: Collection[str] | None
     """The names that every row has, known once a pass has begun; None where each row speaks for itself."""
 
-    def __iter__(self) -> Iterator[Any]: ...
+    def __iter__(self) -> Generator[Any, None, None]: ...
 
 
 class RowMessage(NamedTuple):
@@ -98,10 +99,10 @@ class MessageBuilder:
         self._template = template
         self._common = {name: value for name, value in (common or {}).items() if value is not None}
         self._variables = {name: value for name, value in (variables or {}).items() if not is_missing(value)}
-        self._unique_by = unique_by
-        self._columns_of: dict[str, str] = {}
-        self.own_fields: frozenset[str] = frozenset()
-        """The message fields that the source's columns fill: known after :meth:`use_columns`."""
+        self._unique_by = _FIELD_OF_COLUMN.get(unique_by, unique_by) if unique_by else None
+        self._layouts: dict[tuple[str, ...], _Layout] = {}
+        self.own_fields: set[str] = set()
+        """The message fields that columns of the source have filled so far."""
 
     @property
     def batch_template(self) -> SurveyTemplate | None:
@@ -112,32 +113,22 @@ class MessageBuilder:
 
     def use_columns(self, columns: Collection[str], *, complete: bool) -> None:
         """
-        Learn which columns the source has, before its first row is built.
+        Learn which columns the first row has, before it is built.
 
         :param complete: every row has these columns and no others, so that what is missing can be said now
         :raises ColumnsError: two columns fill one field, or a column is missing that every row needs
         """
-        names = set(columns)
-        for spellings in _SPELLINGS.values():
-            if len(names.intersection(spellings)) > 1:
-                raise ColumnsError(f"the columns {' and '.join(spellings)} fill the same field; leave one out")
-        self._columns_of = {
-            field: next((spelling for spelling in spellings if spelling in names), field)
-            for field, spellings in _SPELLINGS.items()
-        }
-        self.own_fields = frozenset(field for field, column in self._columns_of.items() if column in names)
+        layout = _Layout.of(columns)
         if self._unique_by is None:
-            self._unique_by = self._columns_of[
-                "client_message_id" if "client_message_id" in self.own_fields else "destination"
-            ]
+            self._unique_by = "client_message_id" if "client_message_id" in layout.fields else "destination"
         if complete:
-            self._check_columns(names)
+            self._check_columns(set(columns), layout)
 
-    def _check_columns(self, names: set[str]) -> None:
-        needed = [self._columns_of["destination"], str(self._unique_by)]
+    def _check_columns(self, names: set[str], layout: _Layout) -> None:
+        needed = [layout.column("destination"), layout.column(str(self._unique_by))]
         if self._template is None:
-            needed.append(self._columns_of["template_body"])
-        elif "template_variables" not in self.own_fields:
+            needed.append(layout.column("template_body"))
+        elif "template_variables" not in layout.fields:
             needed.extend(name for name in self._template.names if name not in self._variables)
         if missing := [name for name in dict.fromkeys(needed) if name not in names]:
             raise ColumnsError(
@@ -161,11 +152,12 @@ class MessageBuilder:
             raise InvalidRowError(f"a value {error}") from None
 
     def _build(self, row: Mapping[str, Any]) -> RowMessage:
-        fields: dict[str, Any] = self._own_values(row)
-        destination = _destination(row.get(self._columns_of["destination"]), "country" in fields)
+        layout = self._layout_of(row)
+        fields = _own_values(row, layout)
+        destination = _destination(row.get("destination"), "country" in fields)
         fields["destination"] = destination
-        template = self._template_of(row)
-        variables = self._variables_for(template, row)
+        template = self._template_of(row, layout)
+        variables = self._variables_for(template, row, layout)
         if variables:
             fields["templateVariables"] = variables
         if self._template is None:
@@ -173,7 +165,7 @@ class MessageBuilder:
                 fields.setdefault(_CAMEL_CASE[name], value)
         if template is not self._template:
             fields["templateBody"] = template.body
-        unique_value = self._unique_value(row, destination, fields.get("country"))
+        unique_value = self._unique_value(row, layout, destination, fields.get("country"))
         digest = blake2b(unique_value.encode(), digest_size=_CLIENT_MESSAGE_ID_BYTES, key=self._hash_key)
         fields.setdefault("clientMessageId", digest.hexdigest())
         message = _checked(fields)
@@ -182,22 +174,22 @@ class MessageBuilder:
             _check_parts(template, variables, encoding)
         return RowMessage(digest.digest()[:ROW_KEY_BYTES], unique_value, message)
 
-    def _own_values(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        values: dict[str, Any] = {}
-        for field in self.own_fields - _WITH_OWN_RULES:
-            value = row.get(self._columns_of[field])
-            if is_missing(value) or value == "":
-                continue
-            if field in _TIMES:
-                values[_CAMEL_CASE[field]] = _time_of_row(field, value)
-            elif field == "country":
-                values[_CAMEL_CASE[field]] = to_text(value).strip().upper()
-            else:
-                values[_CAMEL_CASE[field]] = to_text(value).strip()
-        return values
+    def _layout_of(self, row: Mapping[str, Any]) -> _Layout:
+        """Return which columns of a row fill which fields. Rows of XCom need not be alike."""
+        columns = tuple(row)
+        layout = self._layouts.get(columns)
+        if layout is None:
+            try:
+                layout = _Layout.of(columns)
+            except ColumnsError as error:
+                raise InvalidRowError(str(error)) from None
+            self.own_fields.update(layout.fields)
+            if len(self._layouts) < _MAX_KNOWN_LAYOUTS:
+                self._layouts[columns] = layout
+        return layout
 
-    def _template_of(self, row: Mapping[str, Any]) -> Template:
-        body = row.get(self._columns_of["template_body"])
+    def _template_of(self, row: Mapping[str, Any], layout: _Layout) -> Template:
+        body = row.get(layout.column("template_body"))
         if not is_missing(body) and body != "":
             try:
                 return _parse(to_text(body))
@@ -207,8 +199,8 @@ class MessageBuilder:
             raise InvalidRowError("the row has no template_body, and there is no common one")
         return self._template
 
-    def _variables_for(self, template: Template, row: Mapping[str, Any]) -> TemplateVariables:
-        own = row.get(self._columns_of["template_variables"])
+    def _variables_for(self, template: Template, row: Mapping[str, Any], layout: _Layout) -> TemplateVariables:
+        own = row.get(layout.column("template_variables"))
         own_variables = own if isinstance(own, Mapping) else {}
         variables: TemplateVariables = {}
         for name in template.names:
@@ -225,14 +217,57 @@ class MessageBuilder:
                 raise InvalidRowError(f"the value for {{{{{name}}}}} {error}") from None
         return variables
 
-    def _unique_value(self, row: Mapping[str, Any], destination: str, country: str | None) -> str:
-        if self._unique_by == self._columns_of["destination"]:
+    def _unique_value(self, row: Mapping[str, Any], layout: _Layout, destination: str, country: str | None) -> str:
+        if self._unique_by == "destination":
             digits = destination.removeprefix("+")
             return f"{country} {digits}" if country and digits == destination else digits
-        value = row.get(str(self._unique_by))
+        column = layout.column(str(self._unique_by))
+        value = row.get(column)
         if is_missing(value) or value == "":
-            raise InvalidRowError(f"the column {self._unique_by}, which tells rows apart, is NULL or empty")
+            raise InvalidRowError(f"the column {column}, which tells rows apart, is NULL or empty")
         return to_text(value)
+
+
+class _Layout(NamedTuple):
+    """Which columns of a row fill which fields of its message."""
+
+    fields: dict[str, str]
+
+    @classmethod
+    def of(cls, columns: Collection[str]) -> _Layout:
+        """
+        Find the fields among columns.
+
+        :raises ColumnsError: two columns fill one field
+        """
+        fields: dict[str, str] = {}
+        for column in columns:
+            field = _FIELD_OF_COLUMN.get(column)
+            if field is None:
+                continue
+            if field in fields:
+                raise ColumnsError(f"the columns {fields[field]} and {column} fill the same field; leave one out")
+            fields[field] = column
+        return cls(fields)
+
+    def column(self, name: str) -> str:
+        """Return the column that fills a field; any other name is a column's own."""
+        return self.fields.get(name, name)
+
+
+def _own_values(row: Mapping[str, Any], layout: _Layout) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for field, column in layout.fields.items():
+        value = row[column]
+        if field in _WITH_OWN_RULES or is_missing(value) or value == "":
+            continue
+        if field in _TIMES:
+            values[_CAMEL_CASE[field]] = _time_of_row(field, value)
+        elif field == "country":
+            values[_CAMEL_CASE[field]] = to_text(value).strip().upper()
+        else:
+            values[_CAMEL_CASE[field]] = to_text(value).strip()
+    return values
 
 
 def parse_time(name: str, value: Any) -> datetime:
@@ -251,7 +286,8 @@ def parse_time(name: str, value: Any) -> datetime:
         raise ValueError(f"{name} is {value!r}; expected a datetime or ISO 8601 such as 2026-01-31T09:00:00+08:00")
     if moment.utcoffset() is None:
         raise ValueError(f"{name} is {value!s}, without an offset from UTC; expected one such as +08:00 or Z")
-    return moment
+    # pendulum's and pandas' own classes are datetimes that msgspec does not take.
+    return datetime.fromisoformat(moment.isoformat(timespec="milliseconds"))
 
 
 def check_times(scheduled: datetime | None, expiry: datetime | None) -> None:
@@ -269,9 +305,7 @@ def check_times(scheduled: datetime | None, expiry: datetime | None) -> None:
             "days ahead"
         )
     if expiry is not None and expiry <= (scheduled or now):
-        raise ValueError(
-            f"expiry is {expiry.isoformat()}; expected a time after {'scheduled' if scheduled else 'now'}"
-        )
+        raise ValueError(f"expiry is {expiry.isoformat()}; expected a time after {'scheduled' if scheduled else 'now'}")
 
 
 def check_common(fields: Mapping[str, Any]) -> None:
@@ -307,9 +341,7 @@ def _destination(value: Any, is_national: bool) -> str:
         raise InvalidRowError(f"destination {_quoted(value)} begins with 00; write + and the country code")
     if number.startswith("0"):
         example = "leave the 0 out" if is_national else "or country='AU' with 412345678"
-        raise InvalidRowError(
-            f"destination {_quoted(value)} has a leading 0; give an international number, {example}"
-        )
+        raise InvalidRowError(f"destination {_quoted(value)} has a leading 0; give an international number, {example}")
     return number
 
 

@@ -16,7 +16,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from airflow_provider_8x8.api.client import EightByEightClient
 from airflow_provider_8x8.api.errors import (
@@ -33,6 +33,7 @@ from airflow_provider_8x8.api.models import (
     SurveyBatch,
 )
 from airflow_provider_8x8.surveys.messages import (
+    ColumnsError,
     InvalidRowError,
     MessageBuilder,
     RowMessage,
@@ -113,7 +114,7 @@ class _Duplicate(NamedTuple):
     content: RowMessage
 
 
-class _Stopped(Exception):
+class _Stopped(Exception):  # noqa: N818  # it carries a Stop, which need not be an error
     """Ends the loop from wherever it is."""
 
     def __init__(self, reason: str, *, retryable: bool) -> None:
@@ -219,13 +220,14 @@ class SurveySender:
     def _inspect(self, rows: Rows) -> None:
         """Read the source once without sending, for what forbids to send any of it."""
         sendable = 0
-        for number, found in self._read(rows):
-            if isinstance(found, InvalidRowError) and self._on_invalid is OnInvalid.FAIL:
-                self._take_sample(number, found)
-                sample = self.summary.invalid_samples[0]
-                raise _Stopped(f"nothing was sent, because on_invalid is 'fail': {sample}", retryable=False)
-            sendable += isinstance(found, RowMessage)
-            self._check_max_messages(sendable, "nothing was sent")
+        with closing(self._read(rows)) as numbered:
+            for number, found in numbered:
+                if isinstance(found, InvalidRowError) and self._on_invalid is OnInvalid.FAIL:
+                    self._take_sample(number, found)
+                    sample = self.summary.invalid_samples[0]
+                    raise _Stopped(f"nothing was sent, because on_invalid is 'fail': {sample}", retryable=False)
+                sendable += isinstance(found, RowMessage)
+                self._check_max_messages(sendable, "nothing was sent")
 
     def _check_max_messages(self, sendable: int, consequence: str) -> None:
         if self._max_messages is not None and sendable > self._max_messages:
@@ -240,26 +242,18 @@ class SurveySender:
         ids: set[str] = set()
         sendable = 0
         try:
-            for number, found in self._read(rows):
-                self.summary.rows_read = number
-                if isinstance(found, InvalidRowError):
-                    self._note_invalid(number, found)
-                    continue
-                if isinstance(found, _Duplicate):
-                    self._note_duplicate(number, found.content)
-                    continue
-                row = _Row(number, found)
-                if row.client_message_id in ids:
-                    # 8x8's answer could not be told apart.
-                    self._note_invalid(number, InvalidRowError("another row has its client_message_id, too"))
-                    continue
-                batch.append(row)
-                ids.add(row.client_message_id)
-                sendable += 1
-                self._check_max_messages(sendable, "the rest was not sent")
-                if len(batch) == self._batch_size:
-                    full, batch, ids = batch, [], set()
-                    yield full
+            with closing(self._read(rows)) as numbered:
+                for number, found in numbered:
+                    self.summary.rows_read = number
+                    row = self._row_to_send(number, found, ids)
+                    if row is None:
+                        continue
+                    batch.append(row)
+                    sendable += 1
+                    self._check_max_messages(sendable, "the rest was not sent")
+                    if len(batch) == self._batch_size:
+                        full, batch, ids = batch, [], set()
+                        yield full
             if batch:
                 full, batch = batch, []
                 yield full
@@ -267,38 +261,40 @@ class SurveySender:
             if batch:  # the source failed, or the campaign must not go on
                 self._settle(self._new_client_batch_id(), batch, batch_id=None)
 
-    def _read(self, rows: Rows) -> Iterator[tuple[int, RowMessage | InvalidRowError | _Duplicate]]:
+    def _row_to_send(self, number: int, found: RowMessage | InvalidRowError | _Duplicate, ids: set[str]) -> _Row | None:
+        """Return what goes into the batch with these client message ids; note the outcome of what does not."""
+        if isinstance(found, _Duplicate):
+            self._note_duplicate(number, found.content)
+            return None
+        if isinstance(found, InvalidRowError):
+            self._note_invalid(number, found)
+            return None
+        row = _Row(number, found)
+        if row.client_message_id in ids:
+            # 8x8's answer could not be told apart.
+            self._note_invalid(number, InvalidRowError("another row has its client_message_id, too"))
+            return None
+        ids.add(row.client_message_id)
+        return row
+
+    def _read(self, rows: Rows) -> Generator[tuple[int, RowMessage | InvalidRowError | _Duplicate], None, None]:
         """Yield every row's number with its message, the reason why it has none, or that it came before."""
         seen: set[bytes] = set()
-        number = 0
-        source = iter(rows)
-        while True:
-            try:
-                row = next(source)
-            except StopIteration:
-                return
-            except Exception as error:
-                raise _Stopped(
-                    f"the source failed after {number} rows and was not read to its end: "
-                    f"{type(error).__name__}: {mask_phone_numbers(str(error))}",
-                    retryable=True,
-                ) from None  # the driver's own text may hold rows
-            number += 1
-            if number == 1:
-                self._builder.use_columns(
-                    rows.columns if rows.columns is not None else getattr(row, "keys", tuple)(),
-                    complete=rows.columns is not None,
-                )
-            try:
-                content = self._builder.build(row)
-            except InvalidRowError as error:
-                yield number, error
-                continue
-            if content.row_key in seen:
-                yield number, _Duplicate(content)
-            else:
-                seen.add(content.row_key)
-                yield number, content
+        with closing(iter(rows)) as source:  # a query's connection must not outlive a stop
+            for number, row in enumerate(_guarded(source), 1):
+                if number == 1:
+                    columns = rows.columns if rows.columns is not None else getattr(row, "keys", tuple)()
+                    self._builder.use_columns(columns, complete=rows.columns is not None)
+                try:
+                    content = self._builder.build(row)
+                except InvalidRowError as error:
+                    yield number, error
+                    continue
+                if content.row_key in seen:
+                    yield number, _Duplicate(content)
+                else:
+                    seen.add(content.row_key)
+                    yield number, content
 
     def _note_invalid(self, number: int, error: InvalidRowError) -> None:
         self.summary.outcomes["invalid"] += 1
@@ -429,6 +425,23 @@ class SurveySender:
         )
 
 
+def _guarded(source: Iterator[Any]) -> Iterator[Any]:
+    """Yield a source's rows; one that fails midway stops the sending."""
+    read = 0
+    try:
+        for row in source:
+            read += 1
+            yield row
+    except ColumnsError:
+        raise
+    except Exception as error:  # noqa: BLE001  # every driver has errors of its own
+        raise _Stopped(
+            f"the source failed after {read} rows and was not read to its end: "
+            f"{type(error).__name__}: {mask_phone_numbers(str(error))}",
+            retryable=True,
+        ) from None  # the driver's own text may hold rows
+
+
 def _match(part: Sequence[_Row], response: BatchResponse) -> None:
     """Give each row what 8x8's answer says of it, found by client message id, and say what does not add up."""
     answers = {answer.client_message_id: answer for answer in response.messages or ()}
@@ -446,9 +459,14 @@ def _match(part: Sequence[_Row], response: BatchResponse) -> None:
     for row in unlisted:
         row.outcome, row.description = outcome, "8x8's answer does not list the message"
         listed[outcome] += 1
-    if unlisted or answers or (listed["accepted"], listed["rejected"]) != (
-        response.accepted_count,
-        response.rejected_count,
+    if (
+        unlisted
+        or answers
+        or (listed["accepted"], listed["rejected"])
+        != (
+            response.accepted_count,
+            response.rejected_count,
+        )
     ):
         log.warning(
             "8x8's answer to batch %s does not add up: it counts %d accepted and %d rejected of %d messages, lists %d "

@@ -69,9 +69,7 @@ class Template:
             is_link = first == _LINK
             has_link = has_link or is_link
             if arguments and not is_link:
-                raise TemplateError(
-                    f"the template has {found[0]!r}: only {{{{url:...}}}} takes names after a colon"
-                )
+                raise TemplateError(f"the template has {found[0]!r}: only {{{{url:...}}}} takes names after a colon")
             needed = [name for name in arguments if name] if is_link else [first]
             for name in needed:
                 if not _NAME.fullmatch(name):

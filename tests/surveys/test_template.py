@@ -1,0 +1,84 @@
+"""Texts in 8x8's braces."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_provider_8x8.surveys.template import Template, TemplateError, count_parts
+
+LINK = "x" * 21
+
+
+@pytest.mark.parametrize(
+    ("body", "sent", "names"),
+    [
+        ("Hi {{firstName}}: {{url}}", "Hi {{firstName}}: {{url}}", ("firstName",)),
+        ("Hi {{ firstName }}: {{ url }}", "Hi {{firstName}}: {{url}}", ("firstName",)),
+        ("{{url:}}", "{{url:}}", ()),
+        ("{{url:a:b}}", "{{url:a:b}}", ("a", "b")),
+        ("{{ url : a : b }} {{b}} {{a}}", "{{url:a:b}} {{b}} {{a}}", ("a", "b")),
+        ("{ one } brace {{url}}", "{ one } brace {{url}}", ()),
+    ],
+)
+def test_a_template_says_what_it_needs(body: str, sent: str, names: tuple[str, ...]) -> None:
+    template = Template.parse(body)
+    assert (template.body, template.names) == (sent, names)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "  ",
+        "no link",
+        "{{name}} but no link",
+        "{{url}",
+        "{{url}} {{name}",
+        "{{url}} {name}}",
+        "{{url}} {{}}",
+        "{{url}} {{a b}}",
+        "{{url}} {{1st}}",
+        "{{url}} {{a|upper}}",
+        "{{url}} {{name:other}}",
+        "{{{url}}} {{x}",
+    ],
+)
+def test_a_template_that_8x8_could_not_fill_is_refused(body: str) -> None:
+    with pytest.raises(TemplateError):
+        Template.parse(body)
+
+
+def test_a_text_is_rendered_as_the_phone_shows_it() -> None:
+    template = Template.parse("Hi {{firstName}}, {{ n }} at {{url:n}} ({{firstName}})")
+    assert template.render({"firstName": "{{n}}", "n": 3}) == f"Hi {{{{n}}}}, 3 at {LINK} ({{{{n}}}})"
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "parts"),
+    [
+        ("a" * 160, None, 1),
+        ("a" * 161, None, 2),
+        ("a" * 306, "AUTO", 2),
+        ("a" * 307, "AUTO", 3),
+        ("€" * 80, None, 1),
+        ("€" * 81, None, 2),
+        ("é" * 160, None, 1),
+        ("ç" * 70, None, 1),  # only the capital is in GSM7
+        ("ç" * 71, None, 2),
+        ("字" * 70, None, 1),
+        ("字" * 71, None, 2),
+        ("😀" * 35, None, 1),
+        ("😀" * 36, None, 2),
+        ("a" * 71, "UCS2", 2),
+    ],
+)
+def test_parts_are_counted_as_8x8_bills_them(text: str, encoding: str | None, parts: int) -> None:
+    assert count_parts(text, encoding) == parts
+
+
+def test_the_quick_answer_never_lets_a_long_text_pass() -> None:
+    template = Template.parse("{{a}}{{b}}{{url}}")
+    for length in range(0, 400, 7):
+        variables = {"a": "😀" * length, "b": ""}
+        if template.surely_fits(variables):
+            assert count_parts(template.render(variables)) <= 10
