@@ -91,9 +91,13 @@ def exchange(
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                return Answer(response.status_code, response.headers, _read(response))
+                answer = Answer(response.status_code, response.headers, _read(response))
         except (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
             raise _failure(error, stream, watchdog, timeout) from error
+    if watchdog.expired:
+        # A connection that was shut down can look like an answer that ended.
+        raise UnknownOutcomeError(f"the call to 8x8 did not end within {timeout:g} s")
+    return answer
 
 
 def _read(response: requests.Response) -> bytes:
@@ -106,7 +110,7 @@ def _read(response: requests.Response) -> bytes:
 
 
 def _failure(error: Exception, stream: BodyStream, watchdog: _Watchdog, timeout: float) -> EightByEightError:
-    what = f"no whole answer within {timeout:g} s" if watchdog.expired else _root_cause(error)
+    what = f"it did not end within {timeout:g} s" if watchdog.expired else _root_cause(error)
     if stream.begun or not len(stream):
         return UnknownOutcomeError(f"the call to 8x8 failed before its answer was complete: {what}")
     return NeverSentError(f"8x8 could not be reached and nothing was sent: {what}")
@@ -168,8 +172,8 @@ class _WatchedAdapter(HTTPAdapter):
         self._watchdog = watchdog
         super().__init__()
 
-    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> urllib3.HTTPConnectionPool:
-        pool = super().get_connection_with_tls_context(*args, **kwargs)
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
         watchdog = self._watchdog
         plain: type[Any] = pool.ConnectionCls
 

@@ -76,7 +76,11 @@ def test_rejected_scheduled_and_single_messages_are_in_the_logs(caller: Caller) 
     caller.single(clientMessageId="single")
     lines = {line["clientmessageid"]: line for line in read(caller.log()[1])}
     rejected = lines["id-1"]
-    assert (rejected["status_value"], rejected["status_errorcode"], rejected["price_total"]) == ("rejected", "1002", "0.0")
+    assert (rejected["status_value"], rejected["status_errorcode"], rejected["price_total"]) == (
+        "rejected",
+        "1002",
+        "0.0",
+    )
     assert "E.164" in rejected["status_errormessage"]
     assert lines["id-2"]["status_value"] == "queued"
     assert (lines["single"]["batchid"], lines["single"]["clientbatchid"]) == ("", "")

@@ -187,7 +187,9 @@ PATHS = [
 
 
 @pytest.mark.parametrize(("method", "path"), PATHS)
-@pytest.mark.parametrize("authorization", [None, "Bearer other", "sandbox-key-7f3a", "Basic sandbox-key-7f3a", "Bearer"])
+@pytest.mark.parametrize(
+    "authorization", [None, "Bearer other", "sandbox-key-7f3a", "Basic sandbox-key-7f3a", "Bearer"]
+)
 def test_a_wrong_key_is_refused(caller: Caller, method: str, path: str, authorization: str | None) -> None:
     headers = {"Authorization": authorization} if authorization else {}
     assert_refused(caller.call(method, path, key=None, headers=headers, json={}), 401, 1200)

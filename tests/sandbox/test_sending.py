@@ -44,9 +44,7 @@ def test_a_message_of_the_answer_says_what_became_of_it(caller: Caller) -> None:
 @pytest.mark.parametrize("size", [2, 3, 10, 500])
 def test_the_answer_has_another_order_than_the_request_always_the_same(caller: Caller, size: int) -> None:
     messages = [message(number) for number in range(size)]
-    orders = [
-        [sent["clientMessageId"] for sent in caller.batch(*messages).json()["messages"]] for _ in range(2)
-    ]
+    orders = [[sent["clientMessageId"] for sent in caller.batch(*messages).json()["messages"]] for _ in range(2)]
     asked = [sent["clientMessageId"] for sent in messages]
     assert orders[0] == orders[1] != asked
     assert sorted(orders[0]) == sorted(asked)

@@ -122,7 +122,8 @@ def test_a_connection_can_be_used_again_also_after_a_refusal(sandbox: Sandbox) -
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("GET", "/sandbox"), ("GET", "/"), ("PATCH", "/"), ("GET", "messages/x"), ("DELETE", "/sandbox")]
+    ("method", "path"),
+    [("GET", "/sandbox"), ("GET", "/"), ("PATCH", "/"), ("GET", "messages/x"), ("DELETE", "/sandbox")],
 )
 def test_every_answer_says_that_it_is_the_sandbox(caller: Caller, method: str, path: str) -> None:
     server = caller.call(method, path).headers["Server"]
