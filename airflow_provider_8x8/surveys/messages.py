@@ -332,9 +332,9 @@ def _time_of_row(field: str, value: Any) -> datetime:
 
 
 def _destination(value: Any, is_national: bool) -> str:
-    if is_missing(value) or value == "":
+    number = "" if is_missing(value) else to_phone_number(value)
+    if not number:
         raise InvalidRowError("destination is NULL or empty")
-    number = to_phone_number(value)
     if "(0)" in str(value):
         raise InvalidRowError(f"destination {_quoted(value)} has a trunk '(0)'; leave it out")
     if number.startswith("00"):

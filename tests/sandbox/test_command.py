@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import select
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,16 +23,20 @@ Run = Callable[..., "subprocess.Popen[str]"]
 @pytest.fixture
 def run() -> Iterator[Run]:
     """Start the command; whatever is still running at the end is killed."""
-    running: list[subprocess.Popen[str]] = []
+    running: list[tuple[subprocess.Popen[str], threading.Timer]] = []
 
     def start(*arguments: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "airflow_provider_8x8.sandbox", *arguments]
         pipe = subprocess.PIPE
-        running.append(subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True))
-        return running[-1]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
+        watchdog = threading.Timer(120, process.kill)  # else a silent sandbox would be waited for forever
+        watchdog.start()
+        running.append((process, watchdog))
+        return process
 
     yield start
-    for process in running:
+    for process, watchdog in running:
+        watchdog.cancel()
         process.kill()
         process.communicate()
 
@@ -42,26 +46,23 @@ def introduction(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     lines = ""
     while "Ctrl+C" not in lines:
-        assert select.select([process.stdout], [], [], 60)[0], "the sandbox says nothing"
         line = process.stdout.readline()
         assert line, process.communicate()
         lines += line
     return lines
 
 
-def caller_of(process: subprocess.Popen[str], key: str = "sandbox") -> Caller:
+def caller_of(process: subprocess.Popen[str]) -> Caller:
     found = re.search(r"http://[^ :]+:\d+", introduction(process))
     assert found
-    caller = Caller(found.group())
-    caller.session.headers["Authorization"] = f"Bearer {key}"
-    return caller
+    return Caller(found.group())
 
 
 def send(caller: Caller, number: int) -> None:
-    """Send a batch with one message, with the session's key."""
+    """Send a batch with one message to a sandbox with the default key."""
     body = {"messages": [message(number)], "template": TEMPLATE, "clientBatchId": f"b-{number}"}
-    path = "/api/v1/subaccounts/sandbox_hq/surveys/nps/messages/batch"
-    assert caller.call("POST", path, key=None, json=body).json()["acceptedCount"] == 1
+    response = caller.call("POST", "surveys/nps/messages/batch", key="sandbox", json=body)
+    assert response.json()["acceptedCount"] == 1
 
 
 def test_it_says_what_it_is_where_it_is_and_how_to_connect(run: Run) -> None:
@@ -103,23 +104,18 @@ def test_what_was_answered_survives_a_kill(run: Run, tmp_path: Path) -> None:
 
 def test_a_log_export_survives_a_restart(tmp_path: Path) -> None:
     with Sandbox(data=tmp_path) as sandbox:
-        caller = caller_to(sandbox)
+        caller = Caller(sandbox.url)
         send(caller, 1)
         job = caller.call("POST", "messages/exports", key="sandbox", json={}).json()["jobId"]
     with Sandbox(data=tmp_path) as sandbox:
-        assert caller_to(sandbox).call("GET", f"messages/exports/{job}", key="sandbox").status_code == 200
-
-
-def caller_to(sandbox: Sandbox) -> Caller:
-    caller = Caller(sandbox.url)
-    caller.session.headers["Authorization"] = "Bearer sandbox"
-    return caller
+        result = Caller(sandbox.url).call("GET", f"messages/exports/{job}", key="sandbox")
+        assert result.status_code == 200
 
 
 def test_a_sandbox_without_data_starts_anew(tmp_path: Path) -> None:
     for _ in range(2):
         with Sandbox() as sandbox:
-            send(caller_to(sandbox), 1)
+            send(Caller(sandbox.url), 1)
             assert sandbox.stats()["accepted"] == 1
 
 

@@ -11,11 +11,32 @@ import pytest
 from airflow_provider_8x8.sandbox.server import Sandbox
 from tests.sandbox.caller import Caller, message
 
-COLUMNS = (
-    "umid, subaccountid, direction, country, operator, mcc, mnc, status_value, status_details, status_errorcode,"
-    " status_errormessage, status_timestamp, msisdn, source, encoding, createdat, smscount, price_currency,"
-    " price_persms, price_total, clientmessageid, clientbatchid, batchid, body"
-).split(", ")
+COLUMNS = [
+    "umid",
+    "subaccountid",
+    "direction",
+    "country",
+    "operator",
+    "mcc",
+    "mnc",
+    "status_value",
+    "status_details",
+    "status_errorcode",
+    "status_errormessage",
+    "status_timestamp",
+    "msisdn",
+    "source",
+    "encoding",
+    "createdat",
+    "smscount",
+    "price_currency",
+    "price_persms",
+    "price_total",
+    "clientmessageid",
+    "clientbatchid",
+    "batchid",
+    "body",
+]
 
 
 def read(text: str) -> list[dict[str, str]]:

@@ -67,11 +67,7 @@ class OpenApi:
         if not (isinstance(value, dict) and isinstance(value.get("$ref"), str)):
             return value
         keys = value["$ref"].removeprefix("#/").split("/")
-        return reduce(
-            lambda node, key: self._followed(node[int(key) if isinstance(node, list) else key]),
-            (unquote(key).replace("~1", "/").replace("~0", "~") for key in keys),
-            self.document,
-        )
+        return self.at(*(unquote(key).replace("~1", "/").replace("~0", "~") for key in keys))
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +81,8 @@ def test_the_check_itself_finds_what_is_wrong(openapi: OpenApi) -> None:
     schema = openapi.at("components", "schemas", "BatchSmsResponse")
     sound = {"batchId": SOME_UUID, "acceptedCount": 1, "rejectedCount": 0}
     openapi.assert_valid(schema, sound)
-    for broken in ({"batchId": "x"}, {"acceptedCount": "1"}, {"messages": [{}]}):
+    wrong: list[dict[str, Any]] = [{"batchId": "x"}, {"acceptedCount": "1"}, {"messages": [{}]}]
+    for broken in wrong:
         with pytest.raises(AssertionError):
             openapi.assert_valid(schema, {**sound, **broken})
 

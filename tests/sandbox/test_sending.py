@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from airflow_provider_8x8.sandbox.server import Sandbox
-from tests.sandbox.caller import Caller, message
+from tests.sandbox.caller import API_KEY, Caller, connect, eventually, head, message
 
 INVALID_NUMBER = "Invalid MSISDN format (not E.164 international number)"
 
@@ -167,8 +167,6 @@ def test_a_single_survey_is_answered_and_counted_apart(caller: Caller, sandbox: 
 
 
 def test_a_batch_takes_as_long_as_told_and_is_accepted_even_if_its_client_leaves() -> None:
-    from tests.sandbox.caller import API_KEY, connect, eventually, head
-
     with Sandbox(api_key=API_KEY, batch_seconds=0.3) as sandbox:
         body = b'{"messages": [{"destination": "+12025550123", "templateBody": "{{url}}"}]}'
         with connect(sandbox) as connection:

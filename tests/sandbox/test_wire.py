@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import logging
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -39,16 +41,13 @@ def test_an_incomplete_body_is_never_accepted(sandbox: Sandbox, path: str, sent:
     header, body = sent
     with connect(sandbox) as connection:
         connection.sendall(head(sandbox, header, path=path) + body)
-        connection.shutdown(1)  # no more will come
+        connection.shutdown(socket.SHUT_WR)
         assert connection.recv(1) == b"", "an incomplete request has no answer"
     assert (sandbox.messages(), sandbox.requests()) == ([], [])
     assert set(sandbox.stats().values()) == {0}
 
 
 def test_a_client_that_is_torn_away_midway_has_sent_nothing(sandbox: Sandbox) -> None:
-    import socket
-    import struct
-
     connection = connect(sandbox)
     connection.sendall(head(sandbox, f"Content-Length: {len(BODY)}") + BODY[:10])
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -172,9 +171,8 @@ def test_a_stopped_sandbox_leaves_no_thread_and_no_connection(sandbox: Sandbox) 
     with Sandbox() as other:
         idle, used = connect(other), connect(other)
         used.sendall(b"GET /sandbox/stats HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert read_response(used).status == 200
-    assert (idle.recv(1), used.recv(4096)[-1:]) == (b"", b"}")
-    assert used.recv(1) == b""
+        assert read_response(used).read().endswith(b"}")
+    assert (idle.recv(1), used.recv(1)) == (b"", b"")
     idle.close()
     used.close()
     assert eventually(lambda: set(threading.enumerate()) <= threads)

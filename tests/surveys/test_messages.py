@@ -47,6 +47,7 @@ def test_a_phone_number_is_cleaned(destination: Any, sent: str) -> None:
     [
         (None, "NULL or empty"),
         ("", "NULL or empty"),
+        (" - ", "NULL or empty"),
         (float("nan"), "NULL or empty"),
         ("0412345678", "leading 0"),
         ("0012025550123", "begins with 00"),
