@@ -15,6 +15,7 @@ from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
 from airflow_provider_8x8.sandbox import limits
+from airflow_provider_8x8.sandbox.numbers import CALLING_CODE_OF_COUNTRY
 from airflow_provider_8x8.sandbox.server import Sandbox
 from tests.sandbox.caller import OPENAPI_FILE, TEMPLATE, Caller, message
 
@@ -202,7 +203,8 @@ def test_the_sandboxs_limits_are_those_of_the_file(openapi: OpenApi) -> None:
     assert batch["clientBatchId"]["maxLength"] == limits.MAX_CLIENT_BATCH_ID_LENGTH
     assert survey["clientMessageId"]["maxLength"] == limits.MAX_CLIENT_MESSAGE_ID_LENGTH
     assert survey["source"]["maxLength"] == template["source"]["maxLength"] == limits.MAX_SOURCE_LENGTH
-    assert survey["country"]["minLength"] == survey["country"]["maxLength"] == limits.COUNTRY_LENGTH
+    country = survey["country"]
+    assert {len(code) for code in CALLING_CODE_OF_COUNTRY} == {country["minLength"], country["maxLength"]}
     assert survey["encoding"]["enum"] == template["encoding"]["enum"] == list(limits.ENCODINGS)
     assert survey["destination"]["pattern"] == f"^{limits.DESTINATION.pattern}$"
     (subaccount,) = (

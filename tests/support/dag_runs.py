@@ -1,0 +1,152 @@
+"""Run a DAG for real, in this process, on Airflow 2 and 3; see what it left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+_TASK_BEGINS = re.compile(r"\[DAG TEST\] starting task_id=(\S+) map_index=(-?\d+)")
+_TASK_ENDS = "[DAG TEST] end task"
+
+
+@dataclass(frozen=True)
+class DagRunResult:
+    """
+    What a DAG run left behind.
+
+    Tasks go by their id; the instances of a mapped task by ``task_id[0]``, ``task_id[1]``, ...
+    """
+
+    state: str
+    task_states: dict[str, str]
+    try_numbers: dict[str, int]
+    xcoms: dict[str, dict[str, Any]]
+    """By task and key; ``return_value`` is what the task returned."""
+    rendered: dict[str, dict[str, Any]]
+    """The rendered template fields of each task, as Airflow's view of them has them."""
+    log: str
+    """All that was logged or printed during the run, at DEBUG level, Airflow's own lines included, secrets unmasked."""
+    task_logs: dict[str, str]
+    """The same for each task alone, all its tries."""
+
+
+def run_dag(dag: Any, *, logical_date: datetime | None = None, conf: dict[str, Any] | None = None) -> DagRunResult:
+    """
+    Run a DAG as ``airflow dags test`` does. Airflow's metadata database must be there.
+
+    Retries are honoured, and ``retry_delay`` is really waited for: set it to zero. What this does not do: there is no
+    scheduler, executor or worker process, so nothing is killed and ``on_kill`` is never called; tasks run one after
+    the other, whatever their pools; logs are not masked and not written to files; on Airflow 3 the API server is in
+    this process too, and has the DAG only as this call serialized it.
+
+    :param logical_date: the run's; now, where there is none.
+    :param conf: the run's configuration.
+    """
+    import airflow
+
+    logical_date = logical_date or datetime.now(UTC)
+    with _captured_log() as log:
+        if airflow.__version__.startswith("2."):
+            dag_run = dag.test(execution_date=logical_date, run_conf=conf)
+        else:
+            _serialize(dag)
+            dag_run = dag.test(logical_date=logical_date, run_conf=conf)
+    return _result(dag_run, log.getvalue())
+
+
+def _serialize(dag: Any) -> None:
+    """Write the DAG where Airflow 3's test run expects it to be: a DAG that comes from no file is not there."""
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+    from airflow.dag_processing.collection import update_dag_parsing_results_in_db
+    from airflow.serialization.serialized_objects import LazyDeserializedDAG
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        DagBundlesManager().sync_bundles_to_db(session=session)
+        session.flush()
+        errors: dict[tuple[str, str], str] = {}
+        update_dag_parsing_results_in_db(
+            "dags-folder", None, [LazyDeserializedDAG.from_dag(dag)], errors, None, set(), session
+        )
+    assert not errors, errors
+
+
+@contextlib.contextmanager
+def _captured_log() -> Iterator[io.StringIO]:
+    """
+    Capture standard output and all logging in one text, in order.
+
+    Airflow 3 logs through structlog, to whatever standard output is at that moment, and through the standard library's
+    logging; Airflow 2 only through the latter. Other handlers, ``caplog`` too, have to wait: some of them write to
+    standard output as well, and all would be there twice.
+    """
+    captured = io.StringIO()
+    handler = logging.StreamHandler(captured)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    # Airflow 2's test run gives the task's logger a handler of its own, unless it has one.
+    silent = logging.StreamHandler(captured)
+    silent.setLevel(logging.CRITICAL + 1)
+    root, task = logging.getLogger(), logging.getLogger("airflow.task")
+    root_handlers, root_level = root.handlers, root.level
+    root.handlers = [handler]
+    root.setLevel(logging.DEBUG)
+    task.addHandler(silent)
+    try:
+        with contextlib.redirect_stdout(captured):
+            yield captured
+    finally:
+        root.handlers = root_handlers
+        root.setLevel(root_level)
+        task.removeHandler(silent)
+        sys.stdout.write(captured.getvalue())  # for the report of a test that fails
+
+
+def _result(dag_run: Any, log: str) -> DagRunResult:
+    from airflow.models.renderedtifields import RenderedTaskInstanceFields
+    from airflow.utils.session import create_session
+
+    states, tries, xcoms, rendered = {}, {}, {}, {}
+    with create_session() as session:
+        for ti in dag_run.get_task_instances(session=session):
+            name = _name(ti.task_id, ti.map_index)
+            key = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index}
+            states[name], tries[name] = str(ti.state), ti.try_number
+            xcoms[name] = _xcoms(session, key)
+            fields = session.query(RenderedTaskInstanceFields).filter_by(**key).one_or_none()
+            rendered[name] = dict(fields.rendered_fields) if fields else {}
+    return DagRunResult(str(dag_run.state), states, tries, xcoms, rendered, log, _task_logs(log))
+
+
+def _name(task_id: str, map_index: int) -> str:
+    return task_id if map_index < 0 else f"{task_id}[{map_index}]"
+
+
+def _xcoms(session: Any, key: dict[str, Any]) -> dict[str, Any]:
+    try:
+        from airflow.models.xcom import XComModel
+        from airflow.sdk.serde import deserialize
+    except ImportError:
+        from airflow.models.xcom import XCom
+
+        return {row.key: row.value for row in session.query(XCom).filter_by(**key)}  # decoded when it is loaded
+    return {row.key: deserialize(row.value) for row in session.query(XComModel).filter_by(**key)}
+
+
+def _task_logs(log: str) -> dict[str, str]:
+    logs: dict[str, str] = {}
+    task = None
+    for line in log.splitlines(keepends=True):
+        if begins := _TASK_BEGINS.search(line):
+            task = _name(begins[1], int(begins[2]))
+        if task is not None:
+            logs[task] = logs.get(task, "") + line
+        if _TASK_ENDS in line:
+            task = None
+    return logs
