@@ -86,6 +86,6 @@ def postgres_server(postgres_cluster: PostgresServer) -> str:
         connection.autocommit = True
         cursor = connection.cursor()
         cursor.execute(f"CREATE DATABASE {name}")
-        # A connection that a test leaves open in a transaction then fails the next test, which else would wait for ever.
+        # A connection that a test leaves open then fails the next test, which else would wait for ever.
         cursor.execute(f"ALTER DATABASE {name} SET lock_timeout = '20s'")
     return postgres_cluster.get_uri(database=name)

@@ -198,8 +198,12 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         """
         self._refuse_second_try(context)
         try:
-            summary = self._sender(context).send(self._source_of_rows())
-        except (ColumnsError, TypeError, ValueError) as error:
+            sender, rows = self._sender(context), self._source_of_rows()
+        except (TypeError, ValueError) as error:
+            raise AirflowFailException(f"Nothing was sent: {error}") from None
+        try:
+            summary = sender.send(rows)
+        except ColumnsError as error:
             raise AirflowFailException(f"Nothing was sent: {error}") from None
         result = _result(summary)
         self.log.info(
@@ -318,7 +322,7 @@ class EightByEightSurveyBatchOperator(BaseOperator):
             raise AirflowFailException(f"{reason}. {_counts(summary)}")
 
         if summary.stop is not None:
-            fail(f"Sending stopped: {summary.stop.reason}")
+            fail(f"Sending stopped: {summary.stop}")
         if not summary.rows_read:
             if self.on_empty == "fail":
                 fail("There are no rows")
@@ -328,8 +332,8 @@ class EightByEightSurveyBatchOperator(BaseOperator):
             return
         if unknown and self.on_unknown != OnUnknown.ASSUME_SENT:
             fail(
-                f"Whether 8x8 accepted {unknown} messages is not known. Look for the client batch ids without a batch "
-                f"id in 8x8's portal: {', '.join(summary.client_batch_ids)}"
+                f"Whether 8x8 accepted {unknown} messages is not known. Look in 8x8's portal for the client batch ids "
+                f"{', '.join(summary.unknown_client_batch_ids)}"
             )
         rejected = outcomes["rejected"]
         limit = self.max_rejected

@@ -13,7 +13,7 @@ import string
 import time
 from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 from airflow_provider_8x8.api.client import EightByEightClient
 from airflow_provider_8x8.api.errors import (
     EightByEightError,
-    RateLimitedError,
     RefusedError,
     UnknownOutcomeError,
 )
@@ -81,31 +80,26 @@ class OnInvalid(StrEnum):
     FAIL = "fail"
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """
-    Why sending ended before the source did.
-
-    :ivar reason: for people; phone numbers masked
-    :ivar retryable: whether another try could go better
-    """
-
-    reason: str
-    retryable: bool
-
-
 @dataclass(slots=True)
 class Summary:
-    """What became of the rows; the counts of outcomes add up to ``rows_read``."""
+    """
+    What became of the rows; the counts of outcomes add up to ``rows_read``.
+
+    :ivar client_batch_ids: of every batch that 8x8 has or may have
+    :ivar unknown_client_batch_ids: those among them of which nobody knows
+    :ivar report: where the report is
+    :ivar stop: why sending ended before the source did, phone numbers masked
+    """
 
     campaign_id: str
     rows_read: int = 0
     batch_ids: list[str] = field(default_factory=list)
     client_batch_ids: list[str] = field(default_factory=list)
+    unknown_client_batch_ids: list[str] = field(default_factory=list)
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     invalid_samples: list[str] = field(default_factory=list)
     report: str | None = None
-    stop: Stop | None = None
+    stop: str | None = None
 
 
 class _Duplicate(NamedTuple):
@@ -114,12 +108,8 @@ class _Duplicate(NamedTuple):
     content: RowMessage
 
 
-class _Stopped(Exception):  # noqa: N818  # it carries a Stop, which need not be an error
-    """Ends the loop from wherever it is."""
-
-    def __init__(self, reason: str, *, retryable: bool) -> None:
-        super().__init__(reason)
-        self.stop = Stop(reason, retryable)
+class _Stopped(Exception):  # noqa: N818  # not an error in itself: the reason to end the loop from wherever it is
+    """Sending must not go on."""
 
 
 @dataclass(slots=True)
@@ -165,7 +155,6 @@ class SurveySender:
     :param on_invalid: ``fail``: one invalid row, and nothing is sent at all
     :param on_unknown: what to do about a batch of unknown outcome
     :param report: where each row's outcome is written
-    :raises ValueError: one of these is not as it must be
     """
 
     def __init__(
@@ -212,7 +201,7 @@ class SurveySender:
                     for batch in batches:
                         self._send_batch(batch)
             except _Stopped as stopped:
-                self.summary.stop = stopped.stop
+                self.summary.stop = str(stopped)
         return self.summary
 
     # rows -> messages -> batches
@@ -225,7 +214,7 @@ class SurveySender:
                 if isinstance(found, InvalidRowError) and self._on_invalid is OnInvalid.FAIL:
                     self._take_sample(number, found)
                     sample = self.summary.invalid_samples[0]
-                    raise _Stopped(f"nothing was sent, because on_invalid is 'fail': {sample}", retryable=False)
+                    raise _Stopped(f"nothing was sent, because on_invalid is 'fail': {sample}")
                 sendable += isinstance(found, RowMessage)
                 self._check_max_messages(sendable, "nothing was sent")
 
@@ -233,7 +222,6 @@ class SurveySender:
         if self._max_messages is not None and sendable > self._max_messages:
             raise _Stopped(
                 f"the source has more than max_messages={self._max_messages} rows to send; {consequence}",
-                retryable=False,
             )
 
     def _batches(self, rows: Rows) -> Generator[list[_Row], None, None]:
@@ -299,8 +287,9 @@ class SurveySender:
     def _note_invalid(self, number: int, error: InvalidRowError) -> None:
         self.summary.outcomes["invalid"] += 1
         self._take_sample(number, error)
-        if self._report:
-            self._report.write_row(ReportLine(row_number=number, outcome="invalid", description=str(error)))
+        with self._reporting() as report:
+            if report:
+                report.write_row(ReportLine(row_number=number, outcome="invalid", description=str(error)))
 
     def _take_sample(self, number: int, error: InvalidRowError) -> None:
         if len(self.summary.invalid_samples) < MAX_INVALID_SAMPLES:
@@ -308,10 +297,11 @@ class SurveySender:
 
     def _note_duplicate(self, number: int, content: RowMessage) -> None:
         self.summary.outcomes["duplicate"] += 1
-        if self._report:
-            line = _Row(number, content, outcome="duplicate").line(batch_id=None)
-            line.description = "an earlier row of this source has its row key"
-            self._report.write_row(line)
+        with self._reporting() as report:
+            if report:
+                line = _Row(number, content, outcome="duplicate").line(batch_id=None)
+                line.description = "an earlier row of this source has its row key"
+                report.write_row(line)
 
     # batches -> 8x8 -> report -> summary
 
@@ -334,15 +324,16 @@ class SurveySender:
                     first_single = first_single or refused
                 if as_a_whole:
                     self._leave_unsent([part, *waiting])
-                    raise _Stopped(str(refused), retryable=isinstance(refused, RateLimitedError)) from None
+                    raise _Stopped(str(refused)) from None
                 if len(part) == 1:
                     self._reject(part, refused)
                 else:
+                    log.info("8x8 refused %d messages, sending them as two halves: %s", len(part), refused)
                     middle = len(part) // 2
                     waiting.extendleft((part[middle:], part[:middle]))
             except EightByEightError as error:
                 self._leave_unsent([part, *waiting])
-                raise _Stopped(str(error), retryable=True) from None
+                raise _Stopped(str(error)) from None
             except _Stopped:
                 self._leave_unsent(waiting)
                 raise
@@ -352,38 +343,43 @@ class SurveySender:
         Post one batch and settle its rows; tell whether 8x8 accepted any.
 
         :raises EightByEightError: 8x8 has nothing of it: the rows are not settled
-        :raises _Stopped: too many batches of unknown outcome: the rows are settled
+        :raises _Stopped: sending must not go on: the rows are settled
         """
         while True:
             client_batch_id = self._new_client_batch_id()
-            request = SurveyBatch(
-                messages=[row.content.message for row in part],
-                template=self._builder.batch_template,
-                client_batch_id=client_batch_id,
-                include_messages_in_response=True,
-            )
+            log.debug("Sending a batch of %d messages, client batch id %s", len(part), client_batch_id)
             try:
-                response = self._client.send_survey_batch(self._survey_id, request)
+                response = self._client.send_survey_batch(self._survey_id, self._request(client_batch_id, part))
             except UnknownOutcomeError as unknown:
                 self._unknown_in_a_row += 1
+                self.summary.client_batch_ids.append(client_batch_id)
                 log.warning("Batch %s of %d messages: outcome unknown: %s", client_batch_id, len(part), unknown)
-                enough = self._unknown_in_a_row >= MAX_UNKNOWN_IN_A_ROW
-                if self._on_unknown is OnUnknown.RESEND and not enough:
+                if self._on_unknown is OnUnknown.RESEND and self._unknown_in_a_row < MAX_UNKNOWN_IN_A_ROW:
                     continue
-                for row in part:
-                    row.outcome, row.description = "unknown", str(unknown)
-                self._settle(client_batch_id, part, batch_id=None)
-                if enough:
-                    raise _Stopped(
-                        f"{MAX_UNKNOWN_IN_A_ROW} batches in a row have an unknown outcome: {unknown}", retryable=True
-                    ) from None
+                self._leave_unknown(client_batch_id, part, unknown)
                 return False
             self._unknown_in_a_row = 0
             _match(part, response)
+            self.summary.client_batch_ids.append(client_batch_id)
             self.summary.batch_ids.append(response.batch_id)
             self._settle(client_batch_id, part, response.batch_id)
             self._log_progress(response)
             return response.accepted_count > 0
+
+    def _request(self, client_batch_id: str, part: list[_Row]) -> SurveyBatch:
+        return SurveyBatch(
+            messages=[row.content.message for row in part],
+            template=self._builder.batch_template,
+            client_batch_id=client_batch_id,
+            include_messages_in_response=True,
+        )
+
+    def _leave_unknown(self, client_batch_id: str, part: list[_Row], unknown: UnknownOutcomeError) -> None:
+        for row in part:
+            row.outcome, row.description = "unknown", str(unknown)
+        self._settle(client_batch_id, part, batch_id=None)
+        if self._unknown_in_a_row >= MAX_UNKNOWN_IN_A_ROW:
+            raise _Stopped(f"{MAX_UNKNOWN_IN_A_ROW} batches in a row have an unknown outcome: {unknown}")
 
     def _may_be_a_row(self, refused: RefusedError) -> bool:
         """Tell whether one bad row can be why 8x8 refused a batch."""
@@ -402,11 +398,22 @@ class SurveySender:
 
     def _settle(self, client_batch_id: str, part: list[_Row], batch_id: str | None) -> None:
         """Count the rows' outcomes and report them."""
-        self.summary.outcomes.update(row.outcome for row in part)
-        if part[0].outcome != "not_sent":
-            self.summary.client_batch_ids.append(client_batch_id)
-        if self._report:
-            self._report.write_batch(client_batch_id, [row.line(batch_id) for row in part])
+        outcomes = Counter(row.outcome for row in part)
+        self.summary.outcomes.update(outcomes)
+        if outcomes["unknown"]:
+            self.summary.unknown_client_batch_ids.append(client_batch_id)
+        with self._reporting() as report:
+            if report:
+                report.write_batch(client_batch_id, [row.line(batch_id) for row in part])
+
+    @contextmanager
+    def _reporting(self) -> Iterator[Report | None]:
+        """Give the report; one that cannot be written stops the sending, since umids would be lost."""
+        try:
+            yield self._report
+        except Exception as error:  # each storage has errors of its own
+            self._report = None
+            raise _Stopped(f"the report could not be written: {type(error).__name__}: {error}") from error
 
     def _new_client_batch_id(self) -> str:
         length = MAX_CLIENT_BATCH_ID_LENGTH - len(self._client_batch_id_prefix)
@@ -438,7 +445,6 @@ def _guarded(source: Iterator[Any]) -> Iterator[Any]:
         raise _Stopped(
             f"the source failed after {read} rows and was not read to its end: "
             f"{type(error).__name__}: {mask_phone_numbers(str(error))}",
-            retryable=True,
         ) from None  # the driver's own text may hold rows
 
 

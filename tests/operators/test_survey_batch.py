@@ -313,3 +313,66 @@ def test_a_missing_connection_is_named(run_dag: Any) -> None:
     run = run_dag(survey_dag(rows=[person(1)], eight_by_eight_conn_id="nowhere"))
     assert run.task_states == {"send": "failed"}
     assert "nowhere" in run.log
+
+
+def test_a_retry_sends_nothing(run_dag: Any, sandbox: Any, connection: str) -> None:
+    from datetime import timedelta
+
+    from airflow.providers.common.compat.sdk import DAG, AirflowException
+
+    from airflow_provider_8x8.operators.survey_batch import EightByEightSurveyBatchOperator
+
+    class DiesAfterSending(EightByEightSurveyBatchOperator):
+        def execute(self, context: Any) -> Any:
+            super().execute(context)
+            raise AirflowException("the worker is gone")
+
+    with pytest.warns(UserWarning, match="retries=0"), DAG("dies", schedule=None, start_date=START) as dag:
+        DiesAfterSending(
+            task_id="send",
+            survey_id="orders",
+            template_body=BODY,
+            rows=[person(1)],
+            retries=2,
+            retry_delay=timedelta(0),
+        )
+    run = run_dag(dag)
+    assert run.task_states == {"send": "failed"}
+    assert run.try_numbers == {"send": 2}
+    assert "this is try 2" in run.task_logs["send"]
+    assert sandbox.stats()["requests"] == 1
+
+
+def test_a_report_that_cannot_be_written_stops_the_sending(
+    run_dag: Any, sandbox: Any, connection: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow_provider_8x8.surveys.report import Report
+
+    def fail(*arguments: Any) -> None:
+        raise OSError("the storage is full")
+
+    monkeypatch.setattr(Report, "write_batch", fail)
+    rows = [person(number) for number in range(20)]
+    run = run_dag(survey_dag(rows=rows, batch_size=5, report_path=str(tmp_path)))
+    assert run.task_states == {"send": "failed"}
+    assert "the storage is full" in run.log
+    result = result_of(run)
+    assert (result["accepted_count"], result["rows_read"]) == (5, 5)
+    assert sandbox.stats()["requests"] == 1
+
+
+def test_an_unknown_batch_is_sent_again_if_the_user_chose_so(run_dag: Any, sandbox: Any, connection: str) -> None:
+    sandbox.faults([{"on": "survey_batch", "kind": "500", "times": 1}])
+    run = run_dag(survey_dag(rows=[person(1), person(2)], on_unknown="resend"))
+    assert run.task_states == {"send": "success"}
+    result = result_of(run)
+    assert (result["accepted_count"], len(result["client_batch_ids"])) == (2, 2)
+
+
+def test_nobody_surveyed_is_a_failure(run_dag: Any, sandbox: Any, connection: str) -> None:
+    rows = [person(number, destination="none") for number in range(12)]
+    run = run_dag(survey_dag(rows=rows))
+    assert run.task_states == {"send": "failed"}
+    result = result_of(run)
+    assert (result["invalid_count"], len(result["invalid_samples"])) == (12, 10)
+    assert "Nobody was surveyed" in run.log
