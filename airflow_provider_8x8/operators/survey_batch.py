@@ -269,6 +269,8 @@ class EightByEightSurveyBatchOperator(BaseOperator):
             )
 
     def _sender(self, context: Context) -> SurveySender:
+        if not self.survey_id:
+            raise ValueError("survey_id is empty; expected the id that 8x8 gave the survey")
         common = _parse_common({name: getattr(self, name) for name in _COMMON_FIELDS})
         check_times(common.get("scheduled"), common.get("expiry"))
         if _phones_may_cut(self.source):
@@ -317,7 +319,7 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         accepted, unknown = outcomes["accepted"], outcomes["unknown"]
 
         def fail(reason: str) -> NoReturn:
-            # The journal that could make a retry safe does not exist, so every failure is final.
+            # Nothing remembers what was sent, so another try could only refuse: every failure is final.
             self._push_return_value(context, result)
             raise AirflowFailException(f"{reason}. {_counts(summary)}")
 

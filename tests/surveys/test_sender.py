@@ -1,0 +1,199 @@
+"""What the sender makes of 8x8's answers, whole or odd, with a client that gives them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_8x8.api.errors import EightByEightError, NeverSentError, RefusedError, UnknownOutcomeError
+from airflow_provider_8x8.api.models import BatchResponse, MessageResponse, MessageStatus, SurveyBatch
+from airflow_provider_8x8.surveys.messages import MessageBuilder
+from airflow_provider_8x8.surveys.report import Report
+from airflow_provider_8x8.surveys.sender import SurveySender
+from airflow_provider_8x8.surveys.template import Template
+
+Answer = Callable[[SurveyBatch], BatchResponse]
+
+
+class Client:
+    """Answers each batch with a function, and remembers what came."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self.batches: list[SurveyBatch] = []
+
+    def send_survey_batch(self, survey_id: str, batch: SurveyBatch) -> BatchResponse:
+        self.batches.append(batch)
+        return self._answer(batch)
+
+
+class SomeRows:
+    """Rows with numbers of their own, more than once readable."""
+
+    columns = None
+
+    def __init__(self, *own: dict[str, Any]) -> None:
+        self.own = own
+
+    def __iter__(self) -> Generator[Any, None, None]:
+        for number, own in enumerate(self.own):
+            yield {"destination": f"+12025550{number:03d}", **own}
+
+
+def rows(count: int) -> SomeRows:
+    return SomeRows(*({} for _ in range(count)))
+
+
+def taken(batch: SurveyBatch, *, rejected: int = 0, **changed: Any) -> BatchResponse:
+    """A whole answer: the first messages rejected, the others queued."""
+    listed = [
+        MessageResponse(
+            umid=f"umid-{message.client_message_id}",
+            client_message_id=message.client_message_id,
+            status=MessageStatus(code="REJECTED" if number < rejected else "QUEUED"),
+        )
+        for number, message in enumerate(batch.messages)
+    ]
+    whole = {
+        "batch_id": f"batch-{batch.client_batch_id}",
+        "accepted_count": len(listed) - rejected,
+        "rejected_count": rejected,
+        "messages": listed[::-1],
+    }
+    return BatchResponse(**{**whole, **changed})
+
+
+def sender(client: Any, **arguments: Any) -> SurveySender:
+    builder = MessageBuilder(campaign_id="c", template=Template.parse("{{url}}"))
+    return SurveySender(client, "survey", builder, **{"campaign_id": "c", **arguments})
+
+
+def outcomes(summary: Any) -> dict[str, int]:
+    assert sum(summary.outcomes.values()) == summary.rows_read
+    return {outcome: count for outcome, count in summary.outcomes.items() if count}
+
+
+def test_messages_are_matched_by_client_message_id(tmp_path: Path) -> None:
+    client = Client(lambda batch: taken(batch, rejected=2))
+    summary = sender(client, report=Report(tmp_path, "a/campaign")).send(rows(5))
+    assert outcomes(summary) == {"accepted": 3, "rejected": 2}
+    file = tmp_path / "a%2Fcampaign" / f"{summary.client_batch_ids[0]}.jsonl"
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [line["outcome"] for line in lines] == ["rejected"] * 2 + ["accepted"] * 3
+    assert all(line["umid"] == f"umid-{line['client_message_id']}" for line in lines)
+    assert [line["destination"] for line in lines] == [f"+12025550{number:03d}" for number in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("odd", "expected"),
+    [
+        (lambda batch: taken(batch, messages=None), {"accepted": 4}),
+        (lambda batch: taken(batch, messages=None, accepted_count=0, rejected_count=4), {"rejected": 4}),
+        (lambda batch: taken(batch, messages=None, accepted_count=3, rejected_count=1), {"unknown": 4}),
+        (lambda batch: taken(batch, messages=taken(batch).messages[:2]), {"accepted": 4}),  # type: ignore[index]
+        (
+            lambda batch: taken(batch, messages=taken(batch).messages[:2], accepted_count=2),
+            {"accepted": 2, "unknown": 2},
+        ),  # type: ignore[index]
+        (lambda batch: taken(batch, accepted_count=1), {"accepted": 4}),
+    ],
+)
+def test_an_answer_that_does_not_add_up_is_said(
+    odd: Answer, expected: dict[str, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        summary = sender(Client(odd)).send(rows(4))
+    assert outcomes(summary) == expected
+    assert "does not add up" in caplog.text
+
+
+def test_foreign_messages_in_an_answer_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    stranger = MessageResponse(umid="u", client_message_id="not ours", status=MessageStatus(code="QUEUED"))
+    client = Client(lambda batch: taken(batch, messages=[*(taken(batch).messages or ()), stranger]))
+    assert outcomes(sender(client).send(rows(2))) == {"accepted": 2}
+    assert "1 others" in caplog.text
+
+
+def test_every_post_has_a_client_batch_id_of_its_own() -> None:
+    client = Client(taken)
+    summary = sender(client, batch_size=2, client_batch_id_prefix="orders-1").send(rows(7))
+    ids = [str(batch.client_batch_id) for batch in client.batches]
+    assert len(set(ids)) == 4
+    assert all(len(client_batch_id) == 20 and client_batch_id.startswith("orders-1") for client_batch_id in ids)
+    assert summary.client_batch_ids == ids
+
+
+def refusing(bad: set[str], code: int = 1002) -> Answer:
+    def answer(batch: SurveyBatch) -> BatchResponse:
+        if bad & {message.destination for message in batch.messages}:
+            raise RefusedError(400, code, "no")
+        return taken(batch)
+
+    return answer
+
+
+@pytest.mark.parametrize("bad", [{0}, {99}, {50}, {3, 4}, {0, 37, 99}, set(range(10, 20))])
+def test_bad_rows_are_found_wherever_they_are(bad: set[int]) -> None:
+    client = Client(refusing({f"+12025550{number:03d}" for number in bad}))
+    summary = sender(client).send(rows(100))
+    if summary.stop is None:
+        assert outcomes(summary) == {"accepted": 100 - len(bad), "rejected": len(bad)}
+    sent = Counter(message.destination for batch in client.batches for message in batch.messages)
+    assert len(sent) == 100
+
+
+def test_a_batch_with_too_many_bad_rows_is_given_up() -> None:
+    client = Client(refusing({f"+12025550{number:03d}" for number in range(1, 1000, 2)}))
+    summary = sender(client).send(rows(1000))
+    assert len(client.batches) <= 401  # 200 refusals, and what was accepted between them
+    assert summary.stop is not None
+    assert outcomes(summary)["not_sent"] > 0
+
+
+@pytest.mark.parametrize("code", [1001, 1005, 1007, 1011, 1014, 1200, 2000])
+def test_a_refusal_that_no_row_can_cause_stops_at_once(code: int) -> None:
+    client = Client(refusing({"+12025550000"}, code))
+    summary = sender(client, batch_size=10).send(rows(30))
+    assert (len(client.batches), outcomes(summary)) == (1, {"not_sent": 10})
+    assert "no" in str(summary.stop)
+
+
+def test_a_sender_that_rows_bring_can_be_a_rows_fault() -> None:
+    client = Client(refusing({"+12025550002"}, 1005))
+    assert outcomes(sender(client).send(SomeRows(*({"source": "Own"} for _ in range(4))))) == {
+        "accepted": 3,
+        "rejected": 1,
+    }
+
+
+def failing_once(error: EightByEightError, at: int) -> Answer:
+    seen: list[SurveyBatch] = []
+
+    def answer(batch: SurveyBatch) -> BatchResponse:
+        seen.append(batch)
+        if len(seen) == at:
+            raise error
+        return taken(batch)
+
+    return answer
+
+
+def test_one_unknown_batch_does_not_stop_the_others() -> None:
+    client = Client(failing_once(UnknownOutcomeError("lost"), 2))
+    summary = sender(client, batch_size=2).send(rows(8))
+    assert outcomes(summary) == {"accepted": 6, "unknown": 2}
+    assert summary.unknown_client_batch_ids == [client.batches[1].client_batch_id]
+    assert summary.stop is None
+
+
+def test_what_never_left_stops_the_sending_and_loses_nothing() -> None:
+    client = Client(failing_once(NeverSentError("gone"), 2))
+    summary = sender(client, batch_size=2).send(rows(8))
+    assert outcomes(summary) == {"accepted": 2, "not_sent": 2}
+    assert summary.stop == "gone"
