@@ -79,7 +79,9 @@ def exchange(
     stream = BodyStream(body, ends_at)
     with _Watchdog(timeout) as watchdog, requests.Session() as session:
         session.trust_env = url.startswith("https://")
-        session.mount(url, _WatchedAdapter(watchdog))
+        adapter = _WatchedAdapter(watchdog)
+        session.mount("https://", adapter)
+        session.mount("http://", adapter)
         try:
             with session.request(
                 method,

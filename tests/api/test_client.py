@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import tenacity
 
 from airflow_provider_8x8 import __version__
 from airflow_provider_8x8.api import client as client_module
@@ -16,6 +17,15 @@ from airflow_provider_8x8.api.client import EightByEightClient
 from airflow_provider_8x8.api.errors import NeverSentError, RateLimitedError, RefusedError, UnknownOutcomeError
 from airflow_provider_8x8.api.models import LogExportRequest, SurveyBatch, SurveyMessage
 from tests.conftest import API_KEY
+
+SECONDS_TO_WAIT = client_module._seconds_to_wait  # before the tests' own, which does not wait
+
+
+def _rate_limited(retry_after: float) -> RateLimitedError:
+    error = RateLimitedError(429)
+    error.retry_after = retry_after
+    return error
+
 
 Serve = Callable[[Callable[[socket.socket], None]], str]
 
@@ -258,3 +268,25 @@ def test_an_environments_proxy_never_sees_a_key_over_plain_http(sandbox: Any, mo
 def test_ids_cannot_lead_to_another_resource(sandbox: Any) -> None:
     with pytest.raises(ValueError, match="expected an id"):
         client_of(sandbox.url).get_message("..")
+
+
+@pytest.mark.parametrize(
+    ("error", "tries", "least", "most"),
+    [
+        (NeverSentError("gone"), 1, 1, 2),
+        (NeverSentError("gone"), 4, 8, 9),
+        (RateLimitedError(429), 1, 1, 2),
+        (_rate_limited(7.0), 1, 7, 8),
+        (_rate_limited(0.0), 3, 0, 1),
+        (_rate_limited(86_400.0), 1, 120, 121),  # a day: cut to two minutes
+    ],
+)
+def test_waiting_is_as_long_as_8x8_asks_with_a_limit_and_a_jitter(
+    error: Exception, tries: int, least: float, most: float
+) -> None:
+    state = tenacity.RetryCallState(retry_object=client_module._until_sent, fn=None, args=(), kwargs={})
+    state.attempt_number = tries
+    state.set_exception((type(error), error, None))
+    waits = {SECONDS_TO_WAIT(state) for _ in range(20)}
+    assert all(least <= seconds <= most for seconds in waits)
+    assert len(waits) > 1
