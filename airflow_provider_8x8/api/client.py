@@ -102,16 +102,22 @@ class EightByEightClient:
     def __repr__(self) -> str:
         return f"<EightByEightClient {self.subaccount_id} at {self.base_url}>"
 
-    def send_survey_batch(self, survey_id: str, batch: SurveyBatch) -> BatchResponse:
+    def send_survey_batch(self, survey_id: str, batch: SurveyBatch, *, send_by: float | None = None) -> BatchResponse:
         """
         Send a batch of surveys, 1 to 10,000 messages.
 
-        :raises NeverSentError: 8x8 could not be reached in five tries
-        :raises RateLimitedError: 8x8 answered 429 five times
+        :param send_by: seconds since 1970. With it the call is made exactly once, and never completed later than
+            this: the last piece of its body is then withheld, which is a :class:`NeverSentError`. For callers that
+            write down every single POST; they try again by :data:`until_sent`.
+        :raises NeverSentError: 8x8 could not be reached in five tries, or the request was not complete by ``send_by``
+        :raises RateLimitedError: 8x8 answered 429 (without ``send_by``: five times)
         :raises RefusedError: 8x8 did not accept any of the batch
         :raises UnknownOutcomeError: 8x8 may have accepted the batch, or not; it was not sent again
         """
-        return self._post(self._survey_path(survey_id, "messages", "batch"), batch, BatchResponse)
+        path = self._survey_path(survey_id, "messages", "batch")
+        if send_by is None:
+            return self._post(path, batch, BatchResponse)
+        return self._call("POST", path, BatchResponse, batch, send_by=send_by)
 
     def send_survey(self, survey_id: str, message: SurveyMessage) -> MessageResponse:
         """
@@ -186,7 +192,7 @@ class EightByEightClient:
             raise
 
     def _post(self, path: str, request: msgspec.Struct, answer: type[T]) -> T:
-        call = _until_sent.wraps(self._call)
+        call = until_sent.wraps(self._call)
         return call("POST", path, answer, request)
 
     def _repeatable(
@@ -208,12 +214,22 @@ class EightByEightClient:
         answer: type[T],
         request: msgspec.Struct | None = None,
         expected_status: int = 200,
+        *,
+        send_by: float | None = None,
     ) -> T:
         body = b"" if request is None else msgspec.json.encode(request)
         headers = {"User-Agent": _USER_AGENT, "Accept": "application/json", "Accept-Encoding": "identity"}
         if body:
             headers["Content-Type"] = "application/json"
-        came = exchange(method, self.base_url + path, auth=self._auth, headers=headers, body=body, timeout=self.timeout)
+        came = exchange(
+            method,
+            self.base_url + path,
+            auth=self._auth,
+            headers=headers,
+            body=body,
+            timeout=self.timeout,
+            send_by=send_by,
+        )
         if came.http_status != expected_status:
             raise error_from_answer(came.http_status, came.headers, came.body)
         try:
@@ -340,6 +356,12 @@ def _may_go_better(error: BaseException) -> bool:
     )
 
 
-_until_sent = _retrying(_did_nothing)
+until_sent = _retrying(_did_nothing)
+"""
+Makes a call again that certainly did nothing (never sent, or 429), five times in all, waiting as 8x8 asks.
+
+Call ``until_sent.copy(sleep=...)`` with a function that does the call; the last failure is raised as it came.
+"""
+
 _until_answered = _retrying(_may_go_better)
 _USER_AGENT = f"airflow-provider-8x8/{__version__} {requests.utils.default_user_agent()}"

@@ -8,10 +8,12 @@ for ever. Here a watchdog shuts the connection down when the call's time is over
 from __future__ import annotations
 
 import http.client
+import socket as sockets
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from itertools import pairwise
 from socket import SHUT_RDWR, socket
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -19,6 +21,7 @@ from typing import Any, NamedTuple, Self
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
+from urllib3.util import wait_for_write
 
 from airflow_provider_8x8.api.errors import EightByEightError, NeverSentError, UnknownOutcomeError
 from airflow_provider_8x8.api.masking import mask_phone_numbers
@@ -39,30 +42,57 @@ class Answer(NamedTuple):
 
 class BodyStream:
     """
-    A request body that knows whether any of it was handed to the socket.
+    A request body that knows what of it was handed to the socket.
 
     That is the only proof that a request was never sent: no exception's name gives it, since a TLS or proxy
     error can come before the first byte as well as after the last.
+
+    The last byte goes alone, as soon as the socket would take it without waiting, and the clocks are read right
+    before: a body whose time was over by then is never complete on the other side. What cannot be closed is the
+    pause between that reading and the kernel's write.
+
+    :param ends_at: when the call's time is over, on the monotonic clock
+    :param send_by: when the request must be complete, in seconds since 1970; the time that is left of it now is
+        also held against the monotonic clock, so that a wall clock which is set back gives no more of it
     """
 
-    def __init__(self, body: bytes, ends_at: float) -> None:
+    def __init__(self, body: bytes, ends_at: float, send_by: float | None = None) -> None:
         self._body = body
-        self._ends_at = ends_at
+        self._send_by = send_by
+        self._ends_at = ends_at if send_by is None else min(ends_at, time.monotonic() + send_by - time.time())
         self.begun = False
+        self.withheld = False
+        self.wait_until_writable: Callable[[float], None] = lambda seconds: None
 
     def __len__(self) -> int:
         return len(self._body)
 
     def __iter__(self) -> Iterator[bytes]:
-        for start in range(0, len(self._body), _PIECE_BYTES):
-            if time.monotonic() >= self._ends_at:
+        last = len(self._body) - 1
+        for start, end in pairwise([*range(0, last, _PIECE_BYTES), last, last + 1]):
+            if start == last:
+                self.wait_until_writable(self.seconds_left())
+            if self.seconds_left() <= 0:
+                self.withheld = self._send_by is not None
                 raise TimeoutError("the call's time was over before its body was sent")
             self.begun = True
-            yield self._body[start : start + _PIECE_BYTES]
+            yield self._body[start:end]
+
+    def seconds_left(self) -> float:
+        """Return for how long pieces will still be handed over; not above 0 if no longer."""
+        left = self._ends_at - time.monotonic()
+        return left if self._send_by is None else min(left, self._send_by - time.time())
 
 
 def exchange(
-    method: str, url: str, *, auth: requests.auth.AuthBase, headers: Mapping[str, str], body: bytes, timeout: float
+    method: str,
+    url: str,
+    *,
+    auth: requests.auth.AuthBase,
+    headers: Mapping[str, str],
+    body: bytes,
+    timeout: float,
+    send_by: float | None = None,
 ) -> Answer:
     """
     Make one HTTP call on a connection of its own, and read the answer to its end.
@@ -72,14 +102,42 @@ def exchange(
     the environment, which would see the key.
 
     :param timeout: seconds for the whole call: connecting, upload and answer together
-    :raises NeverSentError: the call failed before any of the body was handed to the socket
+    :param send_by: seconds since 1970, after which the body is not completed any more: its last byte at least is
+        withheld. The answer may come later.
+    :raises NeverSentError: the call failed before any of the body was handed to the socket, or some of the body
+        was withheld because ``send_by`` had passed
     :raises UnknownOutcomeError: it failed later
     """
-    ends_at = time.monotonic() + timeout
-    stream = BodyStream(body, ends_at)
-    with _Watchdog(timeout) as watchdog, requests.Session() as session:
+    stream = BodyStream(body, time.monotonic() + timeout, send_by)
+    if stream.seconds_left() <= 0:
+        raise NeverSentError("nothing was sent to 8x8: the request's time was over before it began")
+    with _open(method, url, auth=auth, headers=headers, stream=stream, seconds=timeout, timeout=timeout) as response:
+        return Answer(response.status_code, response.headers, _read(response))
+
+
+@contextmanager
+def _open(
+    method: str,
+    url: str,
+    *,
+    auth: requests.auth.AuthBase,
+    headers: Mapping[str, str],
+    stream: BodyStream,
+    seconds: float,
+    timeout: float,
+) -> Iterator[requests.Response]:
+    """
+    Give the answer to one call, its body still to be read; the connection ends with the context.
+
+    :param seconds: for the whole call, until the context ends
+    :param timeout: seconds for each wait
+    """
+    with _Watchdog(seconds) as watchdog, requests.Session() as session:
         session.trust_env = url.startswith("https://")
-        adapter = _WatchedAdapter(watchdog)
+        stream.wait_until_writable = watchdog.wait_until_writable
+        # What the kernel has taken it would else try to deliver for a quarter of an hour, also after our death.
+        patience = max(0.001, min(timeout, stream.seconds_left()))
+        adapter = _WatchedAdapter(watchdog, patience)
         session.mount("https://", adapter)
         session.mount("http://", adapter)
         try:
@@ -88,18 +146,17 @@ def exchange(
                 url,
                 auth=auth,
                 headers=dict(headers),
-                data=stream if body else None,
-                timeout=timeout,
+                data=stream if len(stream) else None,
+                timeout=(patience, timeout),
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                answer = Answer(response.status_code, response.headers, _read(response))
+                yield response
         except (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
-            raise _failure(error, stream, watchdog, timeout) from error
+            raise _failure(error, stream, watchdog, seconds) from error
     if watchdog.expired:
         # A connection that was shut down can look like an answer that ended.
-        raise UnknownOutcomeError(f"the call to 8x8 did not end within {timeout:g} s")
-    return answer
+        raise UnknownOutcomeError(f"the call to 8x8 did not end within {seconds:g} s")
 
 
 def _read(response: requests.Response) -> bytes:
@@ -112,6 +169,10 @@ def _read(response: requests.Response) -> bytes:
 
 
 def _failure(error: Exception, stream: BodyStream, watchdog: _Watchdog, timeout: float) -> EightByEightError:
+    if stream.withheld:
+        return NeverSentError(
+            "8x8 cannot have the request: its last piece was withheld, because its time was over before it was sent"
+        )
     what = f"it did not end within {timeout:g} s" if watchdog.expired else _root_cause(error)
     if stream.begun or not len(stream):
         return UnknownOutcomeError(f"the call to 8x8 failed before its answer was complete: {what}")
@@ -155,6 +216,13 @@ class _Watchdog:
             if self.expired:
                 _shut_down(duplicate)
 
+    def wait_until_writable(self, seconds: float) -> None:
+        """Wait until the connection takes another byte, or is gone, or the time is over."""
+        with self._lock:
+            connection = self._connections[-1] if self._connections else None
+        if connection is not None:
+            wait_for_write(connection, max(0.0, seconds))
+
     def _expire(self) -> None:
         with self._lock:
             self.expired = True
@@ -167,22 +235,31 @@ def _shut_down(connection: socket) -> None:
         connection.shutdown(SHUT_RDWR)
 
 
+def _give_up_delivery_after(connection: socket, seconds: float) -> None:
+    """Have the kernel drop what it was given if the other side has not taken it in this time (Linux only)."""
+    option = getattr(sockets, "TCP_USER_TIMEOUT", None)
+    if option is not None:
+        connection.setsockopt(sockets.IPPROTO_TCP, option, max(1, int(seconds * 1000)))
+
+
 class _WatchedAdapter(HTTPAdapter):
     """Shows every connection to the watchdog as soon as there is one, before TLS or a proxy's tunnel."""
 
-    def __init__(self, watchdog: _Watchdog) -> None:
+    def __init__(self, watchdog: _Watchdog, patience: float) -> None:
         self._watchdog = watchdog
+        self._patience = patience
         super().__init__()
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
-        watchdog = self._watchdog
+        watchdog, patience = self._watchdog, self._patience
         plain: type[Any] = pool.ConnectionCls
 
         class WatchedConnection(plain):  # type: ignore[misc]  # the scheme decides which class it is
             def _new_conn(self) -> socket:
                 connection: socket = super()._new_conn()
                 watchdog.watch(connection)
+                _give_up_delivery_after(connection, patience)
                 return connection
 
         pool.ConnectionCls = WatchedConnection

@@ -33,7 +33,7 @@ Serve = Callable[[Callable[[socket.socket], None]], str]
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_module, "_seconds_to_wait", lambda state: 0.0)
-    for policy in (client_module._until_sent, client_module._until_answered):
+    for policy in (client_module.until_sent, client_module._until_answered):
         monkeypatch.setattr(policy, "wait", lambda state: 0.0)
 
 
@@ -284,7 +284,7 @@ def test_ids_cannot_lead_to_another_resource(sandbox: Any) -> None:
 def test_waiting_is_as_long_as_8x8_asks_with_a_limit_and_a_jitter(
     error: Exception, tries: int, least: float, most: float
 ) -> None:
-    state = tenacity.RetryCallState(retry_object=client_module._until_sent, fn=None, args=(), kwargs={})
+    state = tenacity.RetryCallState(retry_object=client_module.until_sent, fn=None, args=(), kwargs={})
     state.attempt_number = tries
     state.set_exception((type(error), error, None))
     waits = {SECONDS_TO_WAIT(state) for _ in range(20)}
