@@ -7,7 +7,8 @@ import logging
 import random
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import closing
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -24,6 +25,8 @@ from airflow_provider_8x8.api.errors import (
     UnknownOutcomeError,
     error_from_answer,
 )
+from airflow_provider_8x8.api.links import is_own_link
+from airflow_provider_8x8.api.log_lines import read_log_lines
 from airflow_provider_8x8.api.models import (
     Balance,
     BatchResponse,
@@ -31,13 +34,14 @@ from airflow_provider_8x8.api.models import (
     LogExport,
     LogExportJob,
     LogExportRequest,
+    LogLine,
     MessageDetails,
     MessageResponse,
     SubaccountId,
     SurveyBatch,
     SurveyMessage,
 )
-from airflow_provider_8x8.api.transport import exchange
+from airflow_provider_8x8.api.transport import download, exchange
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +62,9 @@ MAX_TRIES = 5
 
 MAX_RETRY_AFTER = 120.0
 """Seconds: a longer ``Retry-After`` is cut to this."""
+
+LOG_EXPORT_FILE_SECONDS = 15 * 60.0
+"""Seconds for reading one file of a log export."""
 
 _NOT_FOUND = 1300
 
@@ -152,6 +159,32 @@ class EightByEightClient:
     def get_log_export(self, job_id: str) -> LogExport:
         """Return how a log export stands, and when it has succeeded the links to its CSV files."""
         return self._repeatable("GET", self._path("messages", "exports", job_id), LogExport)
+
+    def read_log_export(self, link: str) -> Generator[LogLine, None, None]:
+        """
+        Read one CSV file of a log export by its link, a line at a time; it is never whole in memory.
+
+        The link is its own key. The API key goes along to 8x8's own hosts and to the client's own address, and
+        nowhere else; another link must be https and lead to the public internet. Redirects are not followed. Nothing
+        is tried again. The whole file may take :data:`LOG_EXPORT_FILE_SECONDS`, with what is done between the lines.
+
+        Whatever ends the iteration closes the connection; nothing is opened before it begins.
+
+        :raises UnknownOutcomeError: the link is not followed, or what came is not, or may not be, the whole file:
+            then the lines before prove nothing by what is not among them
+        :raises RefusedError: 8x8 does not give the file
+        """
+        own = is_own_link(link, [self.base_url, *REGIONS.values()])
+        pieces = download(
+            link,
+            auth=self._auth if own else _NoAuth(),
+            headers={"User-Agent": _USER_AGENT, "Accept": "text/csv", "Accept-Encoding": "identity"},
+            seconds=LOG_EXPORT_FILE_SECONDS,
+            timeout=self.timeout,
+            public_only=not own,
+        )
+        with closing(pieces):
+            yield from read_log_lines(pieces)
 
     def get_balance(self) -> Balance:
         """
@@ -249,6 +282,13 @@ class EightByEightClient:
         if not self.account_id:
             raise ValueError("prices and balance need the account_id, a UUID: set it in the connection's extra")
         return _join("api", "v1", "accounts", self.account_id, *segments)
+
+
+class _NoAuth(requests.auth.AuthBase):
+    """Sends nothing; without it requests would send what a ~/.netrc has for the host."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        return request
 
 
 class _BearerAuth(requests.auth.AuthBase):

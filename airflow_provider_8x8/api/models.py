@@ -191,6 +191,23 @@ class LogExport(_Response):
     expires: str | None = None
 
 
+class LogLine(msgspec.Struct, frozen=True, gc=False):
+    """What one line of a log export says of a message; an id that the message does not have is empty."""
+
+    umid: str
+    client_message_id: str
+    client_batch_id: str
+    batch_id: str
+    status: str
+    """In lower case: ``queued``, ``rejected``, ``sent``, ``delivered``, ``undelivered``, ``read``."""
+    code: str | None
+    description: str | None
+
+    def __repr__(self) -> str:
+        # A client message id that 8x8 made up holds the phone number.
+        return f"<LogLine {self.umid} {self.status}>"
+
+
 class Balance(_Response):
     """What is left on a prepaid account."""
 

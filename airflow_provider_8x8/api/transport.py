@@ -11,7 +11,7 @@ import http.client
 import socket as sockets
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from socket import SHUT_RDWR, socket
@@ -23,13 +23,21 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.util import wait_for_write
 
-from airflow_provider_8x8.api.errors import EightByEightError, NeverSentError, UnknownOutcomeError
+from airflow_provider_8x8.api.errors import (
+    EightByEightError,
+    NeverSentError,
+    UnknownOutcomeError,
+    error_from_answer,
+)
+from airflow_provider_8x8.api.links import is_global, refused_link
 from airflow_provider_8x8.api.masking import mask_phone_numbers
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """A full answer to 10,000 messages is about 3 MB, the CSV of a log export comes in pieces of its own."""
 
 _PIECE_BYTES = 64 * 1024
+_OK = 200
+_HIDDEN_PATH = "/(hidden)"
 
 
 class Answer(NamedTuple):
@@ -115,6 +123,46 @@ def exchange(
         return Answer(response.status_code, response.headers, _read(response))
 
 
+def download(
+    url: str,
+    *,
+    auth: requests.auth.AuthBase,
+    headers: Mapping[str, str],
+    seconds: float,
+    timeout: float,
+    public_only: bool,
+) -> Generator[bytes, None, None]:
+    """
+    Yield a file in pieces, as they come in. Neither a log nor an error shows more of its address than the host.
+
+    Closing the generator closes the connection.
+
+    :param seconds: for the whole file, with what the caller does between two pieces
+    :param timeout: seconds for each wait
+    :param public_only: refuse an address that is not of the public internet, before anything is sent to it. (Through
+        a proxy of the environment it is the proxy that connects, and its address is not looked at.)
+    :raises UnknownOutcomeError: it did not come, not to its end, or in a way that its end could not be told
+    :raises RefusedError: 8x8's answer to it
+    """
+    stream = BodyStream(b"", time.monotonic() + seconds)
+    with _open(
+        "GET",
+        url,
+        auth=auth,
+        headers=headers,
+        stream=stream,
+        seconds=seconds,
+        timeout=timeout,
+        hide_path=True,
+        public_only=public_only,
+    ) as response:
+        if response.status_code != _OK:
+            raise error_from_answer(response.status_code, response.headers, _read(response))
+        if response.raw.length_remaining is None and not response.raw.chunked:
+            raise UnknownOutcomeError("a file came without its length: whether it was cut off cannot be told")
+        yield from response.iter_content(_PIECE_BYTES)
+
+
 @contextmanager
 def _open(
     method: str,
@@ -125,19 +173,23 @@ def _open(
     stream: BodyStream,
     seconds: float,
     timeout: float,
+    hide_path: bool = False,
+    public_only: bool = False,
 ) -> Iterator[requests.Response]:
     """
     Give the answer to one call, its body still to be read; the connection ends with the context.
 
     :param seconds: for the whole call, until the context ends
     :param timeout: seconds for each wait
+    :param hide_path: the path and query are a secret
+    :param public_only: see :func:`download`
     """
     with _Watchdog(seconds) as watchdog, requests.Session() as session:
         session.trust_env = url.startswith("https://")
         stream.wait_until_writable = watchdog.wait_until_writable
         # What the kernel has taken it would else try to deliver for a quarter of an hour, also after our death.
         patience = max(0.001, min(timeout, stream.seconds_left()))
-        adapter = _WatchedAdapter(watchdog, patience)
+        adapter = _WatchedAdapter(watchdog, patience, hide_path=hide_path, public_only=public_only)
         session.mount("https://", adapter)
         session.mount("http://", adapter)
         try:
@@ -243,15 +295,29 @@ def _give_up_delivery_after(connection: socket, seconds: float) -> None:
 
 
 class _WatchedAdapter(HTTPAdapter):
-    """Shows every connection to the watchdog as soon as there is one, before TLS or a proxy's tunnel."""
+    """
+    Shows every connection to the watchdog as soon as there is one, before TLS or a proxy's tunnel.
 
-    def __init__(self, watchdog: _Watchdog, patience: float) -> None:
+    :param patience: seconds after which the kernel gives up to deliver what it was given
+    :param hide_path: urllib3, which logs paths and puts them into its errors, is not told the real one
+    :param public_only: see :func:`download`
+    """
+
+    def __init__(self, watchdog: _Watchdog, patience: float, *, hide_path: bool, public_only: bool) -> None:
         self._watchdog = watchdog
         self._patience = patience
+        self._hide_path = hide_path
+        self._public_only = public_only
         super().__init__()
 
-    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
-        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
+    def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
+        return _HIDDEN_PATH if self._hide_path else super().request_url(request, proxies)
+
+    def get_connection_with_tls_context(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> Any:
+        pool: Any = super().get_connection_with_tls_context(request, *args, **kwargs)
+        proxy = requests.utils.select_proxy(str(request.url), kwargs.get("proxies"))
+        host = pool.host if self._public_only and not proxy else None
+        path = super().request_url(request, kwargs.get("proxies"))
         watchdog, patience = self._watchdog, self._patience
         plain: type[Any] = pool.ConnectionCls
 
@@ -260,7 +326,19 @@ class _WatchedAdapter(HTTPAdapter):
                 connection: socket = super()._new_conn()
                 watchdog.watch(connection)
                 _give_up_delivery_after(connection, patience)
+                if host is not None:
+                    _check_is_public(connection, host)
                 return connection
+
+            def putrequest(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
+                super().putrequest(method, path if url == _HIDDEN_PATH else url, *args, **kwargs)
 
         pool.ConnectionCls = WatchedConnection
         return pool
+
+
+def _check_is_public(connection: socket, host: str) -> None:
+    # Of the connection itself: a name that was looked up for the check alone could resolve to another one afterwards.
+    if not is_global(str(connection.getpeername()[0])):
+        connection.close()
+        raise refused_link(host, "it leads to an address that is not of the public internet")
