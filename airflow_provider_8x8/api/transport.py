@@ -69,7 +69,7 @@ class BodyStream:
         self._send_by = send_by
         self._ends_at = ends_at if send_by is None else min(ends_at, time.monotonic() + send_by - time.time())
         self.begun = False
-        self.withheld = False
+        self._last_was_given = False
         self.wait_until_writable: Callable[[float], None] = lambda seconds: None
 
     def __len__(self) -> int:
@@ -81,10 +81,15 @@ class BodyStream:
             if start == last:
                 self.wait_until_writable(self.seconds_left())
             if self.seconds_left() <= 0:
-                self.withheld = self._send_by is not None
                 raise TimeoutError("the call's time was over before its body was sent")
             self.begun = True
+            self._last_was_given |= start == last
             yield self._body[start:end]
+
+    @property
+    def cannot_be_complete(self) -> bool:
+        """Whether a request with a ``send_by`` has been kept back in part: the other side then never has it all."""
+        return self._send_by is not None and not self._last_was_given
 
     def seconds_left(self) -> float:
         """Return for how long pieces will still be handed over; not above 0 if no longer."""
@@ -112,8 +117,8 @@ def exchange(
     :param timeout: seconds for the whole call: connecting, upload and answer together
     :param send_by: seconds since 1970, after which the body is not completed any more: its last byte at least is
         withheld. The answer may come later.
-    :raises NeverSentError: the call failed before any of the body was handed to the socket, or some of the body
-        was withheld because ``send_by`` had passed
+    :raises NeverSentError: the call failed before any of the body was handed to the socket; with ``send_by``, before
+        its last byte was, be it that the time was over or the connection lost
     :raises UnknownOutcomeError: it failed later
     """
     stream = BodyStream(body, time.monotonic() + timeout, send_by)
@@ -221,14 +226,14 @@ def _read(response: requests.Response) -> bytes:
 
 
 def _failure(error: Exception, stream: BodyStream, watchdog: _Watchdog, timeout: float) -> EightByEightError:
-    if stream.withheld:
-        return NeverSentError(
-            "8x8 cannot have the request: its last piece was withheld, because its time was over before it was sent"
-        )
     what = f"it did not end within {timeout:g} s" if watchdog.expired else _root_cause(error)
-    if stream.begun or not len(stream):
-        return UnknownOutcomeError(f"the call to 8x8 failed before its answer was complete: {what}")
-    return NeverSentError(f"8x8 could not be reached and nothing was sent: {what}")
+    if len(stream) and not stream.begun:
+        return NeverSentError(f"8x8 could not be reached and nothing was sent: {what}")
+    if stream.cannot_be_complete:
+        if stream.seconds_left() <= 0:
+            what = "its time was over"
+        return NeverSentError(f"8x8 cannot have the whole request, its last piece was withheld: {what}")
+    return UnknownOutcomeError(f"the call to 8x8 failed before its answer was complete: {what}")
 
 
 def _root_cause(error: BaseException) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from airflow_provider_8x8.api import client as client_module
 from airflow_provider_8x8.api.client import EightByEightClient
 from airflow_provider_8x8.api.errors import NeverSentError, RateLimitedError, RefusedError, UnknownOutcomeError
 from airflow_provider_8x8.api.models import LogExportRequest, SurveyBatch, SurveyMessage
+from tests.api.servers import Serve, batch, client_of, read_request
 from tests.conftest import API_KEY
 
 SECONDS_TO_WAIT = client_module._seconds_to_wait  # before the tests' own, which does not wait
@@ -25,72 +25,6 @@ def _rate_limited(retry_after: float) -> RateLimitedError:
     error = RateLimitedError(429)
     error.retry_after = retry_after
     return error
-
-
-Serve = Callable[[Callable[[socket.socket], None]], str]
-
-
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "_seconds_to_wait", lambda state: 0.0)
-    for policy in (client_module.until_sent, client_module._until_answered):
-        monkeypatch.setattr(policy, "wait", lambda state: 0.0)
-
-
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    """Serve connections with a function each, on a port of its own."""
-    listeners: list[socket.socket] = []
-
-    def start(behave: Callable[[socket.socket], None]) -> str:
-        listener = socket.create_server(("127.0.0.1", 0))
-        listeners.append(listener)
-
-        def accept() -> None:
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                with connection:
-                    try:
-                        behave(connection)
-                    except OSError:
-                        continue
-
-        threading.Thread(target=accept, daemon=True).start()
-        return f"http://127.0.0.1:{listener.getsockname()[1]}"
-
-    yield start
-    for listener in listeners:
-        listener.close()
-
-
-def client_of(url: str, **arguments: Any) -> EightByEightClient:
-    return EightByEightClient(API_KEY, subaccount_id="sandbox_hq", base_url=url, **arguments)
-
-
-def batch(size: int = 1) -> SurveyBatch:
-    return SurveyBatch(
-        messages=[
-            SurveyMessage(destination="+12025550123", template_body="{{url}}", client_message_id=str(number))
-            for number in range(size)
-        ],
-        include_messages_in_response=True,
-    )
-
-
-def read_request(connection: socket.socket) -> bytes:
-    received = b""
-    while b"\r\n\r\n" not in received:
-        received += connection.recv(65536)
-    head, _, body = received.partition(b"\r\n\r\n")
-    length = int(
-        next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length")).split(b":")[1]
-    )
-    while len(body) < length:
-        body += connection.recv(65536)
-    return head
 
 
 def test_a_batch_is_sent_and_its_answer_typed(sandbox: Any) -> None:

@@ -1,0 +1,71 @@
+"""Servers that misbehave as told, and what is sent to them."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from airflow_provider_8x8.api.client import EightByEightClient
+from airflow_provider_8x8.api.models import SurveyBatch, SurveyMessage
+from tests.conftest import API_KEY
+
+Serve = Callable[[Callable[[socket.socket], None]], str]
+
+
+def serve_each(listener: socket.socket, behave: Callable[[socket.socket], None]) -> None:
+    """Serve each connection with a function, one after the other, until the listener is closed."""
+
+    def accept() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                try:
+                    behave(connection)
+                except OSError:
+                    continue
+
+    threading.Thread(target=accept, daemon=True).start()
+
+
+def client_of(url: str, **arguments: Any) -> EightByEightClient:
+    return EightByEightClient(API_KEY, subaccount_id="sandbox_hq", base_url=url, **arguments)
+
+
+def batch(size: int = 1) -> SurveyBatch:
+    return SurveyBatch(
+        messages=[
+            SurveyMessage(destination="+12025550123", template_body="{{url}}", client_message_id=str(number))
+            for number in range(size)
+        ],
+        include_messages_in_response=True,
+    )
+
+
+def read_head(connection: socket.socket) -> tuple[bytes, bytes]:
+    """Read a request's head; return it, and what has come of the body."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        piece = connection.recv(65536)
+        if not piece:
+            raise ConnectionError("the client left before the end of the head")
+        received += piece
+    head, _, body = received.partition(b"\r\n\r\n")
+    return head, body
+
+
+def content_length(head: bytes) -> int:
+    return int(next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length")).split(b":")[1])
+
+
+def read_request(connection: socket.socket) -> bytes:
+    """Read a request to its end; return its head."""
+    head, body = read_head(connection)
+    length = content_length(head)
+    while len(body) < length:
+        body += connection.recv(65536)
+    return head
