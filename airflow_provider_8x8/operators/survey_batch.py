@@ -2,38 +2,47 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import msgspec
 from airflow.providers.common.compat.sdk import (
+    AirflowException,
     AirflowFailException,
     AirflowSkipException,
     BaseHook,
     BaseOperator,
 )
 
-from airflow_provider_8x8.api.models import MAX_ALPHANUMERIC_SOURCE_LENGTH, MAX_BATCH_SIZE
+from airflow_provider_8x8.api.masking import mask_phone_numbers
+from airflow_provider_8x8.api.models import MAX_ALPHANUMERIC_SOURCE_LENGTH, MAX_BATCH_SIZE, Destination
 from airflow_provider_8x8.hooks.eight_by_eight import EightByEightHook
 from airflow_provider_8x8.rows import GivenRows, SqlRows
+from airflow_provider_8x8.surveys.journal import MAX_CAMPAIGN_ID_LENGTH, Journal, MemoryJournal
 from airflow_provider_8x8.surveys.messages import (
-    ColumnsError,
     MessageBuilder,
     Rows,
     check_common,
     check_times,
     parse_time,
 )
+from airflow_provider_8x8.surveys.reconcile import DEFAULT_LOG_SETTLE_TIME, DEFAULT_TIMEOUT
 from airflow_provider_8x8.surveys.report import Report
+from airflow_provider_8x8.surveys.row_keys import RowKeys
 from airflow_provider_8x8.surveys.sender import (
     MAX_CLIENT_BATCH_ID_PREFIX_LENGTH,
     OnInvalid,
     OnUnknown,
-    Summary,
+    Run,
+    Settings,
     SurveySender,
 )
+from airflow_provider_8x8.surveys.summary import Summary
 from airflow_provider_8x8.surveys.template import Template
+from airflow_provider_8x8.surveys.values import to_phone_number
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -62,9 +71,12 @@ class EightByEightSurveyBatchOperator(BaseOperator):
     ``scheduled``, ...), fills that field; a placeholder is filled from the column of its name, else from
     ``template_variables``. Other columns are not sent to 8x8.
 
-    **A task instance sends at most once.** 8x8 deduplicates nothing, and a lost answer looks like a lost request, so
-    a second try (a retry, or a cleared task) refuses to send. Give the task ``retries=0``, and trigger a new run to
-    survey again.
+    **No survey is POSTed twice within a campaign** unless 8x8 has said, or its logs prove, that the first was not
+    accepted, or you chose to resend. A campaign is this task instance, or with a SQL journal whatever shares its
+    ``campaign_id``. Each POST is in a journal before it is made: in Airflow's task state store (3.3 and later), which
+    reaches over the tries of the task instance, or with ``journal_conn_id`` in a SQL database, which outlives Clear and
+    serves several runs and parallel shards. Below Airflow 3.3 without ``journal_conn_id`` there is no journal, and a
+    second try refuses to send. What the promise rests on is in ``docs/guarantees.md``.
 
     It does not wait for delivery or for survey answers; those come by 8x8's webhooks, and the umid in the report says
     for which row. ``airflow dags test`` and ``airflow tasks test`` really send: point the connection at the sandbox.
@@ -99,8 +111,17 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         float between 0 and 1 as a share of accepted and rejected
     :param on_invalid: ``skip`` invalid rows, or ``fail`` before anything is sent (the source is read twice)
     :param on_empty: no rows at all: ``skip``, ``fail`` or ``succeed``
-    :param on_unknown: 8x8 may have accepted a batch, or not: ``fail``; ``assume_sent``, the task succeeds; ``resend``,
-        which may text people twice
+    :param on_unknown: 8x8 may have accepted a batch, or not, and its logs did not tell in time: ``fail``, and the next
+        try looks again; ``assume_sent``, it is never sent again, and the task succeeds; ``resend``, which may text
+        people twice
+    :param reconcile_timeout: how long a try waits for 8x8's logs to tell what became of a batch
+    :param log_settle_time: how much later than younger messages a message may show in 8x8's logs; a batch that is
+        missing from them counts as not accepted only after twice this time
+    :param canary_destination: a number of the team's own that gets one survey when nothing else can show how far 8x8's
+        logs are (templated)
+    :param campaign_id: what may not be surveyed twice, over all tasks and runs that share it; at most 250 characters
+        (templated). Needs ``journal_conn_id``
+    :param journal_conn_id: connection to PostgreSQL, MySQL, MariaDB or SQLite for the journal
     :param report_path: folder for the report of what became of each row (templated): local, s3, gs, ...
     :param eight_by_eight_conn_id: connection of type ``eight_by_eight``
     :param subaccount_id: another sub-account than the connection's
@@ -116,11 +137,14 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         "parameters",
         "sql_hook_params",
         *_COMMON_FIELDS,
+        "canary_destination",
+        "campaign_id",
         "report_path",
     )
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers = {"sql": "sql", "template_variables": "json", "parameters": "json"}
     ui_color = "#ffe2d9"
+    _stop: threading.Event | None = None
 
     def __init__(
         self,
@@ -146,6 +170,11 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         on_invalid: str = "skip",
         on_empty: str = "skip",
         on_unknown: str = "fail",
+        reconcile_timeout: timedelta = DEFAULT_TIMEOUT,
+        log_settle_time: timedelta = DEFAULT_LOG_SETTLE_TIME,
+        canary_destination: str | None = None,
+        campaign_id: str | None = None,
+        journal_conn_id: str | None = None,
         report_path: str | None = None,
         eight_by_eight_conn_id: str = EightByEightHook.default_conn_name,
         subaccount_id: str | None = None,
@@ -173,6 +202,11 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         self.on_invalid = on_invalid
         self.on_empty = on_empty
         self.on_unknown = on_unknown
+        self.reconcile_timeout = reconcile_timeout
+        self.log_settle_time = log_settle_time
+        self.canary_destination = canary_destination
+        self.campaign_id = campaign_id
+        self.journal_conn_id = journal_conn_id
         self.report_path = report_path
         self.eight_by_eight_conn_id = eight_by_eight_conn_id
         self.subaccount_id = subaccount_id
@@ -189,33 +223,43 @@ class EightByEightSurveyBatchOperator(BaseOperator):
             rows if rows is None or isinstance(rows, GivenRows) or _is_to_be_resolved(rows) else GivenRows(rows)
         )
 
+    @property
+    def canary_destination(self) -> Any:
+        """The canary's number; once it is rendered it shows masked only, as rows do."""
+        return self._canary_destination
+
+    @canary_destination.setter
+    def canary_destination(self, destination: Any) -> None:
+        is_number = isinstance(destination, str) and not _is_to_be_resolved(destination)
+        self._canary_destination = _MaskedNumber(destination) if is_number else destination
+
     def execute(self, context: Context) -> dict[str, Any]:
         """
-        Send the surveys.
+        Send the surveys that are missing.
 
-        :raises AirflowFailException: anything that keeps a row from being accepted that should have been
+        :raises AirflowFailException: something keeps a row from being accepted that another try cannot mend
+        :raises AirflowException: something that it may
         :raises AirflowSkipException: there are no rows, and ``on_empty`` is ``skip``
         """
-        self._refuse_second_try(context)
+        self._stop = threading.Event()
         try:
-            sender, rows = self._sender(context), self._source_of_rows()
+            journal = self._journal(context)
+            sender, rows = self._sender(context, journal), self._source_of_rows()
         except (TypeError, ValueError) as error:
             raise AirflowFailException(f"Nothing was sent: {error}") from None
-        try:
-            summary = sender.send(rows)
-        except ColumnsError as error:
-            raise AirflowFailException(f"Nothing was sent: {error}") from None
+        summary = sender.send(rows)
         result = _result(summary)
-        self.log.info(
-            "%d rows: %s",
-            summary.rows_read,
-            ", ".join(f"{count} {outcome}" for outcome, count in summary.outcomes.items()),
-        )
+        self.log.info("%s", _counts(summary))
         if self.do_xcom_push:
             for key, value in result.items():
                 context["ti"].xcom_push(key=key, value=value)
-        self._judge(summary, context, result)
+        self._judge(summary, context, result, may_try_again=journal.outlives_try)
         return result
+
+    def on_kill(self) -> None:
+        """See the batch that is on the wire through, and begin no other."""
+        if self._stop is not None:
+            self._stop.set()
 
     # when the DAG is parsed
 
@@ -249,55 +293,108 @@ class EightByEightSurveyBatchOperator(BaseOperator):
             raise ValueError("survey_id is empty; expected the id that 8x8 gave the survey")
         if _is_final(self.source) and _phones_may_cut(self.source):
             warnings.warn(_source_warning(self.source), UserWarning, stacklevel=3)
-        if self.retries:
+        for name in ("reconcile_timeout", "log_settle_time"):
+            value = getattr(self, name)
+            if not isinstance(value, timedelta) or value < timedelta():
+                raise ValueError(f"{name} is {value!r}; expected a timedelta that is not negative")
+        self._check_campaign()
+
+    def _check_campaign(self) -> None:
+        if self.campaign_id is not None:
+            if self.journal_conn_id is None:
+                raise ValueError(
+                    "campaign_id needs journal_conn_id: Airflow's own task state store ends with the task instance"
+                )
+            if not _is_to_be_resolved(self.campaign_id):
+                _check_campaign_id(self.campaign_id)
+        if self.retries and self.journal_conn_id is None and not _has_task_state_store():
             warnings.warn(
                 f"{self.task_id}: retries is {self.retries}, but a second try refuses to send, because it cannot know "
-                "what the first one sent; set retries=0",
+                "what the first one sent; set journal_conn_id, or retries=0",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
 
     # when the task runs
 
-    def _refuse_second_try(self, context: Context) -> None:
-        try_number = context["ti"].try_number
-        if try_number > 1:
-            raise AirflowFailException(
-                f"Nothing was sent: this is try {try_number} of the task instance, and what an earlier try "
-                "has sent is not known. Look into 8x8's portal or the earlier try's log, then trigger a new DAG run "
-                "with the rows that are missing"
-            )
+    def _journal(self, context: Context) -> Journal:
+        """Return the journal that reaches furthest of those at hand."""
+        ti = context["ti"]
+        campaign_id = self._campaign_id(context)
+        if self.journal_conn_id is not None:
+            from airflow_provider_8x8.journals.engines import engine_of
+            from airflow_provider_8x8.journals.sql import SqlJournal
 
-    def _sender(self, context: Context) -> SurveySender:
+            return SqlJournal(engine_of(self.journal_conn_id), campaign_id, journal_conn_id=self.journal_conn_id)
+        store = context.get("task_state_store")
+        if store is not None:
+            from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined]  # its stub lags behind
+
+            from airflow_provider_8x8.journals.state_store import StateStoreJournal
+
+            return StateStoreJournal(
+                store,
+                campaign_id=campaign_id,
+                try_number=ti.try_number,
+                was_cleared=ti.try_number > 1 and ti.max_tries > (self.retries or 0),
+                never_expire=NEVER_EXPIRE,
+            )
+        if ti.try_number > 1:
+            raise ValueError(
+                f"this is try {ti.try_number} of the task instance, and what an earlier try has sent is not known. "
+                "Look into 8x8's portal or the earlier try's log, then trigger a new DAG run with the rows that are "
+                "missing; set journal_conn_id, and the next time another try will know"
+            )
+        return MemoryJournal()
+
+    def _campaign_id(self, context: Context) -> str:
+        if self.campaign_id is None:
+            return _run(context)
+        _check_campaign_id(self.campaign_id)
+        return self.campaign_id
+
+    def _sender(self, context: Context, journal: Journal) -> SurveySender:
         if not self.survey_id:
             raise ValueError("survey_id is empty; expected the id that 8x8 gave the survey")
         common = _parse_common({name: getattr(self, name) for name in _COMMON_FIELDS})
         check_times(common.get("scheduled"), common.get("expiry"))
         if _phones_may_cut(self.source):
             self.log.warning(_source_warning(self.source))
-        campaign_id = _campaign_id(context)
+        run = Run(self._campaign_id(context), _run(context), context["ti"].try_number)
+        row_keys = RowKeys(run.campaign_id)
         report = None
         if self.report_path:
             from airflow.providers.common.compat.sdk import ObjectStoragePath  # slow, and needed by few
 
-            report = Report(ObjectStoragePath(self.report_path), campaign_id)
+            report = Report(ObjectStoragePath(self.report_path), run.campaign_id, run.run)
         return SurveySender(
             EightByEightHook(self.eight_by_eight_conn_id, subaccount_id=self.subaccount_id).client,
-            self.survey_id,
             MessageBuilder(
-                campaign_id=campaign_id,
+                row_keys=row_keys,
                 template=None if self.template_body is None else Template.parse(self.template_body),
                 common=common,
                 variables=self.template_variables,
                 unique_by=self.unique_by,
             ),
-            campaign_id=campaign_id,
+            row_keys,
+            run=run,
+            settings=self._settings(),
+            journal=journal,
+            report=report,
+            stop=self._stop,
+        )
+
+    def _settings(self) -> Settings:
+        return Settings(
+            survey_id=self.survey_id,
             batch_size=self.batch_size,
             client_batch_id_prefix=self.client_batch_id_prefix,
             max_messages=self.max_messages,
             on_invalid=OnInvalid(self.on_invalid),
             on_unknown=OnUnknown(self.on_unknown),
-            report=report,
+            reconcile_timeout=self.reconcile_timeout,
+            log_settle_time=self.log_settle_time,
+            canary_destination=None if not self.canary_destination else self.canary_destination.checked(),
         )
 
     def _source_of_rows(self) -> Rows:
@@ -313,18 +410,19 @@ class EightByEightSurveyBatchOperator(BaseOperator):
             )
         return SqlRows(hook, self.sql, self.parameters)
 
-    def _judge(self, summary: Summary, context: Context, result: Mapping[str, Any]) -> None:
+    def _judge(self, summary: Summary, context: Context, result: Mapping[str, Any], *, may_try_again: bool) -> None:
         """Fail or skip the task if its outcome is not that people were surveyed."""
         outcomes = summary.outcomes
         accepted, unknown = outcomes["accepted"], outcomes["unknown"]
 
-        def fail(reason: str) -> NoReturn:
-            # Nothing remembers what was sent, so another try could only refuse: every failure is final.
+        def fail(reason: str, *, is_final: bool = False) -> NoReturn:
             self._push_return_value(context, result)
-            raise AirflowFailException(f"{reason}. {_counts(summary)}")
+            kind = AirflowFailException if is_final or not may_try_again else AirflowException
+            raise kind(f"{reason}. {_counts(summary)}")
 
         if summary.stop is not None:
-            fail(f"Sending stopped: {summary.stop}")
+            what_is_unknown = f". {_what_is_unknown(summary)}" if unknown else ""
+            fail(f"Sending stopped: {summary.stop}{what_is_unknown}", is_final=summary.is_final)
         if not summary.rows_read:
             if self.on_empty == "fail":
                 fail("There are no rows")
@@ -333,17 +431,14 @@ class EightByEightSurveyBatchOperator(BaseOperator):
                 raise AirflowSkipException("There are no rows")
             return
         if unknown and self.on_unknown != OnUnknown.ASSUME_SENT:
-            fail(
-                f"Whether 8x8 accepted {unknown} messages is not known. Look in 8x8's portal for the client batch ids "
-                f"{', '.join(summary.unknown_client_batch_ids)}"
-            )
+            fail(_what_is_unknown(summary))
         rejected = outcomes["rejected"]
         limit = self.max_rejected
         if limit is not None and rejected > (limit * (accepted + rejected) if isinstance(limit, float) else limit):
-            fail(f"8x8 rejected more than max_rejected={limit} messages")
-        if not accepted and not unknown:
+            fail(f"8x8 rejected more than max_rejected={limit} messages", is_final=True)
+        if not accepted and not unknown and not outcomes["already_sent"]:
             samples = "; ".join(summary.invalid_samples)
-            fail(f"Nobody was surveyed{f': {samples}' if samples else ''}")
+            fail(f"Nobody was surveyed{f': {samples}' if samples else ''}", is_final=True)
 
     def _push_return_value(self, context: Context, result: Mapping[str, Any]) -> None:
         if self.do_xcom_push:
@@ -375,7 +470,61 @@ def _counts(summary: Summary) -> str:
     return f"{summary.rows_read} rows were read: {', '.join(counted) or 'none sent'}"
 
 
-def _campaign_id(context: Context) -> str:
+def _what_is_unknown(summary: Summary) -> str:
+    reason = f" (its logs could not be read: {summary.logs_problem})" if summary.logs_problem else ""
+    return (
+        f"Whether 8x8 accepted {summary.outcomes['unknown']} messages is not known, and its logs did not tell in time"
+        f"{reason}. They are not sent again until the logs prove that they were not accepted; another try looks again. "
+        "To see for yourself, look in 8x8 Connect's SMS logs for the client batch ids "
+        f"{', '.join(summary.unknown_client_batch_ids)}: a batch that is there was accepted"
+    )
+
+
+class _MaskedNumber:
+    """A phone number that Airflow neither renders again nor shows."""
+
+    def __init__(self, number: str) -> None:
+        self._number = number
+
+    def __repr__(self) -> str:
+        return mask_phone_numbers(self._number)
+
+    def __bool__(self) -> bool:
+        return bool(self._number)
+
+    def checked(self) -> str:
+        """
+        Return the number.
+
+        :raises ValueError: it is none
+        """
+        try:
+            return msgspec.convert(to_phone_number(self._number), Destination)
+        except msgspec.ValidationError:
+            raise ValueError(
+                f"canary_destination is {self}; expected a phone number with the country code, 7 to 15 digits"
+            ) from None
+
+
+def _has_task_state_store() -> bool:
+    """Tell whether this Airflow gives tasks a place to remember in: 3.3 does."""
+    try:
+        from airflow import sdk
+    except ImportError:
+        return False
+    return "NEVER_EXPIRE" in sdk.__all__
+
+
+def _check_campaign_id(campaign_id: Any) -> None:
+    if not isinstance(campaign_id, str) or not 1 <= len(campaign_id.strip()) <= MAX_CAMPAIGN_ID_LENGTH:
+        raise ValueError(
+            f"campaign_id is {campaign_id!r}; expected 1 to {MAX_CAMPAIGN_ID_LENGTH} characters that name what may not "
+            "be surveyed twice"
+        )
+
+
+def _run(context: Context) -> str:
+    """Name the task instance, without its tries."""
     ti = context["ti"]
     mapped = [] if ti.map_index is None or ti.map_index < 0 else [str(ti.map_index)]
     return "/".join([ti.dag_id, ti.run_id, ti.task_id, *mapped])

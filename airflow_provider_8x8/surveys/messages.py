@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Collection, Generator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from hashlib import blake2b
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -19,6 +19,7 @@ from airflow_provider_8x8.api.models import (
     SurveyTemplate,
     TemplateVariables,
 )
+from airflow_provider_8x8.surveys.row_keys import RowKeys, to_client_message_id
 from airflow_provider_8x8.surveys.template import Template, TemplateError, count_parts
 from airflow_provider_8x8.surveys.values import (
     UnusableValueError,
@@ -28,10 +29,6 @@ from airflow_provider_8x8.surveys.values import (
     to_variable,
 )
 
-ROW_KEY_BYTES = 10
-"""A row key is kept as a hash: at 100 million of them, two agree by chance once in 240 million campaigns."""
-
-_CLIENT_MESSAGE_ID_BYTES = 16
 _MAX_QUOTED_LENGTH = 40
 _MAX_KNOWN_LAYOUTS = 1_000
 
@@ -77,7 +74,7 @@ class MessageBuilder:
     filled from the column of its name, else from the row's ``template_variables``, else from the common ones; a
     NULL counts as no value. Other columns stay here.
 
-    :param campaign_id: goes into the hashes, so that another campaign gives other client message ids
+    :param row_keys: makes the campaign's row keys
     :param template: the common text, or None if every row brings its own
     :param common: template fields for messages that have none of their own; sent once for each batch where there is
         a common text, else in each message
@@ -89,13 +86,13 @@ class MessageBuilder:
     def __init__(
         self,
         *,
-        campaign_id: str,
+        row_keys: RowKeys,
         template: Template | None,
         common: Mapping[str, Any] | None = None,
         variables: Mapping[str, Any] | None = None,
         unique_by: str | None = None,
     ) -> None:
-        self._hash_key = blake2b(campaign_id.encode()).digest()
+        self._row_keys = row_keys
         self._template = template
         self._common = {name: value for name, value in (common or {}).items() if value is not None}
         self._variables = {name: value for name, value in (variables or {}).items() if not is_missing(value)}
@@ -110,6 +107,43 @@ class MessageBuilder:
         if self._template is None:
             return None
         return SurveyTemplate(template_body=self._template.body, **self._common)
+
+    @property
+    def unique_by(self) -> str:
+        """
+        The column that row keys are made of.
+
+        :raises RuntimeError: no row was read that could tell
+        """
+        if self._unique_by is None:
+            raise RuntimeError("the row key's column is not known before the first row")
+        return self._unique_by
+
+    @property
+    def rows_bring_ids(self) -> bool:
+        """Whether client message ids cannot be told from row keys."""
+        return "client_message_id" in self.own_fields and self.unique_by != "client_message_id"
+
+    def scheduled_of(self, message: SurveyMessage) -> datetime | None:
+        """Return when a message goes out, None for at once."""
+        scheduled: datetime | None = message.scheduled or self._common.get("scheduled")
+        return scheduled
+
+    def canary(self, destination: str) -> SurveyMessage:
+        """
+        Make a message like the campaign's own that goes to a number of the team's own.
+
+        A placeholder without a common value shows its own name.
+        """
+        template = self._template or Template.parse("{{url}}")
+        return SurveyMessage(
+            destination=destination,
+            template_body=template.body,
+            template_variables={name: to_variable(self._variables.get(name, name)) for name in template.names} or None,
+            client_message_id=secrets.token_hex(16),
+            source=self._common.get("source"),
+            encoding=self._common.get("encoding"),
+        )
 
     def use_columns(self, columns: Collection[str], *, complete: bool) -> None:
         """
@@ -166,13 +200,13 @@ class MessageBuilder:
         if template is not self._template:
             fields["templateBody"] = template.body
         unique_value = self._unique_value(row, layout, destination, fields.get("country"))
-        digest = blake2b(unique_value.encode(), digest_size=_CLIENT_MESSAGE_ID_BYTES, key=self._hash_key)
-        fields.setdefault("clientMessageId", digest.hexdigest())
+        row_key = self._row_keys.of(unique_value)
+        fields.setdefault("clientMessageId", to_client_message_id(row_key))
         message = _checked(fields)
         encoding = message.encoding or self._common.get("encoding")
         if not template.surely_fits(variables):
             _check_parts(template, variables, encoding)
-        return RowMessage(digest.digest()[:ROW_KEY_BYTES], unique_value, message)
+        return RowMessage(row_key, unique_value, message)
 
     def _layout_of(self, row: Mapping[str, Any]) -> _Layout:
         """Return which columns of a row fill which fields. Rows of XCom need not be alike."""

@@ -1,31 +1,45 @@
 """
 The report: one line for every row, what became of it.
 
-JSON Lines in a folder of the campaign: a file for each batch, named after its client batch id, and one file each for
-the rows that were invalid or duplicate. The umid in it is the only link between a survey answer, which comes by
-webhook and holds no client message id, and the row that the survey was sent for.
+JSON Lines in a folder of the campaign: a file for each batch, named after its client batch id, and for each task
+instance a file of the rows that went into no batch, by outcome. The umid in it is the only link between a survey
+answer, which comes by webhook and holds no client message id, and the row that the survey was sent for.
 
 The report holds whole phone numbers, since that is what it is for: keep the folder as you keep the source's data.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import ExitStack
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from hashlib import blake2b
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Literal, Protocol, Self
 from urllib.parse import quote
 
 import msgspec
 
+from airflow_provider_8x8.api.models import LogLine
+from airflow_provider_8x8.surveys.journal import Entry, EntryState, unpack
+from airflow_provider_8x8.surveys.row_keys import RowKeys, derived_id
+
 Outcome = Literal["accepted", "rejected", "invalid", "duplicate", "already_sent", "not_sent", "unknown"]
+
+_ROW_OUTCOMES: tuple[Outcome, ...] = ("invalid", "duplicate", "already_sent", "not_sent")
+_MAX_NAME_LENGTH = 200
+
+
+class ReportError(Exception):
+    """The report could not be written or read; the text holds no row."""
 
 
 class ReportLine(msgspec.Struct, kw_only=True):
     """What became of one row."""
 
-    row_number: int
-    """1 for the first row of the source."""
+    row_number: int | None = None
+    """1 for the first row of the source; None where the line was made from 8x8's logs."""
     outcome: Outcome
     row_key: str | None = None
     """The value that made the row unique in its campaign."""
@@ -50,21 +64,24 @@ class Folder(Protocol):
 
 class Report:
     """
-    Writes the report of one campaign; a context manager.
+    Writes the report of one task instance; a context manager.
 
     :param folder: where reports are kept
     :param campaign_id: names this one's folder, quoted so that it is one path segment
+    :param run: the task instance; its rows that are in no batch have files of their own in a campaign of several
     """
 
-    def __init__(self, folder: Folder, campaign_id: str) -> None:
-        self.folder = folder / (quote(campaign_id, safe="") or "_")
+    def __init__(self, folder: Folder, campaign_id: str, run: str) -> None:
+        self.folder = folder / (_segment(campaign_id) or "_")
+        self._row_file_prefix = "" if run == campaign_id else f"{_segment(run)}."
         self._encoder = msgspec.json.Encoder()
         self._row_files: dict[Outcome, IO[bytes]] = {}
         self._open_files = ExitStack()
 
     def __enter__(self) -> Self:
         # Made before anything is sent: a folder that cannot be written shows now.
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with _naming_failures():
+            self.folder.mkdir(parents=True, exist_ok=True)
         return self
 
     def __exit__(
@@ -72,13 +89,108 @@ class Report:
     ) -> None:
         self._open_files.close()
 
-    def write_batch(self, client_batch_id: str, lines: Iterable[ReportLine]) -> None:
-        """Write one batch's file, whole."""
-        (self.folder / f"{client_batch_id}.jsonl").write_bytes(self._encoder.encode_lines(list(lines)))
+    def forget_rows(self) -> None:
+        """Begin anew with the rows that are in no batch: the source is read again, or was by an earlier try."""
+        with _naming_failures():
+            self._open_files.close()
+            self._row_files.clear()
+            for outcome in _ROW_OUTCOMES:
+                self._row_file(outcome).unlink(missing_ok=True)
 
     def write_row(self, line: ReportLine) -> None:
         """Add a row that is in no batch to the file of its outcome."""
-        if line.outcome not in self._row_files:
-            path = self.folder / f"{line.outcome}.jsonl"
-            self._row_files[line.outcome] = self._open_files.enter_context(path.open("wb"))
-        self._row_files[line.outcome].write(self._encoder.encode(line) + b"\n")
+        with _naming_failures():
+            if line.outcome not in self._row_files:
+                file = self._row_file(line.outcome).open("wb")
+                self._row_files[line.outcome] = self._open_files.enter_context(file)
+            self._row_files[line.outcome].write(self._encoder.encode(line) + b"\n")
+
+    def write_batch(self, client_batch_id: str, lines: Iterable[ReportLine]) -> None:
+        """Write one batch's file, whole, over the one that may be there."""
+        with _naming_failures():
+            _write_whole(self._batch_file(client_batch_id), self._encoder.encode_lines(list(lines)))
+
+    def has_batch(self, client_batch_id: str) -> bool:
+        """Tell whether a batch's file is there."""
+        with _naming_failures():
+            return bool(self._batch_file(client_batch_id).exists())
+
+    def write_batch_from_logs(self, entry: Entry, found: Mapping[bytes, LogLine], row_keys: RowKeys) -> None:
+        """
+        Write the file of a batch whose answer was lost, or bring it up to date.
+
+        Row number, row key and destination stand only in a file that was there before: 8x8's logs lack them.
+
+        :param found: 8x8's log lines of the batch, by row key
+        """
+        lines = self._lines_of(entry, found, row_keys)
+        rejected = set(unpack(entry.rejected_keys))
+        unknown = set(unpack(entry.unknown_keys if entry.state is EntryState.SENT else entry.row_keys))
+        for row_key, line in lines.items():
+            line.outcome = "rejected" if row_key in rejected else "unknown" if row_key in unknown else "accepted"
+            line.batch_id = entry.batch_id
+            if log_line := found.get(row_key):
+                line.umid, line.code = log_line.umid, log_line.code or log_line.status
+                line.description = log_line.description
+            elif line.outcome != "accepted":
+                line.description = "not in 8x8's logs"
+        self.write_batch(entry.client_batch_id, lines.values())
+
+    def take_back_batch(self, client_batch_id: str) -> None:
+        """Move the rows of a batch that was not sent after all to those that are in no batch."""
+        file = self._batch_file(client_batch_id)
+        with _naming_failures():
+            lines = msgspec.json.Decoder(ReportLine).decode_lines(file.read_bytes()) if file.exists() else []
+        for line in lines:
+            line.outcome, line.description = "not_sent", None
+            self.write_row(line)
+        with _naming_failures():
+            file.unlink(missing_ok=True)
+
+    def _lines_of(self, entry: Entry, found: Mapping[bytes, LogLine], row_keys: RowKeys) -> dict[bytes, ReportLine]:
+        """Return a batch's lines by row key: as they were written, else as far as journal and logs know them."""
+        file = self._batch_file(entry.client_batch_id)
+        with _naming_failures():
+            written = msgspec.json.Decoder(ReportLine).decode_lines(file.read_bytes()) if file.exists() else []
+        if written:
+            row_key_of = row_keys.by_message(entry)
+            return {row_key: line for line in written if (row_key := row_key_of(str(line.client_message_id)))}
+        return {
+            row_key: ReportLine(
+                outcome="unknown",
+                client_message_id=found[row_key].client_message_id if row_key in found else derived_id(entry, row_key),
+            )
+            for row_key in unpack(entry.row_keys)
+        }
+
+    def _batch_file(self, client_batch_id: str) -> Any:
+        return self.folder / f"{client_batch_id}.jsonl"
+
+    def _row_file(self, outcome: Outcome) -> Any:
+        return self.folder / f"{self._row_file_prefix}{outcome}.jsonl"
+
+
+def _segment(text: str) -> str:
+    """Quote a text as one path segment that every file system takes."""
+    quoted = quote(text, safe="")
+    if len(quoted) <= _MAX_NAME_LENGTH:
+        return quoted
+    return f"{quoted[:_MAX_NAME_LENGTH]}~{blake2b(text.encode(), digest_size=8).hexdigest()}"
+
+
+def _write_whole(path: Any, content: bytes) -> None:
+    if getattr(path, "protocol", "file") not in ("file", "local", ""):
+        path.write_bytes(content)  # an object store shows an object only once it is whole
+        return
+    local = Path(getattr(path, "path", path))
+    part = local.with_name(f"{local.name}.part")
+    part.write_bytes(content)
+    os.replace(part, local)
+
+
+@contextmanager
+def _naming_failures() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # each storage has errors of its own
+        raise ReportError(f"the report failed: {type(error).__name__}: {error}") from error

@@ -11,12 +11,13 @@ import msgspec
 import pytest
 
 from airflow_provider_8x8.surveys.messages import ColumnsError, InvalidRowError, MessageBuilder, RowMessage
+from airflow_provider_8x8.surveys.row_keys import RowKeys
 from airflow_provider_8x8.surveys.template import Template
 
 
 def builder(body: str | None = "Hi {{name}} {{url}}", **arguments: Any) -> MessageBuilder:
     template = None if body is None else Template.parse(body)
-    return MessageBuilder(**{"campaign_id": "c", "template": template, **arguments})
+    return MessageBuilder(**{"row_keys": RowKeys("c"), "template": template, **arguments})
 
 
 def build(row: Any, made_by: MessageBuilder | None = None) -> RowMessage:
@@ -188,7 +189,7 @@ def test_values_of_the_unique_column_agree_whatever_their_type() -> None:
 def test_client_message_ids_are_opaque_and_the_same_in_every_try() -> None:
     row = {"destination": "+12025550123", "name": "x"}
     one, again = build(row).message.client_message_id, build(row).message.client_message_id
-    other = build(row, builder(campaign_id="other")).message.client_message_id
+    other = build(row, builder(row_keys=RowKeys("other"))).message.client_message_id
     assert one == again != other
     assert one is not None
     assert "2025550123" not in one

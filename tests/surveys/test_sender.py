@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -11,11 +12,14 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_8x8.api.client import MAX_TRIES
 from airflow_provider_8x8.api.errors import EightByEightError, NeverSentError, RefusedError, UnknownOutcomeError
 from airflow_provider_8x8.api.models import BatchResponse, MessageResponse, MessageStatus, SurveyBatch
+from airflow_provider_8x8.surveys.journal import MemoryJournal
 from airflow_provider_8x8.surveys.messages import MessageBuilder
 from airflow_provider_8x8.surveys.report import Report
-from airflow_provider_8x8.surveys.sender import SurveySender
+from airflow_provider_8x8.surveys.row_keys import RowKeys
+from airflow_provider_8x8.surveys.sender import Run, Settings, SurveySender
 from airflow_provider_8x8.surveys.template import Template
 
 Answer = Callable[[SurveyBatch], BatchResponse]
@@ -28,9 +32,27 @@ class Client:
         self._answer = answer
         self.batches: list[SurveyBatch] = []
 
-    def send_survey_batch(self, survey_id: str, batch: SurveyBatch) -> BatchResponse:
+    subaccount_id = "sandbox_hq"
+
+    def start_log_export(self, request: Any) -> Any:
+        raise RefusedError(403, 1201, "no exports here")
+
+    def send_survey_batch(self, survey_id: str, batch: SurveyBatch, *, send_by: float) -> BatchResponse:
         self.batches.append(batch)
         return self._answer(batch)
+
+
+class HurriedClock:
+    """Waits for nothing: the time goes on at once."""
+
+    def __init__(self) -> None:
+        self._now = time.time()
+
+    def now(self) -> float:
+        return self._now
+
+    def sleep(self, seconds: float) -> None:
+        self._now += seconds
 
 
 class SomeRows:
@@ -69,9 +91,18 @@ def taken(batch: SurveyBatch, *, rejected: int = 0, **changed: Any) -> BatchResp
     return BatchResponse(**{**whole, **changed})
 
 
-def sender(client: Any, **arguments: Any) -> SurveySender:
-    builder = MessageBuilder(campaign_id="c", template=Template.parse("{{url}}"))
-    return SurveySender(client, "survey", builder, **{"campaign_id": "c", **arguments})
+def sender(client: Any, *, report: Report | None = None, **settings: Any) -> SurveySender:
+    row_keys = RowKeys("c")
+    return SurveySender(
+        client,
+        MessageBuilder(row_keys=row_keys, template=Template.parse("{{url}}")),
+        row_keys,
+        run=Run("c", "c"),
+        settings=Settings(survey_id="survey", **settings),
+        journal=MemoryJournal(),
+        report=report,
+        clock=HurriedClock(),
+    )
 
 
 def outcomes(summary: Any) -> dict[str, int]:
@@ -81,7 +112,7 @@ def outcomes(summary: Any) -> dict[str, int]:
 
 def test_messages_are_matched_by_client_message_id(tmp_path: Path) -> None:
     client = Client(lambda batch: taken(batch, rejected=2))
-    summary = sender(client, report=Report(tmp_path, "a/campaign")).send(rows(5))
+    summary = sender(client, report=Report(tmp_path, "a/campaign", "a/campaign")).send(rows(5))
     assert outcomes(summary) == {"accepted": 3, "rejected": 2}
     file = tmp_path / "a%2Fcampaign" / f"{summary.client_batch_ids[0]}.jsonl"
     lines = [json.loads(line) for line in file.read_text().splitlines()]
@@ -160,7 +191,8 @@ def test_a_batch_with_too_many_bad_rows_is_given_up() -> None:
 def test_a_refusal_that_no_row_can_cause_stops_at_once(code: int) -> None:
     client = Client(refusing({"+12025550000"}, code))
     summary = sender(client, batch_size=10).send(rows(30))
-    assert (len(client.batches), outcomes(summary)) == (1, {"not_sent": 10})
+    # The second batch was built while the first was on the wire.
+    assert (len(client.batches), outcomes(summary)) == (1, {"not_sent": 20})
     assert "no" in str(summary.stop)
 
 
@@ -192,8 +224,22 @@ def test_one_unknown_batch_does_not_stop_the_others() -> None:
     assert summary.stop is None
 
 
-def test_what_never_left_stops_the_sending_and_loses_nothing() -> None:
+def test_what_never_left_is_sent_again_in_a_batch_of_its_own() -> None:
     client = Client(failing_once(NeverSentError("gone"), 2))
     summary = sender(client, batch_size=2).send(rows(8))
-    assert outcomes(summary) == {"accepted": 2, "not_sent": 2}
-    assert summary.stop == "gone"
+    assert outcomes(summary) == {"accepted": 8}
+    assert client.batches[1].messages == client.batches[2].messages
+    assert client.batches[1].client_batch_id != client.batches[2].client_batch_id
+
+
+def test_what_never_leaves_stops_the_sending_and_loses_nothing() -> None:
+    def unreachable_from_the_second_on(batch: SurveyBatch) -> BatchResponse:
+        if len(client.batches) > 1:
+            raise NeverSentError("gone")
+        return taken(batch)
+
+    client = Client(unreachable_from_the_second_on)
+    summary = sender(client, batch_size=2).send(rows(8))
+    assert len(client.batches) == 1 + MAX_TRIES
+    assert outcomes(summary) == {"accepted": 2, "not_sent": 4}
+    assert (summary.stop, summary.is_final) == ("gone", False)

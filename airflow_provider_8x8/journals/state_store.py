@@ -1,0 +1,250 @@
+"""
+The journal on Airflow's task state store (3.3 and later): it reaches as far as the tries of one task instance.
+
+It is a log of records that are only ever added. Each try writes under its own number, ``8x8/{try}/{record}``, and
+settles an earlier try's entry by a record of its own; so a try that was overtaken can spoil nothing, whatever a custom
+state backend does with what it writes. A record that is too long for one value goes on under
+``8x8/{try}/{record}/{piece}``, written before it.
+
+Airflow gives a task instance a new id with each try, and knows only the newest. On 3.3.2 what an overtaken try sets
+is refused, but what it gets reads as *nothing*. So an entry counts as written only once it has been read back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import msgspec
+import tenacity
+
+from airflow_provider_8x8.surveys.journal import (
+    Compose,
+    CorruptJournalError,
+    Entry,
+    EntryState,
+    Header,
+    JournalLostError,
+    JournalMismatchError,
+    JournalUnavailableError,
+    SupersededError,
+    check_header,
+)
+
+MAX_VALUE_LENGTH = 60_000
+"""Characters of one value: the store's default limit is 65,535 bytes of JSON."""
+
+_PREFIX = "8x8"
+_HEADER = f"{_PREFIX}/header"
+_TRIES = 4
+_NOT_FOUND = 404
+
+
+class StateStore(Protocol):
+    """What Airflow gives a task as ``context["task_state_store"]``."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return a value, or the default if there is none."""
+
+    def set(self, key: str, value: Any, *, retention: Any = None) -> None:
+        """Write a value."""
+
+
+class _Settled(msgspec.Struct, frozen=True, tag="settled", omit_defaults=True):
+    """What became of an entry."""
+
+    client_batch_id: str
+    state: EntryState
+    batch_id: str | None = None
+    rejected_keys: bytes = b""
+    unknown_keys: bytes = b""
+
+
+class _Begun(msgspec.Struct, frozen=True, tag="begun"):
+    """An entry was made."""
+
+    entry: Entry
+
+
+_Record = _Begun | _Settled
+_decoder: msgspec.json.Decoder[_Record] = msgspec.json.Decoder(_Record)
+
+
+class StateStoreJournal:
+    """
+    A journal in the task state store, see :class:`~airflow_provider_8x8.surveys.journal.Journal`.
+
+    :param store: the task instance's
+    :param campaign_id: names the campaign in messages
+    :param try_number: this try's
+    :param was_cleared: whether the task instance was cleared: then there must have been a journal
+    :param never_expire: Airflow's word for keeping a value without end
+    """
+
+    outlives_try = True
+
+    def __init__(
+        self, store: StateStore, *, campaign_id: str, try_number: int, was_cleared: bool, never_expire: Any
+    ) -> None:
+        self._store = store
+        self._campaign_id = campaign_id
+        self._try_number = try_number
+        self._was_cleared = was_cleared
+        self._never_expire = never_expire
+        self._entries: dict[str, Entry] = {}
+        self._records = 0
+        self._was_read = False
+
+    def open(self, header: Header) -> None:
+        """See :class:`~airflow_provider_8x8.surveys.journal.Journal`."""
+        written = self._get(_HEADER)
+        if written is not None:
+            check_header(self._read_header(written), header, self._campaign_id)
+        elif self._was_cleared:
+            raise JournalLostError(
+                "this task instance was cleared, and Airflow has thrown away what its earlier tries sent "
+                "([state_store] clear_on_success, or somebody has deleted it); trigger a new DAG run with the rows "
+                "that are missing, or use journal_conn_id, whose journal a Clear does not touch"
+            )
+        else:
+            self._set(_HEADER, msgspec.to_builtins(header))
+
+    def news(self) -> Sequence[Entry]:
+        """See :class:`~airflow_provider_8x8.surveys.journal.Journal`."""
+        if self._was_read:
+            return ()  # nobody but this try writes
+        for try_number in range(1, self._try_number + 1):
+            for record in self._read_try(try_number):
+                self._apply(record)
+        self._was_read = True
+        return list(self._entries.values())
+
+    def begin(self, compose: Compose) -> Entry | None:
+        """See :class:`~airflow_provider_8x8.surveys.journal.Journal`."""
+        entry = compose(())
+        if entry is None:
+            return None
+        record = _Begun(entry)
+        key, head = self._write(record)
+        if self._get(key) != head:
+            raise SupersededError(
+                "a newer try of this task instance has begun, so this one sends nothing more: Airflow does not give "
+                "back what was just written to the task state store"
+            )
+        self._apply(record)
+        return entry
+
+    def settle(self, entry: Entry) -> Entry:
+        """See :class:`~airflow_provider_8x8.surveys.journal.Journal`."""
+        if self._entries[entry.client_batch_id].is_open:
+            record = _Settled(
+                entry.client_batch_id, entry.state, entry.batch_id, entry.rejected_keys, entry.unknown_keys
+            )
+            self._write(record)
+            self._apply(record)
+        return self._entries[entry.client_batch_id]
+
+    def _apply(self, record: _Record) -> None:
+        if isinstance(record, _Begun):
+            self._entries[record.entry.client_batch_id] = record.entry
+            return
+        entry = self._entries.get(record.client_batch_id)
+        if entry is None:
+            raise self._corrupt(f"batch {record.client_batch_id} is settled, but was never begun")
+        self._entries[record.client_batch_id] = msgspec.structs.replace(
+            entry,
+            state=record.state,
+            batch_id=record.batch_id,
+            rejected_keys=record.rejected_keys,
+            unknown_keys=record.unknown_keys,
+        )
+
+    # records as values
+
+    def _write(self, record: _Record) -> tuple[str, Any]:
+        """Write a record, its head last; return the head's key and value."""
+        key = f"{_PREFIX}/{self._try_number}/{self._records + 1}"
+        text = msgspec.json.encode(record).decode()
+        pieces = [text[start : start + MAX_VALUE_LENGTH] for start in range(0, len(text), MAX_VALUE_LENGTH)]
+        for number, piece in enumerate(pieces[1:], 1):
+            self._set(f"{key}/{number}", piece)
+        head = {"pieces": len(pieces), "text": pieces[0]}
+        self._set(key, head)
+        self._records += 1  # a number that is left out would hide what comes after it
+        return key, head
+
+    def _read_try(self, try_number: int) -> Iterator[_Record]:
+        """Yield the records of one try. This one's own may be there if its process is not the first to run it."""
+        number = 1
+        while (head := self._get(key := f"{_PREFIX}/{try_number}/{number}")) is not None:
+            yield self._read(key, head)
+            if try_number == self._try_number:
+                self._records = number
+            number += 1
+
+    def _read(self, key: str, head: Any) -> _Record:
+        try:
+            pieces = [head["text"], *(self._piece(key, number) for number in range(1, head["pieces"]))]
+            return _decoder.decode("".join(pieces))
+        except (TypeError, KeyError, msgspec.MsgspecError, UnicodeError) as error:
+            raise self._corrupt(f"{key} is not what this provider writes ({type(error).__name__})") from None
+
+    def _piece(self, key: str, number: int) -> str:
+        piece = self._get(f"{key}/{number}")
+        if not isinstance(piece, str):
+            raise self._corrupt(f"{key}/{number} is missing")
+        return piece
+
+    def _read_header(self, written: Any) -> Header:
+        try:
+            newer = written["journal_format"]
+            return msgspec.convert(written, Header)
+        except (TypeError, KeyError):
+            raise self._corrupt(f"{_HEADER} is not what this provider writes") from None
+        except msgspec.ValidationError:
+            raise JournalMismatchError(
+                f"the journal of campaign {self._campaign_id!r} has format {newer}, which this version of the provider "
+                "cannot read; upgrade airflow-provider-8x8"
+            ) from None
+
+    def _corrupt(self, what: str) -> CorruptJournalError:
+        return CorruptJournalError(
+            f"the journal of campaign {self._campaign_id!r} in Airflow's task state store is corrupt: {what}. Nothing "
+            "is sent, since what was sent before is not known; look in 8x8's portal, and trigger a new DAG run with "
+            "the rows that are missing"
+        )
+
+    # the store
+
+    def _get(self, key: str) -> Any:
+        return _again_if_unavailable(self._call, "read", self._store.get, key)
+
+    def _set(self, key: str, value: Any) -> None:
+        _again_if_unavailable(self._call, "written", self._store.set, key, value, retention=self._never_expire)
+
+    def _call(self, what: str, operation: Any, *arguments: Any, **options: Any) -> Any:
+        try:
+            return operation(*arguments, **options)
+        except Exception as error:  # noqa: BLE001  # the store may be of any make
+            if _status_of(error) == _NOT_FOUND:
+                raise SupersededError(
+                    "Airflow no longer knows this try of the task instance: a newer one has begun, or the run was "
+                    "deleted"
+                ) from None
+            raise JournalUnavailableError(
+                f"Airflow's task state store could not be {what}: {type(error).__name__}: {error}"
+            ) from None
+
+
+def _status_of(error: Exception) -> int | None:
+    """Return the HTTP status with which Airflow's API server refused."""
+    detail = getattr(getattr(error, "error", None), "detail", None)
+    return detail.get("status_code") if isinstance(detail, dict) else None
+
+
+_again_if_unavailable = tenacity.Retrying(
+    retry=tenacity.retry_if_exception_type(JournalUnavailableError),
+    wait=tenacity.wait_exponential(multiplier=0.5, max=5),
+    stop=tenacity.stop_after_attempt(_TRIES),
+    reraise=True,
+)

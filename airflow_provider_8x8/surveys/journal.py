@@ -1,0 +1,266 @@
+"""
+The write-ahead journal: what a later try has to know of every POST, durable before the POST is made.
+
+Each POST of a batch has an entry of its own. It is written before the request (:meth:`Journal.begin`), and settled
+with what became of it right after the answer (:meth:`Journal.settle`). An entry that is still pending when a try ends
+is a batch that 8x8 may have accepted, or not: only 8x8's logs can tell, by
+:mod:`~airflow_provider_8x8.surveys.reconcile`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+JOURNAL_FORMAT = 1
+"""Rises when a journal is written that this version could not read."""
+
+ROW_KEY_BYTES = 10
+"""A row key is kept as a hash: at 100 million of them, two agree by chance once in 240 million campaigns."""
+
+SEND_WITHIN = 30.0
+"""Seconds from an entry's beginning until the last byte of its request must be out."""
+
+MAX_CAMPAIGN_ID_LENGTH = 250
+"""Characters of a campaign id that a user chooses."""
+
+
+class JournalError(Exception):
+    """The journal cannot serve: nothing more is sent. The text holds no row."""
+
+
+class JournalUnavailableError(JournalError):
+    """The journal could not be read or written just now; another try may find it well."""
+
+
+class SupersededError(JournalError):
+    """Airflow has begun a newer try of this task instance, or no longer knows this one: only the newest may send."""
+
+
+class JournalMismatchError(JournalError):
+    """The campaign's journal was written for another survey, another meaning of row keys, or by a newer version."""
+
+
+class JournalLostError(JournalError):
+    """There was a journal, and Airflow has thrown it away."""
+
+
+class CorruptJournalError(JournalError):
+    """The journal holds something that no version has written, or lacks what must be there."""
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What gives the row keys of a campaign their meaning; it is written before any entry.
+
+    :ivar row_key_rules: how values become row keys, numbers above all; a version of this package may raise it
+    """
+
+    survey_id: str
+    subaccount_id: str
+    row_key_rules: int
+    journal_format: int = JOURNAL_FORMAT
+
+
+class EntryState(StrEnum):
+    """What is known of one POST."""
+
+    PENDING = "pending"
+    """8x8 may have accepted the batch, or not."""
+    SENT = "sent"
+    """8x8 has it, or (with all its row keys rejected and no batch id) has refused its only row."""
+    NOT_SENT = "not_sent"
+    """8x8 has nothing of it: its row keys are free."""
+    ASSUMED_SENT = "assumed_sent"
+    """Nobody knows, and ``on_unknown="assume_sent"`` chose never to send it again."""
+    RESENT = "resent"
+    """Nobody knows, and ``on_unknown="resend"`` chose to set its row keys free."""
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    One POST of a batch.
+
+    :ivar client_batch_id: random; the name under which 8x8's logs have it
+    :ivar run: the task instance that made it
+    :ivar try_number: the task instance's try that made it
+    :ivar unique_by: the column that the row keys were made of
+    :ivar row_keys: hashes of :data:`ROW_KEY_BYTES` each, one after the other
+    :ivar message_keys: where client message ids cannot be told from row keys, their hashes in the same order
+    :ivar begun: seconds since 1970 by the worker's clock
+    :ivar send_by: likewise; no byte of the request is handed to the network later
+    :ivar scheduled: likewise; when the last of its messages goes out, if later than at once
+    :ivar batch_id: 8x8's, once it is known
+    :ivar rejected_keys: the row keys that 8x8 has rejected
+    :ivar unknown_keys: of a sent batch, the row keys of which 8x8 has not said what became of them
+    """
+
+    client_batch_id: str
+    run: str
+    try_number: int
+    unique_by: str
+    row_keys: bytes
+    begun: float
+    send_by: float
+    scheduled: float | None = None
+    message_keys: bytes | None = None
+    state: EntryState = EntryState.PENDING
+    batch_id: str | None = None
+    rejected_keys: bytes = b""
+    unknown_keys: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"<Entry {self.client_batch_id} {self.state}, {len(self)} row keys>"
+
+    def __len__(self) -> int:
+        """How many row keys it has."""
+        return len(self.row_keys) // ROW_KEY_BYTES
+
+    @property
+    def is_open(self) -> bool:
+        """Whether 8x8's logs are needed to tell what became of it, or of some of its row keys."""
+        return self.state is EntryState.PENDING or (self.state is EntryState.SENT and bool(self.unknown_keys))
+
+    @property
+    def is_in_effect(self) -> bool:
+        """Whether 8x8 has it, or may have it: its row keys are not to be sent again."""
+        return self.state not in (EntryState.NOT_SENT, EntryState.RESENT)
+
+    @property
+    def rejected_count(self) -> int:
+        """How many row keys 8x8 has rejected."""
+        return len(self.rejected_keys) // ROW_KEY_BYTES
+
+    @property
+    def unknown_count(self) -> int:
+        """Of how many row keys nobody knows whether 8x8 has accepted them."""
+        if self.state is EntryState.SENT:
+            return len(self.unknown_keys) // ROW_KEY_BYTES
+        return len(self) if self.is_in_effect else 0
+
+    @property
+    def accepted_count(self) -> int:
+        """How many row keys 8x8 has accepted."""
+        return len(self) - self.rejected_count - self.unknown_count if self.state is EntryState.SENT else 0
+
+    @property
+    def begun_at(self) -> str:
+        """When it was begun, for people."""
+        return datetime.fromtimestamp(self.begun, UTC).isoformat(timespec="seconds")
+
+
+Compose = Callable[[Sequence[Entry]], Entry | None]
+"""
+Makes the entry of a batch that is to be sent, told what others have entered or settled since the last look.
+
+Returns None if they have left nothing to send. It may be called more than once for one batch, and then gives the same
+client batch id.
+"""
+
+
+class Journal(Protocol):
+    """
+    The journal of one campaign, as one try sees it.
+
+    Every method raises :class:`JournalError`; what was to be written may then have been written, or not.
+
+    :ivar outlives_try: whether another try can read it
+    """
+
+    outlives_try: bool
+
+    def open(self, header: Header) -> None:
+        """
+        Write the header, or check it against the one that is there.
+
+        :raises JournalMismatchError: another one is there
+        :raises JournalLostError: one was there
+        """
+
+    def news(self) -> Sequence[Entry]:
+        """
+        Return the campaign's entries, as they now stand, that were made or settled since the last look at them.
+
+        The first look gives them all, in the order of their beginning. Those of this object itself may be among them.
+        """
+
+    def begin(self, compose: Compose) -> Entry | None:
+        """
+        Make one entry durable, if this try may send, while nobody else of the campaign makes one.
+
+        :raises SupersededError: a newer try may send, this one may not
+        """
+
+    def settle(self, entry: Entry) -> Entry:
+        """
+        Write what became of an entry, unless it is settled already, and return it as it then stands.
+
+        :param entry: the entry with its new state
+        """
+
+
+class MemoryJournal:
+    """
+    A journal that ends with its try: good for one try and no more.
+
+    For Airflow below 3.3 without a SQL journal, and for programs without Airflow.
+    """
+
+    outlives_try = False
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Entry] = {}
+
+    def open(self, header: Header) -> None:
+        """Do nothing: there was no header before."""
+
+    def news(self) -> Sequence[Entry]:
+        """See :class:`Journal`."""
+        return ()
+
+    def begin(self, compose: Compose) -> Entry | None:
+        """See :class:`Journal`."""
+        entry = compose(())
+        if entry is not None:
+            self._entries[entry.client_batch_id] = entry
+        return entry
+
+    def settle(self, entry: Entry) -> Entry:
+        """See :class:`Journal`."""
+        if self._entries[entry.client_batch_id].is_open:
+            self._entries[entry.client_batch_id] = entry
+        return self._entries[entry.client_batch_id]
+
+
+def check_header(found: Header, expected: Header, campaign_id: str) -> None:
+    """
+    Compare the header of a campaign's journal with that of the try that opens it.
+
+    :raises JournalMismatchError: row keys mean something else there; the text names both
+    """
+    if found.journal_format > expected.journal_format:
+        raise JournalMismatchError(
+            f"the journal of campaign {campaign_id!r} has format {found.journal_format}, and this version of the "
+            f"provider reads up to {expected.journal_format}; upgrade airflow-provider-8x8"
+        )
+    for name in ("survey_id", "subaccount_id", "row_key_rules"):
+        there, here = getattr(found, name), getattr(expected, name)
+        if there != here:
+            raise JournalMismatchError(
+                f"the journal of campaign {campaign_id!r} was written for {name} {there!r}, and this task has "
+                f"{here!r}; change it back, or give the task another campaign_id"
+            )
+
+
+def pack(keys: Iterable[bytes]) -> bytes:
+    """Join row keys."""
+    return b"".join(keys)
+
+
+def unpack(keys: bytes) -> list[bytes]:
+    """Split what :func:`pack` has joined."""
+    return [keys[start : start + ROW_KEY_BYTES] for start in range(0, len(keys), ROW_KEY_BYTES)]

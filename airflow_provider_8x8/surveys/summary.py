@@ -1,0 +1,111 @@
+"""What became of the rows: counts that add up, over all tries of a task instance."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from airflow_provider_8x8.surveys.journal import Entry, EntryState
+from airflow_provider_8x8.surveys.report import Outcome
+
+MAX_INVALID_SAMPLES = 10
+
+
+@dataclass(slots=True)
+class Summary:
+    """
+    What became of the rows; the counts of outcomes add up to ``rows_read``.
+
+    :ivar client_batch_ids: of every batch of the task instance that 8x8 has or may have
+    :ivar unknown_client_batch_ids: of those, and of other runs' batches with rows of this source, of which nobody knows
+    :ivar report: where the report is
+    :ivar stop: why sending ended before the source did, phone numbers masked
+    :ivar is_final: whether another try could not mend that
+    :ivar logs_problem: why 8x8's logs could not be read when they were last needed
+    """
+
+    campaign_id: str
+    rows_read: int = 0
+    batch_ids: list[str] = field(default_factory=list)
+    client_batch_ids: list[str] = field(default_factory=list)
+    unknown_client_batch_ids: list[str] = field(default_factory=list)
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    invalid_samples: list[str] = field(default_factory=list)
+    report: str | None = None
+    stop: str | None = None
+    is_final: bool = False
+    logs_problem: str | None = None
+
+
+@dataclass(slots=True)
+class Tally:
+    """
+    What one pass over the source has seen.
+
+    :ivar held: how many of its rows each entry holds, by client batch id: sent in this pass or before
+    :ivar not_sent: how many rows went into no entry because sending ended
+    """
+
+    rows_read: int = 0
+    invalid: int = 0
+    duplicate: int = 0
+    not_sent: int = 0
+    held: Counter[str] = field(default_factory=Counter)
+    invalid_samples: list[str] = field(default_factory=list)
+
+    def sample(self, text: str) -> None:
+        """Keep a reason why a row is invalid, if there are not enough yet."""
+        if len(self.invalid_samples) < MAX_INVALID_SAMPLES:
+            self.invalid_samples.append(text)
+
+
+def summarize(campaign_id: str, run: str, entries: Iterable[Entry], tally: Tally, now: float) -> Summary:
+    """
+    Count the outcomes of a task instance over all its tries.
+
+    What earlier tries sent counts once, whether or not the source still gives the row; what another run of the
+    campaign sent counts only where this source has the row.
+
+    :param entries: all of the campaign
+    :param tally: of the last pass over the source
+    :param now: seconds since 1970
+    """
+    summary = Summary(campaign_id, rows_read=tally.rows_read, invalid_samples=tally.invalid_samples)
+    outcomes = summary.outcomes
+    outcomes.update({"invalid": tally.invalid, "duplicate": tally.duplicate, "not_sent": tally.not_sent})
+    for entry in entries:
+        rows = tally.held[entry.client_batch_id]
+        if not entry.is_in_effect:
+            outcomes["not_sent"] += rows
+            if entry.run == run and entry.state is EntryState.RESENT:  # 8x8 may have it all the same
+                summary.client_batch_ids.append(entry.client_batch_id)
+        elif entry.run == run:
+            summary.rows_read += len(entry) - rows
+            _count_own(summary, entry)
+        elif rows and _is_left_unknown(entry, now):
+            outcomes["unknown"] += rows
+            summary.unknown_client_batch_ids.append(entry.client_batch_id)
+        else:
+            outcomes["already_sent"] += rows
+    return summary
+
+
+def _count_own(summary: Summary, entry: Entry) -> None:
+    counts: dict[Outcome, int] = {
+        "accepted": entry.accepted_count,
+        "rejected": entry.rejected_count,
+        "unknown": entry.unknown_count,
+    }
+    summary.outcomes.update(counts)
+    if entry.unknown_count:
+        summary.unknown_client_batch_ids.append(entry.client_batch_id)
+    if entry.batch_id is not None:
+        summary.batch_ids.append(entry.batch_id)
+    if entry.batch_id is not None or entry.unknown_count:
+        summary.client_batch_ids.append(entry.client_batch_id)
+
+
+def _is_left_unknown(entry: Entry, now: float) -> bool:
+    """Tell whether another run's batch is one of which nobody will know more by itself."""
+    return entry.state is EntryState.PENDING and now >= entry.send_by
