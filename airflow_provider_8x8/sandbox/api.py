@@ -7,7 +7,7 @@ import re
 import threading
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import NamedTuple
@@ -204,9 +204,11 @@ class Api:
             return json_answer({"status": "cancelled"})
         if job.polled < len(_LOG_EXPORT_PROGRESS):
             return json_answer({"status": _LOG_EXPORT_PROGRESS[job.polled]})
-        if next(self._store.log(job), None) is None:
+        if next(self._store.log(job._replace(max_rows=1)), None) is None:
             return json_answer({"status": "empty"})
-        link = f"{self._url}/api/v1/subaccounts/{quote(self._account.subaccount)}/messages/download/{job.token}"
+        # By the name that the client has for the sandbox, which may listen on 0.0.0.0 or in a container.
+        url = f"http://{request.headers['host']}" if "host" in request.headers else self._url
+        link = f"{url}/api/v1/subaccounts/{quote(self._account.subaccount)}/messages/download/{job.token}"
         return json_answer({"status": "succeeded", "data": [link], "expires": job.expires})
 
     def _log_export_cancel(self, request: Request, ids: dict[str, str]) -> Answer:
@@ -219,7 +221,7 @@ class Api:
         job = self._store.log_export_of_token(ids["token"])
         if job is None or job.cancelled or job.expires <= now:
             raise not_found("There is no such file, or no longer")
-        return Answer(body=to_csv(self._store.log(job), self._account.subaccount, now), content_type="text/csv")
+        return Answer(stream=to_csv(self._store.log(job), self._account.subaccount, now), content_type="text/csv")
 
     def _prices(self, request: Request, ids: dict[str, str]) -> Answer:
         return json_answer(price_list(self._account.subaccount, request.query))
@@ -274,6 +276,6 @@ def _spoiled(answer: Answer, fault: Fault) -> Answer:
         case "hang_after_accept":
             return Answer(ending=Ending.SILENT)
         case "truncate":
-            return Answer(answer.status, answer.body, answer.content_type, answer.headers, Ending.CUT)
+            return replace(answer, ending=Ending.CUT)
         case _:
             return Answer(body=b"<!doctype html><title>OK</title><p>OK", content_type="text/html; charset=utf-8")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
 from enum import Enum
@@ -24,7 +24,7 @@ class Ending(Enum):
     """How an answer ends on the wire."""
 
     WHOLE = "it is written whole"
-    CUT = "half of its body is written, then the connection is closed"
+    CUT = "half of its body, or of the first piece of it, is written, then the connection is closed"
     CLOSED = "the connection is closed without a byte"
     SILENT = "nothing is written until the client leaves or the sandbox stops"
 
@@ -73,6 +73,8 @@ class Answer:
     content_type: str = _JSON
     headers: Mapping[str, str] = field(default_factory=dict)
     ending: Ending = Ending.WHOLE
+    stream: Iterator[bytes] | None = None
+    """The body in pieces, in place of ``body``, where it is too long to be held in memory."""
 
 
 def json_answer(payload: object, status: HTTPStatus = HTTPStatus.OK) -> Answer:

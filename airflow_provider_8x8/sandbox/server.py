@@ -37,6 +37,8 @@ SERVER = f"8x8-sandbox/{__version__} (not 8x8; no SMS is sent)"
 
 logger = logging.getLogger("airflow_provider_8x8.sandbox")
 
+_LAST_CHUNK = b"0\r\n\r\n"
+
 
 class Sandbox:
     """
@@ -261,10 +263,17 @@ class _Handler(BaseHTTPRequestHandler):
             case Ending.CUT:
                 self.close_connection = True
                 self._write_head(answer)
-                self.wfile.write(answer.body[: len(answer.body) // 2])
+                if answer.stream is None:
+                    self.wfile.write(_half(answer.body))
+                else:
+                    self.wfile.write(_chunk(_half(next(answer.stream))))
             case Ending.WHOLE:
                 self._write_head(answer)
                 self.wfile.write(answer.body)
+                if answer.stream is not None:
+                    for piece in answer.stream:
+                        self.wfile.write(_chunk(piece))
+                    self.wfile.write(_LAST_CHUNK)
 
     def _write_head(self, answer: Answer) -> None:
         self.send_response(answer.status)
@@ -272,7 +281,18 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         if answer.status != HTTPStatus.NO_CONTENT:
             self.send_header("Content-Type", answer.content_type)
-            self.send_header("Content-Length", str(len(answer.body)))
+            if answer.stream is None:
+                self.send_header("Content-Length", str(len(answer.body)))
+            else:
+                self.send_header("Transfer-Encoding", "chunked")
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()
+
+
+def _chunk(piece: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(piece), piece)
+
+
+def _half(body: bytes) -> bytes:
+    return body[: len(body) // 2]

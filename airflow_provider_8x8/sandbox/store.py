@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -129,8 +130,9 @@ _INSERT_MESSAGE = "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 
 _INSERT_BATCH = "INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?)"
 _INSERT_LOG_EXPORT = "INSERT INTO log_export VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _LOG = """
-SELECT rowid, * FROM message
-WHERE rowid > ? AND rowid <= ? AND created_at BETWEEN ? AND ?
+SELECT umid, batch_id, client_batch_id, client_message_id, survey_id, destination, country, source, '' AS text,
+    encoding, parts, rejection, scheduled, created_at, cancelled FROM message
+WHERE rowid BETWEEN ? AND ? AND created_at BETWEEN ? AND ?
     AND (? IS NULL OR destination = ?) AND (? IS NULL OR country IN (SELECT value FROM json_each(?)))
 ORDER BY rowid LIMIT ?
 """
@@ -275,25 +277,24 @@ class Store:
             row = self._connection.execute("SELECT * FROM log_export WHERE token = ?", (token,)).fetchone()
         return LogExport(*row) if row else None
 
-    def log(self, job: LogExport) -> Iterator[Message]:
-        """Give the messages of a log export, oldest first; others may use the store meanwhile."""
-        last, left = 0, job.max_rows or None
-        while left is None or left > 0:
-            size = _LOG_PAGE if left is None else min(left, _LOG_PAGE)
-            with self._lock:
-                rows = self._connection.execute(
-                    _LOG,
-                    (
-                        *(last, job.last_message, job.created_from, job.created_to),
-                        *(job.phone_number, job.phone_number, job.countries, job.countries, size),
-                    ),
-                ).fetchall()
-            yield from (Message(*columns) for _, *columns in rows)
-            if len(rows) < size:
+    def log(self, job: LogExport) -> Iterator[list[Message]]:
+        """
+        Give the messages of a log export in pages, oldest first, without their texts.
+
+        Others may use the store between two pages.
+        """
+        left = job.max_rows or sys.maxsize
+        for first in range(1, job.last_message + 1, _LOG_PAGE):
+            numbers = (first, min(first + _LOG_PAGE - 1, job.last_message))
+            number, countries = job.phone_number, job.countries
+            times = (job.created_from, job.created_to)
+            page = self._messages(_LOG, (*numbers, *times, number, number, countries, countries, left))
+            if page:
+                yield page
+            left -= len(page)
+            if left == 0:
                 return
-            last = rows[-1][0]
-            left = None if left is None else left - len(rows)
 
     def _messages(self, sql: str, parameters: tuple[object, ...]) -> list[Message]:
         with self._lock:
-            return [Message(*row) for row in self._connection.execute(sql, parameters)]
+            return list(map(Message._make, self._connection.execute(sql, parameters)))

@@ -102,6 +102,45 @@ def test_what_was_answered_survives_a_kill(run: Run, tmp_path: Path) -> None:
             assert again.messages()[0]["client_batch_id"] == f"b-{count}"
 
 
+CLIENT = """
+import socket, sys, time
+host, port, share, chunked = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), sys.argv[4] == "True"
+message = '{"destination": "+12025550123", "clientMessageId": "k", "templateBody": "{{url}}"}'
+body = ('{"messages": [' + ",".join([message] * 2000) + "]}").encode()
+framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(body)}"
+connection = socket.create_connection((host, port))
+path = "/api/v1/subaccounts/sandbox_hq/surveys/nps/messages/batch"
+connection.sendall(
+    f"POST {path} HTTP/1.1\\r\\nHost: x\\r\\nAuthorization: Bearer sandbox\\r\\n"
+    f"Content-Type: application/json\\r\\n{framing}\\r\\n\\r\\n".encode()
+)
+sent = body[: int((len(body) - 1) * share)]
+if sent:
+    connection.sendall(b"%x\\r\\n%b\\r\\n" % (len(sent), sent) if chunked else sent)
+print("sent", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_what_a_killed_client_had_not_sent_whole_is_never_accepted(run: Run, tmp_path: Path, chunked: bool) -> None:
+    process = run("--port", "0", "--data", str(tmp_path))
+    caller = caller_of(process)
+    address = caller.url.removeprefix("http://").split(":")
+    for share in ("0", "0.5", "1"):
+        command = [sys.executable, "-c", CLIENT, *address, share, str(chunked)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
+            assert client.stdout is not None
+            assert client.stdout.readline() == "sent\n"
+            client.kill()
+    send(caller, 1)
+    process.terminate()  # which ends every request that is being served
+    process.communicate(timeout=60)
+    with Sandbox(data=tmp_path) as again:
+        stats = again.stats()
+        assert (stats["requests"], stats["batches"], stats["accepted"]) == (1, 1, 1)
+
+
 def test_a_log_export_survives_a_restart(tmp_path: Path) -> None:
     with Sandbox(data=tmp_path) as sandbox:
         caller = Caller(sandbox.url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -74,6 +75,22 @@ def test_a_hanging_answer_keeps_silent_until_the_client_leaves(caller: Caller, s
         with pytest.raises(TimeoutError):
             connection.recv(1)
     assert_sound(caller, sandbox, accepted=1)
+
+
+def test_hanging_answers_keep_nobody_else_waiting(caller: Caller, sandbox: Sandbox) -> None:
+    put(caller, fault("hang_after_accept", times=5), fault("hang_after_accept", on="log_export"))
+    body = b'{"messages": [{"destination": "+12025550123", "templateBody": "{{url}}"}]}'
+    with contextlib.ExitStack() as hanging:
+        for _ in range(5):
+            connection = hanging.enter_context(connect(sandbox))
+            connection.sendall(head(sandbox, f"Content-Length: {len(body)}") + body)
+        export = hanging.enter_context(connect(sandbox))
+        export.sendall(head(sandbox, "Content-Length: 2", path="messages/exports") + b"{}")
+        assert eventually(lambda: sandbox.stats()["accepted"] == 5)
+        assert eventually(lambda: put(caller).json() == [])
+        assert caller.batch(message(1)).json()["acceptedCount"] == 1
+        assert caller.log()[0] == "succeeded"
+        assert sandbox.stats()["accepted"] == 6
 
 
 def test_a_hanging_answer_does_not_keep_the_sandbox_from_stopping(caller: Caller, sandbox: Sandbox) -> None:

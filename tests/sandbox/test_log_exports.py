@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import io
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import requests
 
+from airflow_provider_8x8.sandbox import store
 from airflow_provider_8x8.sandbox.server import Sandbox
-from tests.sandbox.caller import Caller, message
+from tests.sandbox.caller import TEMPLATE, Caller, message
 
 COLUMNS = [
     "umid",
@@ -209,3 +212,81 @@ def test_an_unknown_export_is_not_found(caller: Caller, method: str) -> None:
 def test_a_link_needs_its_token_and_no_key(caller: Caller) -> None:
     response = caller.call("GET", "messages/download/guessed", key=None)
     assert (response.status_code, response.json()["code"]) == (404, 1300)
+
+
+def download(caller: Caller) -> requests.Response:
+    """Export the logs and begin to read the file."""
+    path = f"messages/exports/{caller.call('POST', 'messages/exports', json={}).json()['jobId']}"
+    caller.call("GET", path)
+    (link,) = caller.call("GET", path).json()["data"]
+    return caller.session.get(link, stream=True, timeout=30)
+
+
+def test_a_file_comes_in_pieces_each_message_once(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "_LOG_PAGE", 7)
+    later = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    numbers = range(50)
+    for batch in ("b-1", "b-2"):
+        caller.batch(
+            *(message(number, destination="+2101234567") if number % 5 == 0 else message(number) for number in numbers),
+            message(50, scheduled=later),
+            clientBatchId=batch,
+        )
+    with download(caller) as response:
+        assert response.headers["Transfer-Encoding"] == "chunked"
+        lines = read(response.text)
+    assert [(line["clientbatchid"], line["clientmessageid"]) for line in lines] == [
+        (batch, f"id-{number}") for batch in ("b-1", "b-2") for number in range(51)
+    ]
+    statuses = {line["clientmessageid"]: line["status_value"] for line in lines}
+    assert statuses == {f"id-{number}": "delivered" if number % 5 else "rejected" for number in numbers} | {
+        "id-50": "queued"
+    }
+
+
+@pytest.mark.parametrize("limit", [1, 7, 8, 20])
+def test_a_limit_may_end_between_pieces(caller: Caller, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    monkeypatch.setattr(store, "_LOG_PAGE", 7)
+    caller.batch(*(message(number) for number in range(15)))
+    lines = read(caller.log(limit=limit)[1])
+    assert [line["clientmessageid"] for line in lines] == [f"id-{number}" for number in range(min(limit, 15))]
+
+
+def test_what_separates_in_a_csv_may_stand_in_an_id(caller: Caller) -> None:
+    ids = ['a,"b"', "line\r\nline", "plain", " spaces "]
+    caller.batch(
+        *(message(number, clientMessageId=key) for number, key in enumerate(ids)),
+        clientBatchId='q,3"',
+        template={**TEMPLATE, "source": "a,b"},
+    )
+    lines = list(csv.DictReader(io.StringIO(caller.log()[1], newline="")))
+    assert [line["clientmessageid"] for line in lines] == ids
+    assert {(line["clientbatchid"], line["source"], line["body"]) for line in lines} == {('q,3"', "a,b", "**MASKED**")}
+
+
+def test_others_are_served_while_a_file_is_read(caller: Caller, sandbox: Sandbox) -> None:
+    caller.batch(*(message(number) for number in range(10_000)))
+    with download(caller) as response:
+        assert Caller(sandbox.url).batch(message(1)).status_code == 200
+        assert sandbox.stats()["accepted"] == 10_001
+        assert len(read(response.text)) == 10_000
+
+
+def test_a_reader_may_leave_in_the_middle_of_a_file(caller: Caller, sandbox: Sandbox) -> None:
+    caller.batch(*(message(number) for number in range(10_000)))
+    download(caller).close()
+    assert len(read(Caller(sandbox.url).log()[1])) == 10_000
+
+
+def test_a_truncated_file_breaks_off(caller: Caller, sandbox: Sandbox) -> None:
+    caller.batch(message(1))
+    sandbox.faults([{"on": "log_export_download", "kind": "truncate"}])
+    with pytest.raises(requests.exceptions.ChunkedEncodingError):
+        download(caller).content  # noqa: B018  # reading it is what fails
+
+
+def test_a_link_names_the_sandbox_as_the_client_does(caller: Caller) -> None:
+    caller.batch(message(1))
+    by_name = Caller(caller.url.replace("127.0.0.1", "localhost"))
+    with download(by_name) as response:
+        assert response.url.startswith(f"{by_name.url}/api/v1/")
