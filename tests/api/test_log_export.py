@@ -195,10 +195,18 @@ def test_a_whole_file_is_read(serve: Serve, answer: bytes) -> None:
         b"HTTP/1.1 206 Partial Content\r\nContent-Length: %d\r\n\r\n%s" % (len(CSV), CSV),
         b"HTTP/1.1 403 Forbidden\r\nContent-Length: 6\r\n\r\n<xml/>",
     ],
-    ids=(
-        "one byte short,no length,length is no number,no last chunk,half a chunk,"
-        "empty,closed,redirect,partial,no envelope"
-    ).split(","),
+    ids=[
+        "one byte short",
+        "no length",
+        "length is no number",
+        "no last chunk",
+        "half a chunk",
+        "empty",
+        "closed",
+        "redirect",
+        "partial",
+        "no envelope",
+    ],
 )
 def test_a_file_that_may_be_cut_is_never_a_whole_one(serve: Serve, answer: bytes) -> None:
     url, heads = serve_file(serve, answer)
