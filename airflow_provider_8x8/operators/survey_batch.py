@@ -29,16 +29,17 @@ from airflow_provider_8x8.surveys.messages import (
     check_times,
     parse_time,
 )
-from airflow_provider_8x8.surveys.reconcile import DEFAULT_LOG_SETTLE_TIME, DEFAULT_TIMEOUT
 from airflow_provider_8x8.surveys.report import Report
 from airflow_provider_8x8.surveys.row_keys import RowKeys
-from airflow_provider_8x8.surveys.sender import (
+from airflow_provider_8x8.surveys.sender import SurveySender
+from airflow_provider_8x8.surveys.settings import (
+    DEFAULT_LOG_SETTLE_TIME,
+    DEFAULT_RECONCILE_TIMEOUT,
     MAX_CLIENT_BATCH_ID_PREFIX_LENGTH,
     OnInvalid,
     OnUnknown,
     Run,
     Settings,
-    SurveySender,
 )
 from airflow_provider_8x8.surveys.summary import Summary
 from airflow_provider_8x8.surveys.template import Template
@@ -170,7 +171,7 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         on_invalid: str = "skip",
         on_empty: str = "skip",
         on_unknown: str = "fail",
-        reconcile_timeout: timedelta = DEFAULT_TIMEOUT,
+        reconcile_timeout: timedelta = DEFAULT_RECONCILE_TIMEOUT,
         log_settle_time: timedelta = DEFAULT_LOG_SETTLE_TIME,
         canary_destination: str | None = None,
         campaign_id: str | None = None,

@@ -4,86 +4,81 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from airflow_provider_8x8.api.models import BatchResponse
+from airflow_provider_8x8.api.models import BatchResponse, MessageResponse
 from airflow_provider_8x8.surveys.messages import RowMessage
 from airflow_provider_8x8.surveys.report import Outcome, ReportLine
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(slots=True)
-class BatchRow:
-    """A row on its way through a batch."""
-
-    number: int
-    content: RowMessage
-    outcome: Outcome = "not_sent"
-    umid: str | None = None
-    code: str | int | None = None
-    description: str | None = None
-
-    @property
-    def client_message_id(self) -> str:
-        """What 8x8 and the report know the row by."""
-        return str(self.content.message.client_message_id)
-
-    def line(self, batch_id: str | None = None) -> ReportLine:
-        """Return the row's line of the report."""
-        return ReportLine(
-            row_number=self.number,
-            outcome=self.outcome,
-            row_key=self.content.unique_value,
-            client_message_id=self.client_message_id,
-            destination=self.content.message.destination,
-            umid=self.umid,
-            batch_id=batch_id,
-            code=self.code,
-            description=self.description,
-        )
+_NOT_LISTED = "8x8's answer does not list the message"
 
 
-def match(part: Sequence[BatchRow], response: BatchResponse) -> None:
-    """Give each row what 8x8's answer says of it, found by client message id, and say what does not add up."""
-    answers = {answer.client_message_id: answer for answer in response.messages or ()}
-    listed: Counter[Outcome] = Counter()
-    unlisted: list[BatchRow] = []
-    for row in part:
-        answer = answers.pop(row.client_message_id, None)
-        if answer is None:
-            unlisted.append(row)
-            continue
-        row.outcome = "accepted" if answer.status.code == "QUEUED" else "rejected"
-        row.umid, row.code, row.description = answer.umid, answer.status.code, answer.status.description
-        listed[row.outcome] += 1
-    outcome = _outcome_of_unlisted(len(unlisted), listed, response)
-    for row in unlisted:
-        row.outcome, row.description = outcome, "8x8's answer does not list the message"
-        listed[outcome] += 1
-    if (
-        unlisted
-        or answers
-        or (listed["accepted"], listed["rejected"])
-        != (
-            response.accepted_count,
-            response.rejected_count,
-        )
-    ):
+@dataclass(frozen=True, slots=True)
+class RowAnswers:
+    """
+    What 8x8 says of each row of a batch.
+
+    :ivar rows: the batch
+    :ivar outcomes: accepted, rejected or unknown, for each row
+    :ivar answers: 8x8's words for each row, None where it has none
+    """
+
+    rows: Sequence[RowMessage]
+    outcomes: list[Outcome]
+    answers: list[MessageResponse | None]
+
+    def row_keys_of(self, outcome: Outcome) -> list[bytes]:
+        """Return the row keys with one outcome."""
+        if outcome not in self.outcomes:
+            return []
+        return [row.row_key for row, its in zip(self.rows, self.outcomes, strict=True) if its == outcome]
+
+    def lines(self, batch_id: str) -> Iterator[ReportLine]:
+        """Yield each row's line of the report."""
+        for row, outcome, answer in zip(self.rows, self.outcomes, self.answers, strict=True):
+            if answer is None:
+                yield row.line(outcome, batch_id=batch_id, description=_NOT_LISTED)
+            else:
+                status = answer.status
+                yield row.line(
+                    outcome, batch_id=batch_id, umid=answer.umid, code=status.code, description=status.description
+                )
+
+
+def match(rows: Sequence[RowMessage], response: BatchResponse) -> RowAnswers:
+    """Find what 8x8's answer says of each row, by client message id, and say what does not add up."""
+    listed = {answer.client_message_id: answer for answer in response.messages or ()}
+    answers = [listed.get(row.client_message_id) for row in rows]
+    outcomes: list[Outcome] = [
+        "unknown" if answer is None else "accepted" if answer.status.code == "QUEUED" else "rejected"
+        for answer in answers
+    ]
+    counted = Counter(outcomes)
+    not_listed = counted["unknown"]
+    if not_listed:
+        outcome = _outcome_of_unlisted(not_listed, counted, response)
+        outcomes = [its if its != "unknown" else outcome for its in outcomes]
+        counted = Counter(outcomes)
+    strangers = len(listed) - (len(rows) - not_listed)
+    as_counted_by_8x8 = (counted["accepted"], counted["rejected"]) == (response.accepted_count, response.rejected_count)
+    if not_listed or strangers or not as_counted_by_8x8:
         log.warning(
             "8x8's answer to batch %s does not add up: it counts %d accepted and %d rejected of %d messages, lists %d "
             "of them and %d others; by its list %d are accepted, %d rejected and %d unknown",
             response.batch_id,
             response.accepted_count,
             response.rejected_count,
-            len(part),
-            len(part) - len(unlisted),
-            len(answers),
-            listed["accepted"],
-            listed["rejected"],
-            listed["unknown"],
+            len(rows),
+            len(rows) - not_listed,
+            strangers,
+            counted["accepted"],
+            counted["rejected"],
+            counted["unknown"],
         )
+    return RowAnswers(rows, outcomes, answers)
 
 
 def _outcome_of_unlisted(unlisted: int, listed: Counter[Outcome], response: BatchResponse) -> Outcome:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Collection, Generator, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
@@ -19,6 +19,7 @@ from airflow_provider_8x8.api.models import (
     SurveyTemplate,
     TemplateVariables,
 )
+from airflow_provider_8x8.surveys.report import Outcome, ReportLine
 from airflow_provider_8x8.surveys.row_keys import RowKeys, to_client_message_id
 from airflow_provider_8x8.surveys.template import Template, TemplateError, count_parts
 from airflow_provider_8x8.surveys.values import (
@@ -56,14 +57,49 @@ class Rows(Protocol):
     def __iter__(self) -> Generator[Any, None, None]: ...
 
 
-class RowMessage(NamedTuple):
-    """A row that can be sent."""
+class RowMessage(msgspec.Struct, frozen=True, gc=False):
+    """
+    A row that can be sent.
 
+    :ivar number: 1 for the first row of the source
+    :ivar row_key: the hash that makes the survey unique in its campaign
+    :ivar unique_value: the text behind the row key, for the report
+    """
+
+    number: int
     row_key: bytes
-    """The hash that makes the survey unique in its campaign."""
     unique_value: str
-    """The text behind the row key, for the report."""
     message: SurveyMessage
+
+    def __repr__(self) -> str:
+        return f"<RowMessage {self.number}>"
+
+    @property
+    def client_message_id(self) -> str:
+        """What 8x8 and the report know the row by."""
+        return str(self.message.client_message_id)
+
+    def line(
+        self,
+        outcome: Outcome,
+        *,
+        batch_id: str | None = None,
+        umid: str | None = None,
+        code: str | int | None = None,
+        description: str | None = None,
+    ) -> ReportLine:
+        """Return the row's line of the report."""
+        return ReportLine(
+            row_number=self.number,
+            outcome=outcome,
+            row_key=self.unique_value,
+            client_message_id=self.message.client_message_id,
+            destination=self.message.destination,
+            umid=umid,
+            batch_id=batch_id,
+            code=code,
+            description=description,
+        )
 
 
 class MessageBuilder:
@@ -124,10 +160,13 @@ class MessageBuilder:
         """Whether client message ids cannot be told from row keys."""
         return "client_message_id" in self.own_fields and self.unique_by != "client_message_id"
 
-    def scheduled_of(self, message: SurveyMessage) -> datetime | None:
-        """Return when a message goes out, None for at once."""
-        scheduled: datetime | None = message.scheduled or self._common.get("scheduled")
-        return scheduled
+    def last_scheduled(self, rows: Iterable[RowMessage]) -> float | None:
+        """Return when the last of some messages goes out, in seconds since 1970; None for at once."""
+        common: datetime | None = self._common.get("scheduled")
+        times = [common] if common is not None else []
+        if "scheduled" in self.own_fields:
+            times += [row.message.scheduled for row in rows if row.message.scheduled is not None]
+        return max(times).timestamp() if times else None
 
     def canary(self, destination: str) -> SurveyMessage:
         """
@@ -172,7 +211,7 @@ class MessageBuilder:
                 "template_variables"
             )
 
-    def build(self, row: Any) -> RowMessage:
+    def build(self, number: int, row: Any) -> RowMessage:
         """
         Make one row's message.
 
@@ -181,11 +220,11 @@ class MessageBuilder:
         if not isinstance(row, Mapping):
             raise InvalidRowError(f"the row is of type {type(row).__name__}; expected a mapping of columns to values")
         try:
-            return self._build(row)
+            return self._build(number, row)
         except UnusableValueError as error:
             raise InvalidRowError(f"a value {error}") from None
 
-    def _build(self, row: Mapping[str, Any]) -> RowMessage:
+    def _build(self, number: int, row: Mapping[str, Any]) -> RowMessage:
         layout = self._layout_of(row)
         fields = _own_values(row, layout)
         destination = _destination(row.get("destination"), "country" in fields)
@@ -206,7 +245,7 @@ class MessageBuilder:
         encoding = message.encoding or self._common.get("encoding")
         if not template.surely_fits(variables):
             _check_parts(template, variables, encoding)
-        return RowMessage(row_key, unique_value, message)
+        return RowMessage(number, row_key, unique_value, message)
 
     def _layout_of(self, row: Mapping[str, Any]) -> _Layout:
         """Return which columns of a row fill which fields. Rows of XCom need not be alike."""

@@ -31,14 +31,9 @@ from airflow_provider_8x8.api.models import LogExportRequest, LogLine, SurveyMes
 from airflow_provider_8x8.surveys.clock import Clock
 from airflow_provider_8x8.surveys.journal import Entry, EntryState, pack, unpack
 from airflow_provider_8x8.surveys.row_keys import RowKeys
+from airflow_provider_8x8.surveys.settings import DEFAULT_LOG_SETTLE_TIME, DEFAULT_RECONCILE_TIMEOUT
 
 log = logging.getLogger(__name__)
-
-DEFAULT_TIMEOUT = timedelta(minutes=15)
-"""How long a try waits for 8x8's logs."""
-
-DEFAULT_LOG_SETTLE_TIME = timedelta(minutes=10)
-"""How much later than younger messages a message may show in 8x8's logs."""
 
 CLOCK_MARGIN = timedelta(hours=1)
 """How far the clocks of a worker and of 8x8 may differ."""
@@ -99,7 +94,7 @@ class Reconciler:
         clock: Clock,
         stop: threading.Event,
         settle_time: timedelta = DEFAULT_LOG_SETTLE_TIME,
-        timeout: timedelta = DEFAULT_TIMEOUT,
+        timeout: timedelta = DEFAULT_RECONCILE_TIMEOUT,
         canary: Canary | None = None,
     ) -> None:
         self._client = client

@@ -41,9 +41,10 @@ class Summary:
 @dataclass(slots=True)
 class Tally:
     """
-    What one pass over the source has seen.
+    What one reading of the source has seen.
 
-    :ivar held: how many of its rows each entry holds, by client batch id: sent in this pass or before
+    :ivar held: how many of its rows each entry holds, by client batch id: begun in this reading or before
+    :ivar met_open: the entries among them that were open when one of their rows came up
     :ivar not_sent: how many rows went into no entry because sending ended
     """
 
@@ -52,7 +53,14 @@ class Tally:
     duplicate: int = 0
     not_sent: int = 0
     held: Counter[str] = field(default_factory=Counter)
+    met_open: set[str] = field(default_factory=set)
     invalid_samples: list[str] = field(default_factory=list)
+
+    def hold(self, entry: Entry) -> None:
+        """Note that an entry of before holds a row."""
+        self.held[entry.client_batch_id] += 1
+        if entry.is_open:
+            self.met_open.add(entry.client_batch_id)
 
     def sample(self, text: str) -> None:
         """Keep a reason why a row is invalid, if there are not enough yet."""
@@ -68,7 +76,7 @@ def summarize(campaign_id: str, run: str, entries: Iterable[Entry], tally: Tally
     campaign sent counts only where this source has the row.
 
     :param entries: all of the campaign
-    :param tally: of the last pass over the source
+    :param tally: of the last reading of the source
     :param now: seconds since 1970
     """
     summary = Summary(campaign_id, rows_read=tally.rows_read, invalid_samples=tally.invalid_samples)

@@ -19,7 +19,8 @@ from airflow_provider_8x8.surveys.journal import MemoryJournal
 from airflow_provider_8x8.surveys.messages import MessageBuilder
 from airflow_provider_8x8.surveys.report import Report
 from airflow_provider_8x8.surveys.row_keys import RowKeys
-from airflow_provider_8x8.surveys.sender import Run, Settings, SurveySender
+from airflow_provider_8x8.surveys.sender import SurveySender
+from airflow_provider_8x8.surveys.settings import Run, Settings
 from airflow_provider_8x8.surveys.template import Template
 
 Answer = Callable[[SurveyBatch], BatchResponse]

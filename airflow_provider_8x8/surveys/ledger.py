@@ -1,0 +1,128 @@
+"""What the journal says of a campaign, as this try last saw it, and who holds which row key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence, ValuesView
+from typing import Any
+
+import msgspec
+
+from airflow_provider_8x8.surveys.journal import Entry, EntryState, Header, Journal, JournalMismatchError, unpack
+
+
+class Ledger:
+    """
+    The journal's entries by client batch id, and the row keys that they hold.
+
+    An entry in effect holds its row keys: they are not sent again. The rejected ones are held for the run that sent
+    them only: nobody was texted, and another run may come with data that were mended since.
+
+    :param journal: the campaign's
+    :param run: the task instance on whose behalf is asked
+    """
+
+    def __init__(self, journal: Journal, run: str) -> None:
+        self._journal = journal
+        self._run = run
+        self._entries: dict[str, Entry] = {}
+        self._holder: dict[bytes, str] = {}
+        self._begun: set[str] = set()
+        self._unique_by: str | None = None
+
+    def __getitem__(self, client_batch_id: str) -> Entry:
+        return self._entries[client_batch_id]
+
+    def entries(self) -> ValuesView[Entry]:
+        """Return all entries that are known."""
+        return self._entries.values()
+
+    def is_own(self, entry: Entry) -> bool:
+        """Tell whether a try of this task instance made an entry."""
+        return entry.run == self._run
+
+    def open(self, header: Header) -> None:
+        """Open the journal and read all of it."""
+        self._journal.open(header)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take note of what others have entered and settled."""
+        self._learn(self._journal.news())
+
+    def begin_reading(self) -> None:
+        """The source is read anew: what was begun in the reading before holds its row keys as any other entry does."""
+        self._begun = set()
+        self._holder = {}
+        for entry in self._entries.values():
+            self._hold(entry)
+
+    def use_row_keys_of(self, unique_by: str) -> None:
+        """
+        Say of which column the source's row keys are made.
+
+        :raises JournalMismatchError: the campaign's were made of another
+        """
+        self._unique_by = unique_by
+        for entry in self._entries.values():
+            self._check(entry)
+
+    def holder_of(self, row_key: bytes) -> str | None:
+        """
+        Return the client batch id of the entry that holds a row key, if any does.
+
+        What was begun in this reading is not asked for: no row key comes up in it twice.
+        """
+        return self._holder.get(row_key)
+
+    @property
+    def holds_any(self) -> bool:
+        """Whether :meth:`holder_of` knows any row key."""
+        return bool(self._holder)
+
+    def begin(self, compose: Callable[[], Entry | None]) -> Entry | None:
+        """Make an entry durable; ``compose`` makes it, once what others have entered is known."""
+
+        def learn_and_compose(news: Sequence[Entry]) -> Entry | None:
+            self._learn(news)
+            return compose()
+
+        entry = self._journal.begin(learn_and_compose)
+        if entry is not None:
+            self._entries[entry.client_batch_id] = entry
+            self._begun.add(entry.client_batch_id)
+        return entry
+
+    def settle(self, entry: Entry, **changes: Any) -> Entry:
+        """Write down what became of a batch, and return its entry as it now stands."""
+        settled = self._journal.settle(msgspec.structs.replace(entry, **changes))
+        self._learn([settled])
+        return settled
+
+    def _learn(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            self._check(entry)
+            self._entries[entry.client_batch_id] = entry
+            if entry.client_batch_id not in self._begun:
+                self._release(entry)
+                self._hold(entry)
+
+    def _release(self, entry: Entry) -> None:
+        for key in unpack(entry.row_keys):
+            if self._holder.get(key) == entry.client_batch_id:
+                del self._holder[key]
+
+    def _hold(self, entry: Entry) -> None:
+        if not entry.is_in_effect:
+            return
+        is_free_for_us = not self.is_own(entry) and entry.state is EntryState.SENT
+        free = set(unpack(entry.rejected_keys)) if is_free_for_us else ()
+        for key in unpack(entry.row_keys):
+            if key not in free:
+                self._holder.setdefault(key, entry.client_batch_id)
+
+    def _check(self, entry: Entry) -> None:
+        if self._unique_by is not None and entry.unique_by != self._unique_by:
+            raise JournalMismatchError(
+                f"batch {entry.client_batch_id} of this campaign tells rows apart by the column {entry.unique_by!r}, "
+                f"this source by {self._unique_by!r}; set unique_by to the first, or give the task another campaign_id"
+            )

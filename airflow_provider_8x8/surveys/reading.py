@@ -1,0 +1,188 @@
+"""One reading of the source: rows -> messages -> batches, and what becomes of the rows that go into none."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator, Iterator, Sequence
+from contextlib import closing
+from itertools import islice
+from typing import Any
+
+from airflow_provider_8x8.api.masking import mask_phone_numbers
+from airflow_provider_8x8.surveys.ledger import Ledger
+from airflow_provider_8x8.surveys.messages import ColumnsError, InvalidRowError, MessageBuilder, RowMessage, Rows
+from airflow_provider_8x8.surveys.report import Report, ReportLine
+from airflow_provider_8x8.surveys.settings import OnInvalid, Settings
+from airflow_provider_8x8.surveys.summary import Tally
+
+_ROWS_AT_A_TIME = 1_000
+
+
+class Stopped(Exception):  # noqa: N818  # not an error in itself: the reason to end the loop from wherever it is
+    """
+    Sending must not go on.
+
+    :param reason: phone numbers masked
+    :param is_final: another try could not mend it
+    """
+
+    def __init__(self, reason: str, *, is_final: bool = False) -> None:
+        super().__init__(reason)
+        self.is_final = is_final
+
+
+class Reading:
+    """
+    One reading of the source.
+
+    :param builder: makes messages of rows
+    :param settings: what to check before anything is sent, and how large a batch is
+    :param ledger: knows which row keys others hold
+    :param report: gets a line for each row that goes into no batch
+    """
+
+    def __init__(self, builder: MessageBuilder, settings: Settings, ledger: Ledger, report: Report | None) -> None:
+        self._builder = builder
+        self._settings = settings
+        self._ledger = ledger
+        self._report = report
+        self.tally = Tally()
+
+    def inspect(self, rows: Rows) -> None:
+        """
+        Read the source without sending, if there is something that forbids to send any of it.
+
+        :raises Stopped: there is
+        """
+        if self._settings.max_messages is None and self._settings.on_invalid is OnInvalid.SKIP:
+            return
+        seen: set[bytes] = set()
+        for number, found in self._messages(rows):
+            if isinstance(found, RowMessage):
+                seen.add(found.row_key)
+                self._check_max_messages(len(seen), "nothing was sent")
+            elif self._settings.on_invalid is OnInvalid.FAIL:
+                sample = f"Row {number}: {found}"
+                self.tally.sample(sample)
+                raise Stopped(f"nothing was sent, because on_invalid is 'fail': {sample}", is_final=True)
+
+    def batches(self, rows: Rows) -> Generator[list[RowMessage], None, None]:
+        """
+        Gather messages into batches; a row that goes into none gets its outcome here.
+
+        :raises Stopped: the source failed, or has too many rows
+        """
+        batch: list[RowMessage] = []
+        seen: set[bytes] = set()
+        try:
+            for number, found in self._messages(rows):
+                self.tally.rows_read = number
+                if not isinstance(found, RowMessage):
+                    self._note_invalid(number, found)
+                elif found.row_key in seen:
+                    self._note_duplicate(found)
+                else:
+                    seen.add(found.row_key)
+                    self._check_max_messages(len(seen), "the rest was not sent")
+                    if (holder := self._ledger.holder_of(found.row_key)) is not None:
+                        self.note_held(found, holder)
+                        continue
+                    batch.append(found)
+                    if len(batch) == self._settings.batch_size:
+                        full, batch = batch, []
+                        yield self._told_apart(full)
+            if batch:
+                full, batch = batch, []
+                yield self._told_apart(full)
+        finally:
+            self.leave(batch)  # the source failed, or the campaign must not go on
+
+    def note_held(self, row: RowMessage, holder: str) -> None:
+        """Note a row whose row key an entry of another reading, try or run holds."""
+        entry = self._ledger[holder]
+        self.tally.hold(entry)
+        if self._report and not self._ledger.is_own(entry):
+            said = f"batch {holder} of another run of the campaign has it"
+            self._report.write_row(row.line("already_sent", batch_id=entry.batch_id, description=said))
+
+    def leave(self, *parts: Sequence[RowMessage]) -> None:
+        """Count and report rows that are not sent."""
+        self.tally.not_sent += sum(len(part) for part in parts)
+        if self._report:
+            for part in parts:
+                for row in part:
+                    self._report.write_row(row.line("not_sent"))
+
+    def _messages(self, rows: Rows) -> Generator[tuple[int, RowMessage | InvalidRowError], None, None]:
+        """Yield every row's number with its message, or the reason why it has none."""
+        number = 0
+        with closing(iter(rows)) as source:  # a query's connection must not outlive a stop
+            for chunk in _chunks(source):
+                if number == 0:
+                    self._use_columns(rows, chunk[0])
+                for row in chunk:
+                    number += 1
+                    try:
+                        yield number, self._builder.build(number, row)
+                    except InvalidRowError as error:
+                        yield number, error
+
+    def _use_columns(self, rows: Rows, first: Any) -> None:
+        columns: Collection[str] = rows.columns if rows.columns is not None else getattr(first, "keys", tuple)()
+        try:
+            self._builder.use_columns(columns, complete=rows.columns is not None)
+        except ColumnsError as error:
+            raise Stopped(str(error), is_final=True) from None
+        self._ledger.use_row_keys_of(self._builder.unique_by)
+
+    def _check_max_messages(self, sendable: int, consequence: str) -> None:
+        limit = self._settings.max_messages
+        if limit is not None and sendable > limit:
+            raise Stopped(f"the source has more than max_messages={limit} rows to send; {consequence}", is_final=True)
+
+    def _told_apart(self, batch: list[RowMessage]) -> list[RowMessage]:
+        """Return a batch without rows that 8x8's answer could not tell apart."""
+        if not self._builder.rows_bring_ids:
+            return batch
+        by_id: dict[str, RowMessage] = {}
+        for row in batch:
+            if by_id.setdefault(row.client_message_id, row) is not row:
+                self._note_invalid(row.number, InvalidRowError("another row has its client_message_id, too"))
+        return list(by_id.values())
+
+    def _note_invalid(self, number: int, error: InvalidRowError) -> None:
+        self.tally.invalid += 1
+        self.tally.sample(f"Row {number}: {error}")
+        if self._report:
+            self._report.write_row(ReportLine(row_number=number, outcome="invalid", description=str(error)))
+
+    def _note_duplicate(self, row: RowMessage) -> None:
+        self.tally.duplicate += 1
+        if self._report:
+            said = "an earlier row of this source has its row key"
+            self._report.write_row(row.line("duplicate", description=said))
+
+
+def _chunks(source: Iterator[Any]) -> Iterator[list[Any]]:
+    """Yield a source's rows, some at a time; those before a failure come before it."""
+    read = 0
+    while True:
+        chunk: list[Any] = []
+        failure: Stopped | None = None
+        try:
+            for row in islice(source, _ROWS_AT_A_TIME):
+                chunk.append(row)  # what was read before a failure has to be kept
+        except ColumnsError as error:
+            failure = Stopped(str(error), is_final=True)
+        except Exception as error:  # noqa: BLE001  # every driver has errors of its own
+            said = mask_phone_numbers(str(error))  # which may hold rows
+            failure = Stopped(
+                f"the source failed after {read + len(chunk)} rows and was not read to its end: "
+                f"{type(error).__name__}: {said}"
+            )
+        read += len(chunk)
+        if chunk:
+            yield chunk
+        if failure is not None:
+            raise failure
+        if len(chunk) < _ROWS_AT_A_TIME:
+            return

@@ -1,0 +1,68 @@
+"""How a campaign is sent, and on whose behalf."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import NamedTuple
+
+from airflow_provider_8x8.api.models import MAX_BATCH_SIZE
+
+MAX_CLIENT_BATCH_ID_PREFIX_LENGTH = 8
+
+DEFAULT_RECONCILE_TIMEOUT = timedelta(minutes=15)
+"""How long a try waits for 8x8's logs."""
+
+DEFAULT_LOG_SETTLE_TIME = timedelta(minutes=10)
+"""How much later than younger messages a message may show in 8x8's logs."""
+
+
+class OnUnknown(StrEnum):
+    """What to do about a batch of which 8x8's logs do not tell in time whether it was accepted."""
+
+    FAIL = "fail"
+    ASSUME_SENT = "assume_sent"
+    RESEND = "resend"
+
+
+class OnInvalid(StrEnum):
+    """What to do about rows that cannot be sent."""
+
+    SKIP = "skip"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """
+    How a campaign is sent.
+
+    :ivar survey_id: which survey
+    :ivar batch_size: messages in one batch, 1 to 10,000
+    :ivar client_batch_id_prefix: at most 8 characters in front of every client batch id
+    :ivar max_messages: more sendable rows than this, and nothing is sent at all
+    :ivar on_invalid: ``fail``: one invalid row, and nothing is sent at all
+    :ivar on_unknown: what to do about a batch that stays unknown
+    :ivar reconcile_timeout: how long to wait for 8x8's logs
+    :ivar log_settle_time: how much later than younger messages a message may show in 8x8's logs
+    :ivar canary_destination: a number of the team's own, see :mod:`~airflow_provider_8x8.surveys.reconcile`
+    """
+
+    survey_id: str
+    batch_size: int = MAX_BATCH_SIZE
+    client_batch_id_prefix: str = ""
+    max_messages: int | None = None
+    on_invalid: OnInvalid = OnInvalid.SKIP
+    on_unknown: OnUnknown = OnUnknown.FAIL
+    reconcile_timeout: timedelta = DEFAULT_RECONCILE_TIMEOUT
+    log_settle_time: timedelta = DEFAULT_LOG_SETTLE_TIME
+    canary_destination: str | None = None
+
+
+class Run(NamedTuple):
+    """On whose behalf is sent: one try of one task instance, in a campaign."""
+
+    campaign_id: str
+    run: str
+    try_number: int = 1
