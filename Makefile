@@ -7,7 +7,7 @@ VENV := .venv
 VENV_2 := .venv-airflow-2.11
 QUIET_AIRFLOW := AIRFLOW__CORE__LOAD_EXAMPLES=False
 
-.PHONY: help demo test test-airflow-3 test-airflow-2 lint format constraints clean
+.PHONY: help demo test test-airflow-3 test-airflow-2 mariadb lint format constraints clean
 
 help:  ## show this
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -17,12 +17,22 @@ demo: $(VENV)/.ready  ## send 25,000 surveys to a local sandbox, through Airflow
 
 test: lint test-airflow-3 test-airflow-2  ## lint, types, and the tests on Airflow 3.3.2 and 2.11.2
 
-test-airflow-3: $(VENV)/.ready
+test-airflow-3: $(VENV)/.ready mariadb
 	@echo "== Tests on Airflow 3.3.2"
 	@$(VENV)/bin/python -m pytest
 
-test-airflow-2: $(VENV_2)/.ready
+test-airflow-2: $(VENV_2)/.ready mariadb
 	@if [ -x $(VENV_2)/bin/python ]; then echo "== Tests on Airflow 2.11.2"; $(VENV_2)/bin/python -m pytest; fi
+
+mariadb:
+	@PATH="$$PATH:/usr/sbin"; command -v mariadbd >/dev/null && command -v my_print_defaults >/dev/null || \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "== Installing MariaDB's server by apt-get, for the tests (once)" && export DEBIAN_FRONTEND=noninteractive && \
+		apt-get update -qq && \
+		apt-get install -qq -y --no-install-recommends mariadb-server-core mariadb-client-core >/dev/null; \
+	else \
+		echo "== NOT TESTED on MariaDB: install mariadb-server-core and mariadb-client-core, or your system's mariadb-server"; \
+	fi
 
 lint: $(VENV)/.ready  ## ruff and mypy
 	@echo "== Lint and types"

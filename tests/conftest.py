@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator
@@ -20,10 +21,21 @@ if TYPE_CHECKING:
 
     from airflow_provider_8x8.sandbox.server import Sandbox
     from tests.support.dag_runs import DagRunResult
+    from tests.support.databases import Database
+    from tests.support.mariadb import MariaDbServer
 
 ROOT = Path(__file__).parent.parent
 API_KEY = "sandbox-key-7f3a"
 SUBACCOUNT = "sandbox_hq"
+
+# PostgreSQL with each of its default isolation levels: the journal is to work whatever that is.
+JOURNAL_DATABASES = [
+    "sqlite",
+    "postgresql at read committed",
+    "postgresql at repeatable read",
+    "postgresql at serializable",
+    "mariadb",
+]
 
 # Here, because Airflow reads it when a test module first imports Airflow.
 _AIRFLOW_HOME = AirflowHome()
@@ -89,3 +101,34 @@ def postgres_server(postgres_cluster: PostgresServer) -> str:
         # A connection that a test leaves open then fails the next test, which else would wait for ever.
         cursor.execute(f"ALTER DATABASE {name} SET lock_timeout = '20s'")
     return postgres_cluster.get_uri(database=name)
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[MariaDbServer]:
+    """A MariaDB server on a Unix socket, started when a test first needs it."""
+    from tests.support.mariadb import MariaDbServer, missing_programs
+
+    if missing := missing_programs():
+        reason = f"MariaDB's {', '.join(missing)} is not on this machine; make mariadb installs it, as root on Debian"
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+    with MariaDbServer() as server:
+        yield server
+
+
+@pytest.fixture(params=JOURNAL_DATABASES)
+def journal_database(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Database]:
+    """An empty database for a journal, of every kind; to Airflow its connection is ``journal``."""
+    from tests.support.databases import mariadb_database, postgres_database, sqlite_database
+
+    kind: str = request.param
+    if kind == "sqlite":
+        made = sqlite_database(tmp_path)
+    elif kind == "mariadb":
+        made = mariadb_database(request.getfixturevalue("mariadb_server"))
+    else:
+        made = postgres_database(request.getfixturevalue("postgres_cluster"), kind.removeprefix("postgresql at "))
+    with made as database:
+        monkeypatch.setenv("AIRFLOW_CONN_JOURNAL", database.airflow_connection)
+        yield database
