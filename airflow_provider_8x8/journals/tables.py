@@ -1,0 +1,119 @@
+"""
+The SQL journal's two tables, and what may stand in them.
+
+``eight_by_eight_campaign`` has one row for each campaign: its header, and the number of its last change. Whoever
+changes anything of a campaign updates that row first, which is the lock. ``eight_by_eight_batch`` has one row for each
+:class:`~airflow_provider_8x8.surveys.journal.Entry`, under the entry's own names. Neither holds a phone number or a
+name: row keys are hashes. Times without a unit in their comment are in UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects.mysql import LONGBLOB
+
+from airflow_provider_8x8.surveys.journal import ROW_KEY_BYTES, Entry, Header
+
+Struct = TypeVar("Struct", bound=msgspec.Struct)
+
+MAX_STORED_CAMPAIGN_ID_LENGTH = 768
+"""Four bytes each make 3072, the most that InnoDB indexes; Airflow's ids of a task instance come to 764."""
+
+_MYSQL_OPTIONS: dict[str, Any] = {
+    f"{dialect}_{option}": value
+    for dialect in ("mysql", "mariadb")
+    for option, value in {"engine": "InnoDB", "charset": "utf8mb4", "collate": "utf8mb4_bin"}.items()
+}
+_BYTES = sa.LargeBinary().with_variant(LONGBLOB(), "mysql").with_variant(LONGBLOB(), "mariadb")
+_SECONDS = sa.Float(53)
+
+METADATA = sa.MetaData()
+
+CAMPAIGN = sa.Table(
+    "eight_by_eight_campaign",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("campaign_id", sa.String(MAX_STORED_CAMPAIGN_ID_LENGTH), nullable=False, unique=True),
+    sa.Column("survey_id", sa.Text, nullable=False),
+    sa.Column("subaccount_id", sa.Text, nullable=False),
+    sa.Column("row_key_rules", sa.Integer, nullable=False, comment="how values become row keys"),
+    sa.Column("journal_format", sa.Integer, nullable=False, comment="rises when older versions could not read it"),
+    sa.Column("last_number", sa.Integer, nullable=False, comment="of the last change; updating it is the lock"),
+    sa.Column("created", sa.DateTime, nullable=False, comment="in UTC"),
+    sa.Column("used", sa.DateTime, nullable=False, comment="in UTC; opened or changed last"),
+    comment="one row for each campaign of surveys that Airflow sends through 8x8",
+    sqlite_autoincrement=True,  # else a deleted campaign's id could come back as another's
+    **_MYSQL_OPTIONS,
+)
+
+# Constraints rather than indexes: they come with CREATE TABLE, so that where DDL has no transactions, too, a table is
+# there whole or not at all.
+BATCH = sa.Table(
+    "eight_by_eight_batch",
+    METADATA,
+    sa.Column("campaign", sa.ForeignKey(CAMPAIGN.c.id), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False, comment="in the order of beginning"),
+    sa.Column("changed", sa.Integer, nullable=False, comment="the number of the change that wrote it last"),
+    sa.Column("client_batch_id", sa.String(64), nullable=False, unique=True, comment="8x8's logs have it"),
+    sa.Column("run", sa.Text, nullable=False, comment="the task instance that sent it"),
+    sa.Column("try_number", sa.Integer, nullable=False),
+    sa.Column("unique_by", sa.Text, nullable=False, comment="the column that row keys were made of"),
+    sa.Column("row_keys", _BYTES, nullable=False, comment=f"hashes of {ROW_KEY_BYTES} bytes each"),
+    sa.Column("begun", _SECONDS, nullable=False, comment="seconds since 1970"),
+    sa.Column("send_by", _SECONDS, nullable=False, comment="seconds since 1970; nothing was sent later"),
+    sa.Column("scheduled", _SECONDS, nullable=True, comment="seconds since 1970; when its last message goes out"),
+    sa.Column("message_keys", _BYTES, nullable=True, comment="hashes of client message ids, in the row keys' order"),
+    sa.Column("state", sa.String(16), nullable=False, comment="pending, sent, not_sent, assumed_sent or resent"),
+    sa.Column("batch_id", sa.Text, nullable=True, comment="8x8's"),
+    sa.Column("rejected_keys", _BYTES, nullable=False, comment="row keys that 8x8 has rejected"),
+    sa.Column("unknown_keys", _BYTES, nullable=False, comment="row keys of which 8x8 has said nothing"),
+    sa.UniqueConstraint("campaign", "changed"),
+    comment="one row for each batch of surveys, written before it is sent",
+    **_MYSQL_OPTIONS,
+)
+
+
+def make_tables(connection: sa.engine.Connection) -> None:
+    """
+    Make the tables that are not there yet.
+
+    Another one may make them at the same moment, and then this fails; it is to be called again.
+    """
+    METADATA.create_all(connection)
+
+
+def header_of(row: Mapping[Any, Any]) -> Header:
+    """Return the header in a campaign's row."""
+    return _struct_of(row, Header)
+
+
+def row_of(entry: Entry) -> dict[str, Any]:
+    """Return an entry's columns."""
+    return {**msgspec.structs.asdict(entry), "state": entry.state.value}
+
+
+def entry_of(row: Mapping[Any, Any]) -> Entry:
+    """
+    Return a row's entry.
+
+    :raises ValueError: no version has written this
+    """
+    entry = _struct_of(row, Entry)
+    for name in ("row_keys", "rejected_keys", "unknown_keys"):
+        if len(getattr(entry, name)) % ROW_KEY_BYTES:
+            raise ValueError(f"{name} has {len(getattr(entry, name))} bytes, not a multiple of {ROW_KEY_BYTES}")
+    if entry.message_keys is not None and len(entry.message_keys) != len(entry.row_keys):
+        raise ValueError(
+            f"there are {len(entry.message_keys)} bytes of message_keys to {len(entry.row_keys)} of row_keys"
+        )
+    if len(entry.rejected_keys) + len(entry.unknown_keys) > len(entry.row_keys):
+        raise ValueError("more row keys are rejected or unknown than there are")
+    return entry
+
+
+def _struct_of(row: Mapping[Any, Any], struct: type[Struct]) -> Struct:
+    return msgspec.convert({name: row[name] for name in struct.__struct_fields__}, struct)

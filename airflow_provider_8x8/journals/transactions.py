@@ -1,0 +1,109 @@
+"""Short transactions on the journal's database, which are tried again where the failure may pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_exponential,
+    wait_random,
+)
+
+from airflow_provider_8x8.surveys.journal import JournalUnavailableError
+
+Result = TypeVar("Result")
+
+LOCK_SECONDS = 60
+"""How long a transaction waits for another's lock: a worker that stalls in the middle of one must not stop all."""
+
+_FIRST_STATEMENTS = {
+    "postgresql": [f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"],
+    "mysql": [f"SET SESSION innodb_lock_wait_timeout = {LOCK_SECONDS}"],
+    "mariadb": [f"SET SESSION innodb_lock_wait_timeout = {LOCK_SECONDS}"],
+    "sqlite": [],
+}
+
+# Whatever the database has refused: which of its errors pass is a list for each driver, and a list has gaps. What does
+# not pass costs a quarter of a minute.
+_RETRYING = Retrying(
+    retry=retry_if_exception_type(DBAPIError),
+    wait=wait_exponential(multiplier=0.2, max=10) + wait_random(0, 0.5),
+    stop=stop_after_attempt(7) | stop_after_delay(2 * LOCK_SECONDS),
+    reraise=True,
+)
+
+
+class Transactions:
+    """
+    Transactions at READ COMMITTED, whatever the server's default; on SQLite, one writer at a time from the start.
+
+    :param engine: an engine of one's own; where SQLAlchemy is older than 2, made with ``future=True``
+    :param journal_conn_id: where the engine comes from, for messages
+    :raises ValueError: a database of a kind whose locking was never tried, or one that ends with this process
+    """
+
+    def __init__(self, engine: Engine, journal_conn_id: str) -> None:
+        dialect = engine.dialect.name
+        if dialect not in _FIRST_STATEMENTS:
+            raise ValueError(
+                f"journal_conn_id {journal_conn_id!r} leads to {dialect}; no survey is sent twice because the database "
+                f"locks a row, and that was tried on {', '.join(_FIRST_STATEMENTS)} only"
+            )
+        if dialect == "sqlite" and engine.url.database in (None, "", ":memory:"):
+            raise ValueError(f"journal_conn_id {journal_conn_id!r} leads to a SQLite database that is not in a file")
+        self._journal_conn_id = journal_conn_id
+        self._first_statements = _FIRST_STATEMENTS[dialect]
+        if dialect == "sqlite":
+            self._engine = engine.execution_options()
+            event.listen(self._engine, "begin", _begin_immediate)
+        else:
+            self._engine = engine.execution_options(isolation_level="READ COMMITTED")
+
+    def run(self, work: Callable[[Connection], Result], purpose: str) -> Result:
+        """
+        Do some work in a transaction of its own, and commit.
+
+        :param work: called again if the transaction fails, even if what has failed is the commit's answer alone
+        :param purpose: what for, for messages: "write this"
+        :raises JournalUnavailableError: it failed each time; the text is the database's, without parameters
+        """
+        try:
+            result: Result = _RETRYING(self._once, work)
+        except SQLAlchemyError as error:
+            raise JournalUnavailableError(
+                f"could not {purpose} in the journal's database (journal_conn_id {self._journal_conn_id!r}): "
+                f"{_in_short(error)}"
+            ) from None
+        return result
+
+    def close(self) -> None:
+        """Close what connections there are."""
+        self._engine.dispose()
+
+    def _once(self, work: Callable[[Connection], Result]) -> Result:
+        with self._engine.connect() as connection, connection.begin():
+            for statement in self._first_statements:
+                connection.exec_driver_sql(statement)
+            return work(connection)
+
+
+def _begin_immediate(connection: Connection) -> None:
+    """Take SQLite's write lock at once: taken later, it may be refused without waiting."""
+    # The driver's own BEGIN would come late, and not before every statement.
+    connection.connection.driver_connection.isolation_level = None  # type: ignore[union-attr]
+    connection.exec_driver_sql(f"PRAGMA busy_timeout = {LOCK_SECONDS * 1000}")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _in_short(error: SQLAlchemyError) -> str:
+    """Return the database's class of error and first line: what follows (DETAIL, the statement) may hold values."""
+    cause = getattr(error, "orig", None) or error
+    return f"{type(cause).__name__}: {(str(cause).splitlines() or [''])[0]}"

@@ -1,0 +1,39 @@
+"""Journals of the tests' own databases, and time that passes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from airflow_provider_8x8.journals.sql import SqlJournal
+    from tests.support.databases import Database
+
+
+@pytest.fixture
+def new_journal(journal_database: Database) -> Iterator[Callable[..., SqlJournal]]:
+    """Make SQL journals the way a task does; each is closed in the end."""
+    from airflow_provider_8x8.journals.engines import engine_of
+    from airflow_provider_8x8.journals.sql import SqlJournal
+
+    made: list[SqlJournal] = []
+
+    def make(campaign_id: str = "campaign") -> SqlJournal:
+        made.append(SqlJournal(engine_of("journal"), campaign_id, journal_conn_id="journal"))
+        return made[-1]
+
+    yield make
+    for journal in made:
+        journal.close()
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """No pauses between a transaction's tries; how long they would have been."""
+    from airflow_provider_8x8.journals import transactions
+
+    pauses: list[float] = []
+    monkeypatch.setattr(transactions._RETRYING, "sleep", pauses.append)
+    return pauses
