@@ -14,6 +14,7 @@ import pytest
 from seed import WRONG_NUMBERS, Customer, Warehouse, make_customers, seed
 
 from airflow_provider_8x8.surveys.messages import InvalidRowError, MessageBuilder, RowMessage
+from airflow_provider_8x8.surveys.row_keys import RowKeys
 from airflow_provider_8x8.surveys.template import Template
 
 TOTAL = 4_000
@@ -40,14 +41,14 @@ def query(path: Path, sql: str) -> list[tuple[Any, ...]]:
 
 def builder() -> MessageBuilder:
     messages = MessageBuilder(
-        campaign_id="demo", template=Template.parse("Hi {{firstName}}, how was order {{order_nr}}? {{url}}")
+        row_keys=RowKeys("demo"), template=Template.parse("Hi {{firstName}}, how was order {{order_nr}}? {{url}}")
     )
     messages.use_columns(["destination", "firstName", "order_nr"], complete=True)
     return messages
 
 
 def build(customer: Customer) -> RowMessage:
-    return builder().build({"destination": customer.phone, "firstName": customer.first_name, "order_nr": 1})
+    return builder().build(1, {"destination": customer.phone, "firstName": customer.first_name, "order_nr": 1})
 
 
 def test_the_same_seed_gives_the_same_warehouse(warehouse: tuple[Path, Warehouse], tmp_path: Path) -> None:

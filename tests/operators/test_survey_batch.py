@@ -50,8 +50,13 @@ def survey_dag(**arguments: Any) -> Any:
     with DAG("survey", schedule=None, start_date=START, catchup=False) as dag:
         EightByEightSurveyBatchOperator(
             task_id="send",
-            survey_id="orders",
-            **{"template_body": BODY, "retries": 0, "reconcile_timeout": timedelta(), **arguments},
+            **{
+                "survey_id": "orders",
+                "template_body": BODY,
+                "retries": 0,
+                "reconcile_timeout": timedelta(),
+                **arguments,
+            },
         )
     return dag
 
