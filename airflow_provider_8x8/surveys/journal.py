@@ -113,6 +113,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     rejected_keys: bytes = b""
     unknown_keys: bytes = b""
 
+    def __post_init__(self) -> None:
+        for name in ("row_keys", "message_keys", "rejected_keys", "unknown_keys"):
+            if len(getattr(self, name) or b"") % ROW_KEY_BYTES:
+                raise ValueError(f"{name} is not made of whole hashes")
+
     def __repr__(self) -> str:
         return f"<Entry {self.client_batch_id} {self.state}, {len(self)} row keys>"
 
