@@ -102,17 +102,7 @@ def entry_of(row: Mapping[Any, Any]) -> Entry:
 
     :raises ValueError: no version has written this
     """
-    entry = _struct_of(row, Entry)
-    for name in ("row_keys", "rejected_keys", "unknown_keys"):
-        if len(getattr(entry, name)) % ROW_KEY_BYTES:
-            raise ValueError(f"{name} has {len(getattr(entry, name))} bytes, not a multiple of {ROW_KEY_BYTES}")
-    if entry.message_keys is not None and len(entry.message_keys) != len(entry.row_keys):
-        raise ValueError(
-            f"there are {len(entry.message_keys)} bytes of message_keys to {len(entry.row_keys)} of row_keys"
-        )
-    if len(entry.rejected_keys) + len(entry.unknown_keys) > len(entry.row_keys):
-        raise ValueError("more row keys are rejected or unknown than there are")
-    return entry
+    return _struct_of(row, Entry)
 
 
 def _struct_of(row: Mapping[Any, Any], struct: type[Struct]) -> Struct:

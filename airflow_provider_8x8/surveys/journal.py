@@ -115,8 +115,15 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         for name in ("row_keys", "message_keys", "rejected_keys", "unknown_keys"):
-            if len(getattr(self, name) or b"") % ROW_KEY_BYTES:
-                raise ValueError(f"{name} is not made of whole hashes")
+            keys = getattr(self, name) or b""
+            if len(keys) % ROW_KEY_BYTES:
+                raise ValueError(f"{name} has {len(keys)} bytes, not a multiple of {ROW_KEY_BYTES}")
+        if self.message_keys is not None and len(self.message_keys) != len(self.row_keys):
+            raise ValueError(
+                f"there are {len(self.message_keys)} bytes of message_keys to {len(self.row_keys)} of row_keys"
+            )
+        if len(self.rejected_keys) + len(self.unknown_keys) > len(self.row_keys):
+            raise ValueError("more row keys are rejected or unknown than there are")
 
     def __repr__(self) -> str:
         return f"<Entry {self.client_batch_id} {self.state}, {len(self)} row keys>"
