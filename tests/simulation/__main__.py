@@ -1,0 +1,42 @@
+"""
+Simulated histories from the command line.
+
+``python -m tests.simulation --histories 100000`` runs so many, each from its own seed; ``--seed N`` runs one, and
+prints what happened in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from tests.simulation.seeds import explore, replay
+
+
+def main() -> int:
+    """Run what the arguments say; return 1 if a property does not hold."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--seed", type=int, help="run the history of this seed, and print it")
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--histories", type=int, default=5000, help="how many")
+    parser.add_argument("--processes", type=int, default=2)
+    arguments = parser.parse_args()
+    if arguments.seed is not None:
+        text = replay(arguments.seed)
+        print(text)  # noqa: T201
+        return int("VIOLATION" in text)
+    began = time.monotonic()
+    failed = explore(arguments.first, arguments.histories, processes=arguments.processes)
+    seconds = time.monotonic() - began
+    for seed, violations in failed.items():
+        print(f"python -m tests.simulation --seed {seed}: {'; '.join(violations)}")  # noqa: T201
+    print(  # noqa: T201
+        f"{arguments.histories} histories in {seconds:.0f} s ({arguments.histories / seconds:.0f} a second), "
+        f"{len(failed)} of them with a violation"
+    )
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,345 @@
+"""
+A history: the tries of a campaign's task instances in a simulated world, as Airflow runs them.
+
+First things go wrong, as the plan has it; then all becomes calm, and each task instance is tried until it has ended.
+"""
+
+from __future__ import annotations
+
+import logging
+import string
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+from greenlet import getcurrent
+
+from airflow_provider_8x8.api import client as client_module
+from airflow_provider_8x8.journals import state_store
+from airflow_provider_8x8.journals.state_store import StateStoreJournal
+from airflow_provider_8x8.surveys import messages as messages_module
+from airflow_provider_8x8.surveys import sender as sender_module
+from airflow_provider_8x8.surveys.journal import Journal, MemoryJournal
+from airflow_provider_8x8.surveys.messages import MessageBuilder
+from airflow_provider_8x8.surveys.report import Report
+from airflow_provider_8x8.surveys.row_keys import RowKeys
+from airflow_provider_8x8.surveys.sender import OnUnknown, Run, Settings, SurveySender
+from airflow_provider_8x8.surveys.summary import Summary
+from airflow_provider_8x8.surveys.template import Template
+from tests.simulation import properties
+from tests.simulation.campaign_journals import Campaign, CampaignJournal
+from tests.simulation.eight_by_eight import Client, EightByEight
+from tests.simulation.folders import Disk, SimulatedPath
+from tests.simulation.plans import Plan, Where
+from tests.simulation.sources import UNIQUE_BY, Source, Table, invalid_row, row
+from tests.simulation.state_stores import Accessor, StateStore
+from tests.simulation.worlds import (
+    Crashed,
+    InlineExecutor,
+    Process,
+    ProcessClock,
+    Terminated,
+    ThreadExecutor,
+    TimedOut,
+    World,
+)
+
+MAX_CALM_TRIES = 8
+"""Tries that each task instance has at most when all is calm."""
+
+_CAMPAIGN = "campaign"
+_TEMPLATE = Template.parse("{{k}} {{url}}")
+_CANARY = "+12025559999"
+_NEWLY_READ = 300.0
+
+
+@dataclass(slots=True)
+class TaskInstance:
+    """One of the campaign's task instances, as Airflow knows it."""
+
+    name: str
+    table: Table
+    store: StateStore
+    try_number: int = 0
+    was_cleared: bool = False
+    is_lost: bool = False
+    """Airflow has thrown its state away, or it never had any when it was cleared: it may only refuse."""
+    processes: list[Process] = field(default_factory=list)
+    verdict: str = ""
+    """How its newest try has ended: green, failed, final; empty if it has not, or died."""
+    last: Try | None = None
+    """Its newest try that has ended by itself."""
+
+
+@dataclass(slots=True)
+class Try:
+    """A try that has ended by itself."""
+
+    number: int
+    process: Process
+    summary: Summary
+    source: Source
+    disk: Disk | None
+
+
+class History:
+    """
+    One history.
+
+    :param plan: what it is like
+    :param seed: of all that is left to chance
+    """
+
+    def __init__(self, plan: Plan, seed: int, *, is_traced: bool = False) -> None:
+        self.plan = plan
+        self.world = World(seed, is_traced=is_traced)
+        self.server = EightByEight(self.world, plan.habits)
+        self.server.on_accept = self._accepted_again
+        self.campaign = Campaign(self.world, faults=plan.store_faults)
+        self.disk = Disk(self.world, plan.shows_open_files, plan.report_faults)
+        self.resent: dict[str, int] = {}
+        self.tasks = [self._task_instance(number) for number in range(plan.runs)]
+        self._living = len(self.tasks)
+        self.world.pace, self.world.stall_chance = plan.pace, plan.stalls
+        self.world.crash_chance, self.world.crashes_left = plan.crashes, 6
+
+    def _task_instance(self, number: int) -> TaskInstance:
+        plan = self.plan
+        table = Table(self.world, plan.kind, plan.pool, plan.source_faults, self.world.random.random() < 0.7)
+        table.rows = [row(plan.kind, n) if n >= 0 else invalid_row(plan.kind, 0) for n in plan.rows[number]]
+        store = StateStore(self.world, has_worker_backend=plan.has_worker_backend, faults=plan.store_faults)
+        name = f"run-{number}" if plan.journal is Where.CAMPAIGN else _CAMPAIGN
+        return TaskInstance(name, table, store)
+
+    def run(self) -> list[str]:
+        """Let it happen, and return what is wrong about it."""
+        with _simulated(self.world):
+            for task in self.tasks:
+                self.world.start(lambda task=task: self._live(task))
+            self.world.run()
+        return self.world.violations
+
+    # Airflow
+
+    def _live(self, task: TaskInstance) -> None:
+        """Run a task instance's tries while things go wrong, and the last ones when they do not."""
+        for _ in range(self.plan.tries):
+            self._try(task)
+            if task.verdict in ("green", "final") and not self._is_cleared(task):
+                break
+            if self.plan.changes:
+                task.table.change()
+            self.world.wait(self.world.random.random() * self.plan.retry_delay)
+        self._living -= 1
+        if not self._living:
+            self._be_calm()
+
+    def _try(self, task: TaskInstance) -> None:
+        """Run one try until it has ended, or Airflow believes so."""
+        world, plan = self.world, self.plan
+        process = self._start(task)
+        if world.happens(plan.kills):
+            world.later(world.random.random() * 60.0, lambda: self._tell_to_end(process))
+        if world.happens(plan.zombies):
+            world.wait_for(process, world.stall())
+        else:
+            world.wait_for(process)
+        if process.is_dead:
+            world.wait(world.random.random() * 20.0)  # until Airflow knows
+
+    def _start(self, task: TaskInstance) -> Process:
+        task.try_number += 1
+        task.store.newest += 1
+        task.verdict = ""
+        skew = self.world.random.uniform(-1, 1) * self.plan.skew
+        process = Process(self.world, f"{task.name}/{task.try_number}", skew=skew)
+        task.processes.append(process)
+        accessor = Accessor(process, task.store)
+        number, was_cleared = task.try_number, task.was_cleared
+        process.start(lambda: self._execute(task, process, accessor, number, was_cleared=was_cleared))
+        return process
+
+    def _tell_to_end(self, process: Process) -> None:
+        process.stop.set()
+        if self.plan.has_threads and self.plan.interruptions:
+            process.interruption = self.plan.interruptions[0]
+        if self.world.random.random() < 0.5:
+            self.world.later(self.world.random.random() * 60.0, process.die)
+
+    def _is_cleared(self, task: TaskInstance) -> bool:
+        """Clear a task that has ended, if somebody wants to."""
+        if task.verdict == "green" and self.plan.clear_on_success:
+            task.store.throw_away()
+        if not self.world.happens(self.plan.clears):
+            return False
+        self._clear(task)
+        return True
+
+    def _clear(self, task: TaskInstance) -> None:
+        self.world.note("%s is cleared", task.name)
+        task.was_cleared = True
+        task.store.newest += 1
+        task.is_lost |= not task.store.values
+
+    def _be_calm(self) -> None:
+        """Let nothing go wrong any more, and try all until it has ended."""
+        world = self.world
+        world.is_calm = True
+        world.note("all is calm")
+        if self.campaign.holder is not None:
+            self.campaign.holder.die()  # somebody ends whoever stalls with the database's lock
+        world.wait(max(0.0, self.plan.habits.lag.ends - world.now))
+        for task in self.tasks:
+            world.start(lambda task=task: self._finish(task))
+
+    def _finish(self, task: TaskInstance) -> None:
+        if self.plan.journal is Where.MEMORY:
+            return
+        if task.verdict in ("green", "final"):
+            self._clear(task)
+        for _ in range(MAX_CALM_TRIES):
+            self.world.wait_for(self._start(task))
+            if task.verdict in ("green", "final"):
+                break
+            self.world.wait(1.0)
+        self._living -= 1
+        if self._living == -len(self.tasks):
+            properties.check_end(self)
+
+    # one try
+
+    def _execute(
+        self, task: TaskInstance, process: Process, accessor: Accessor, number: int, *, was_cleared: bool
+    ) -> None:
+        """Do what the operator does."""
+        if self.plan.journal is Where.MEMORY and number > 1:
+            verdict = "final"
+        else:
+            verdict = self._send(task, process, accessor, number, was_cleared=was_cleared)
+        if task.processes[-1] is process:
+            task.verdict = verdict
+            self.world.note("the try is %s", verdict)
+
+    def _send(self, task: TaskInstance, process: Process, accessor: Accessor, number: int, *, was_cleared: bool) -> str:
+        source = Source(process, task.table)
+        sender = self._sender(task, process, accessor, number, was_cleared=was_cleared)
+        try:
+            summary = sender.send(source)
+        except (TimedOut, Terminated):
+            return "failed"
+        except Crashed:
+            raise
+        except BaseException as error:  # noqa: BLE001  # nothing else may come out
+            self.world.violate(f"try {process.name} raised {type(error).__name__}: {error}")
+            return "failed"
+        if process.is_dead:
+            raise Crashed
+        self.world.note("summary: %s", summary)
+        done = Try(number, process, summary, source, self.disk if self.plan.has_report else None)
+        verdict = self.judge(summary)
+        properties.check_try(self, task, done, verdict)
+        if task.processes[-1] is process:
+            task.last = done
+        return verdict
+
+    def judge(self, summary: Summary) -> str:
+        """Tell what the operator makes of a summary."""
+        outcomes = summary.outcomes
+        if summary.stop is not None:
+            return "final" if summary.is_final else "failed"
+        if outcomes["unknown"] and self.plan.on_unknown is not OnUnknown.ASSUME_SENT:
+            return "failed"
+        if summary.rows_read and not (outcomes["accepted"] or outcomes["unknown"] or outcomes["already_sent"]):
+            return "final"  # nobody was surveyed
+        return "green"
+
+    def _sender(
+        self, task: TaskInstance, process: Process, accessor: Accessor, number: int, *, was_cleared: bool
+    ) -> SurveySender:
+        plan = self.plan
+        row_keys = RowKeys(_CAMPAIGN)
+        client: Any = Client(process, self.server, task.name)
+        executor: Any = ThreadExecutor(process) if plan.has_threads else InlineExecutor()
+        scheduled = None if plan.scheduled is None else datetime.fromtimestamp(plan.scheduled, UTC)
+        report = Report(SimulatedPath(process, self.disk), _CAMPAIGN, task.name) if plan.has_report else None
+        return SurveySender(
+            client,
+            MessageBuilder(
+                row_keys=row_keys,
+                template=_TEMPLATE,
+                common={"scheduled": scheduled},
+                unique_by=UNIQUE_BY.get(plan.kind),
+            ),
+            row_keys,
+            run=Run(_CAMPAIGN, task.name, number),
+            settings=self.settings(),
+            journal=self.journal(process, accessor, number, was_cleared=was_cleared),
+            report=report,
+            stop=process.stop,
+            clock=ProcessClock(process),
+            executor=executor,
+        )
+
+    def settings(self) -> Settings:
+        """Return how it is sent."""
+        plan, lag = self.plan, self.plan.habits.lag
+        timeout, has_canary = plan.reconcile_timeout, plan.has_canary
+        if self.world.is_calm:
+            timeout = 2 * plan.settle_time + lag.least + lag.bound + _NEWLY_READ
+            has_canary = plan.final_canary
+        return Settings(
+            survey_id="survey",
+            batch_size=plan.batch_size,
+            max_messages=plan.max_messages,
+            on_unknown=plan.on_unknown,
+            reconcile_timeout=timedelta(seconds=timeout),
+            log_settle_time=timedelta(seconds=plan.settle_time),
+            canary_destination=_CANARY if has_canary else None,
+        )
+
+    def journal(self, process: Process, accessor: Accessor, number: int, *, was_cleared: bool) -> Journal:
+        """Return the journal of one try."""
+        if self.plan.journal is Where.MEMORY:
+            return MemoryJournal()
+        if self.plan.journal is Where.CAMPAIGN:
+            return CampaignJournal(process, self.campaign)
+        return StateStoreJournal(
+            accessor, campaign_id=_CAMPAIGN, try_number=number, was_cleared=was_cleared, never_expire=None
+        )
+
+    def batch_ids(self, task: TaskInstance) -> set[str] | None:
+        """Return which batches are the task instance's own; None for all."""
+        if self.plan.journal is not Where.CAMPAIGN:
+            return None
+        return {name for name, stored in self.campaign.batches.items() if stored.entry.run == task.name}
+
+    def _accepted_again(self, key: str) -> None:
+        if self.plan.on_unknown is not OnUnknown.RESEND:
+            self.world.violate(f"{key} was accepted {self.server.accepted[key]} times")
+
+
+@contextmanager
+def _simulated(world: World) -> Iterator[None]:
+    """Have the code under test wait by the world's clock and be lucky by its dice; it logs nothing."""
+    chance = SimpleNamespace(
+        choice=world.random.choice,
+        uniform=world.random.uniform,
+        token_hex=lambda count: "".join(world.random.choices(string.hexdigits[:16], k=2 * count)),
+    )
+    again = state_store._again_if_unavailable.copy(sleep=lambda seconds: getcurrent().process.sleep(seconds))
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with (
+            mock.patch.object(sender_module, "secrets", chance),
+            mock.patch.object(messages_module, "secrets", chance),
+            mock.patch.object(client_module, "random", chance),
+            mock.patch.object(state_store, "_again_if_unavailable", again),
+        ):
+            yield
+    finally:
+        logging.disable(before)

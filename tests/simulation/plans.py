@@ -1,0 +1,172 @@
+"""What a history is like: drawn from its seed, or written down for a small campaign."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from airflow_provider_8x8.surveys.sender import OnUnknown
+from tests.simulation.eight_by_eight import Habits
+from tests.simulation.message_logs import Disorder, Lag
+from tests.simulation.sources import Kind, key
+from tests.simulation.worlds import START, TimedOut, Terminated
+
+_BAD_CODES = (1000, 1002, 1004, 1009)
+
+
+class Where(StrEnum):
+    """Which journal a campaign has."""
+
+    STATE_STORE = "state store"
+    CAMPAIGN = "SQL"
+    MEMORY = "memory"
+
+
+@dataclass(slots=True, kw_only=True)
+class Plan:
+    """
+    What a history is like.
+
+    :ivar runs: task instances of the campaign, at once
+    :ivar pool: valid rows come from this many
+    :ivar rows: the source of each run at first: numbers of rows, -1 for an invalid one
+    :ivar tries: tries of each run before all becomes calm
+    :ivar zombies: how likely Airflow declares a try dead that is not
+    :ivar clears: how likely a task that has ended is cleared
+    :ivar clear_on_success: Airflow throws the state of a task away that has succeeded
+    :ivar kills: how likely a try is told to end
+    :ivar interruptions: how it is then interrupted besides, if at all
+    :ivar final_canary: there is a canary when all is calm
+    :ivar skew: seconds that the clocks of two workers differ at most
+    """
+
+    habits: Habits
+    journal: Where = Where.STATE_STORE
+    kind: Kind = Kind.DESTINATION
+    runs: int = 1
+    pool: int = 12
+    rows: list[list[int]] = field(default_factory=list)
+    batch_size: int = 2
+    tries: int = 1
+    settle_time: float = 20.0
+    reconcile_timeout: float = 120.0
+    on_unknown: OnUnknown = OnUnknown.FAIL
+    has_canary: bool = False
+    final_canary: bool = True
+    max_messages: int | None = None
+    scheduled: float | None = None
+    has_threads: bool = False
+    has_report: bool = True
+    shows_open_files: bool = False
+    has_worker_backend: bool = False
+    zombies: float = 0.0
+    clears: float = 0.0
+    clear_on_success: bool = False
+    kills: float = 0.0
+    interruptions: list[type[BaseException]] = field(default_factory=list)
+    store_faults: float = 0.0
+    source_faults: float = 0.0
+    report_faults: float = 0.0
+    skew: float = 0.0
+    pace: float = 0.0
+    stalls: float = 0.0
+    crashes: float = 0.0
+    changes: bool = False
+    retry_delay: float = 1.0
+
+
+def draw(seed: int) -> Plan:
+    """Draw a plan from a seed."""
+    chance = random.Random(f"plan {seed}")  # noqa: S311  # chance, not secrets
+    journal = chance.choices(list(Where), (10, 10, 1))[0]
+    kind = chance.choices(list(Kind), (4, 1, 1, 1))[0]
+    settle_time = chance.choice((10.0, 20.0, 60.0, 200.0))
+    skew = chance.choice((0.0, 0.0, 0.0, 3.0))
+    runs = chance.choice((1, 1, 2, 2, 3)) if journal is Where.CAMPAIGN else 1
+    pool = chance.randint(3, 9)
+    scheduled = START + chance.uniform(0, 1000) if chance.random() < 0.1 else None
+    return Plan(
+        habits=_habits(chance, settle_time - 2 * skew, kind, pool),
+        journal=journal,
+        kind=kind,
+        runs=runs,
+        pool=pool,
+        rows=[_rows(chance, pool) for _ in range(runs)],
+        batch_size=chance.randint(1, 4),
+        tries=chance.randint(1, 4),
+        settle_time=settle_time,
+        reconcile_timeout=chance.choice((0.0, 5.0, 60.0, 200.0, 400.0)),
+        on_unknown=chance.choices(list(OnUnknown), (8, 1, 1))[0],
+        has_canary=chance.random() < 0.4,
+        final_canary=chance.random() < 0.9,
+        max_messages=1000 if chance.random() < 0.15 else None,
+        scheduled=scheduled,
+        has_threads=chance.random() < 0.6,
+        has_report=chance.random() < 0.6,
+        shows_open_files=chance.random() < 0.5,
+        has_worker_backend=chance.random() < 0.3,
+        zombies=chance.choice((0.0, 0.0, 0.3, 0.8)),
+        clears=chance.choice((0.0, 0.5)),
+        clear_on_success=chance.random() < 0.2,
+        kills=chance.choice((0.0, 0.0, 0.3)),
+        interruptions=chance.choice(([], [TimedOut], [Terminated])),
+        store_faults=chance.choice((0.0, 0.0, 0.01, 0.1)),
+        source_faults=chance.choice((0.0, 0.0, 0.03)),
+        report_faults=chance.choice((0.0, 0.0, 0.0, 0.02)),
+        skew=skew,
+        pace=chance.choice((0.05, 0.5, 3.0)),
+        stalls=chance.choice((0.0, 0.005, 0.03)),
+        crashes=chance.choice((0.0, 0.005, 0.02)),
+        changes=chance.random() < 0.6,
+        retry_delay=chance.choice((0.0, 5.0, 100.0)),
+    )
+
+
+def _rows(chance: random.Random, pool: int) -> list[int]:
+    numbers = [number for number in range(pool) if chance.random() < 0.8]
+    numbers += [chance.choice((-1, chance.randrange(pool))) for _ in range(chance.choice((0, 0, 1, 2)))]
+    chance.shuffle(numbers)
+    return numbers
+
+
+_FAULTS = (
+    "429",
+    "lost_before",
+    "500_before",
+    "lost_after",
+    "500_after",
+    "never_sent",
+    "never_complete",
+    "odd",
+    "rejected_row",
+    "export_failed",
+    "export_cut",
+    "export_unreachable",
+)
+
+
+def _habits(chance: random.Random, bound: float, kind: Kind, pool: int) -> Habits:
+    mood = chance.choice((0.0, 0.05, 0.2, 0.5))
+    faults = {name: mood for name in _FAULTS if chance.random() < 0.4}
+    faults |= {"401": chance.choice((0.0, 0.0, 0.03)), "export_refused": chance.choice((0.0, 0.0, 0.05))}
+    bad = [number for number in range(pool) if chance.random() < 0.1][: len(_BAD_CODES)]
+    return Habits(
+        lag=_lag(chance, bound),
+        faults=faults,
+        refuses_bad_rows=chance.random() < 0.5,
+        bad={key(kind, number): code for number, code in zip(bad, _BAD_CODES, strict=False)},
+        logs_rejected=chance.random() < 0.6,
+        logs_scheduled_late=chance.random() < 0.5,
+        clock=chance.choice((0.0, 0.0, chance.uniform(-3000.0, 300.0))),
+    )
+
+
+def _lag(chance: random.Random, bound: float) -> Lag:
+    outages = []
+    end = START
+    for _ in range(chance.choice((0, 0, 1, 2, 3))):
+        begin = end + chance.uniform(0.0, 500.0)
+        end = begin + chance.choice((30.0, 300.0, 3000.0)) * chance.random()
+        outages.append((begin, end))
+    return Lag(chance.choice(list(Disorder)), bound, chance.choice((0.0, 1.0, 30.0, 150.0)), outages)

@@ -1,0 +1,107 @@
+"""What must hold of every history."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_8x8.surveys.sender import OnUnknown
+
+if TYPE_CHECKING:
+    from tests.simulation.histories import History, TaskInstance, Try
+
+
+_ROW_FILES = ("invalid", "duplicate", "already_sent", "not_sent")
+
+
+def check_try(history: History, task: TaskInstance, done: Try, verdict: str) -> None:
+    """Check what one try says of itself, when it ends."""
+    summary = done.summary
+    outcomes = summary.outcomes
+    who = done.process.name
+    if sum(outcomes.values()) != summary.rows_read or min(outcomes.values(), default=0) < 0:
+        history.world.violate(f"{who}: {dict(outcomes)} does not add up to {summary.rows_read}")
+    if verdict != "green":
+        return
+    if history.plan.on_unknown is not OnUnknown.ASSUME_SENT and (
+        outcomes["unknown"] or summary.unknown_client_batch_ids
+    ):
+        history.world.violate(f"{who} is green, and does not know all")
+    if outcomes["not_sent"] and history.plan.on_unknown is OnUnknown.FAIL:
+        history.world.violate(f"{who} is green, and has not sent all")
+    invalid = sum(row["k"] == "invalid" for row in done.source.last_pass)
+    if outcomes["invalid"] != invalid:
+        history.world.violate(f"{who} counts {outcomes['invalid']} invalid rows of {invalid}")
+    _check_truth(history, task, done)
+
+
+def _check_truth(history: History, task: TaskInstance, done: Try) -> None:
+    """Check a green try's count against what 8x8 has."""
+    if history.plan.on_unknown is not OnUnknown.FAIL:
+        return
+    accepted = len(history.server.accepted_by_run.get(task.name, ()))
+    if done.summary.outcomes["accepted"] != accepted:
+        history.world.violate(
+            f"{done.process.name} is green with {done.summary.outcomes['accepted']} accepted, and 8x8 has {accepted}"
+        )
+
+
+def check_end(history: History) -> None:
+    """Check what is left when all is calm, and each task instance was tried until it had ended."""
+    for task in history.tasks:
+        _check_ended(history, task)
+        _check_report(history, task)
+
+
+def _check_ended(history: History, task: TaskInstance) -> None:
+    if task.is_lost or not history.plan.final_canary:
+        return
+    if task.verdict == "final" and task.last is not None and task.last.summary.stop is None:
+        pass  # nobody was surveyed
+    elif task.verdict != "green":
+        last = task.last.summary if task.last else None
+        history.world.violate(f"{task.name} does not end: {last}")
+        return
+    if history.plan.on_unknown is not OnUnknown.FAIL:
+        return
+    for key in sorted(task.table.valid_keys):
+        if not history.server.accepted[key] and key not in history.server.rejected:
+            history.world.violate(f"{key} was lost")
+
+
+def _check_report(history: History, task: TaskInstance) -> None:
+    """Check that each row that the last try has read is in the report, once."""
+    done = task.last
+    if done is None or done.disk is None or task.verdict != "green" or len(_alive_in(task, done)) > 1:
+        return
+    batches, rows = _lines(history, task, done)
+    for client_batch_id in done.summary.client_batch_ids:
+        if client_batch_id not in batches and history.plan.on_unknown is not OnUnknown.RESEND:
+            history.world.violate(f"{done.process.name}: the report lacks batch {client_batch_id}")
+    lines = [line for batch in batches.values() for line in batch] + rows
+    found = Counter(line["outcome"] for line in lines)
+    expected = Counter({outcome: count for outcome, count in done.summary.outcomes.items() if count})
+    if found != expected:
+        history.world.violate(f"{done.process.name}: the report has {dict(found)}, the summary {dict(expected)}")
+
+
+def _alive_in(task: TaskInstance, done: Try) -> list[Any]:
+    return [process for process in task.processes if process.is_alive or process is done.process]
+
+
+def _lines(history: History, task: TaskInstance, done: Try) -> tuple[dict[str, list[Any]], list[Any]]:
+    """Return the report's lines: those of each of the task instance's batches, and those of its rows in none."""
+    batches: dict[str, list[Any]] = {}
+    rows: list[Any] = []
+    prefix = "" if task.name == "campaign" else f"{task.name}."
+    own = {f"{prefix}{outcome}" for outcome in _ROW_FILES}
+    batch_ids = history.batch_ids(task)
+    for path, content in history.disk.files.items():
+        name = path.rsplit("/", 1)[-1].removesuffix(".jsonl")
+        lines = [json.loads(line) for line in content.splitlines()]
+        if name in own:
+            rows += lines
+        elif name not in _ROW_FILES and (batch_ids is None or name in batch_ids):
+            batches[name] = lines
+    return batches, rows

@@ -1,0 +1,106 @@
+"""
+Rows, as a source gives them: others each time, or in another order; invalid ones, and twice the same.
+
+Each row brings in its column ``k`` what makes it unique, which goes into the text: so the simulated 8x8 can tell row
+keys apart without the code under test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from tests.simulation.worlds import Process, World
+
+
+class Kind(StrEnum):
+    """How rows are told apart."""
+
+    DESTINATION = "by destination"
+    OWN_IDS = "by client_message_id"
+    OWN_IDS_BESIDE = "by destination, with a client_message_id of their own"
+    COLUMN = "by a column"
+
+
+UNIQUE_BY = {Kind.OWN_IDS_BESIDE: "destination", Kind.COLUMN: "customer"}
+"""The sender's ``unique_by``, where it is not the default."""
+
+
+def row(kind: Kind, number: int) -> dict[str, Any]:
+    """Return a valid row."""
+    destination = f"+1202555{number:04d}"
+    if kind is Kind.OWN_IDS:
+        return {"destination": destination, "client_message_id": f"m{number}", "k": f"m{number}"}
+    if kind is Kind.OWN_IDS_BESIDE:
+        return {"destination": destination, "client_message_id": f"own-{number}", "k": destination[1:]}
+    if kind is Kind.COLUMN:
+        return {"destination": destination, "customer": f"c{number}", "k": f"c{number}"}
+    return {"destination": destination, "k": destination[1:]}
+
+
+def key(kind: Kind, number: int) -> str:
+    """Return a valid row's ``k``."""
+    return str(row(kind, number)["k"])
+
+
+def invalid_row(kind: Kind, number: int) -> dict[str, Any]:
+    """Return a row that cannot be sent."""
+    return {**row(kind, number), "destination": "0412345678", "k": "invalid"}
+
+
+@dataclass(slots=True)
+class Table:
+    """What a query gives, just now."""
+
+    world: World
+    kind: Kind
+    pool: int
+    """Valid rows come from this many."""
+    faults: float = 0.0
+    knows_columns: bool = True
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def change(self) -> None:
+        """Add, remove and reorder rows."""
+        chance = self.world.random
+        for _ in range(chance.randrange(4)):
+            roll = chance.random()
+            if roll < 0.3 and len(self.rows) > 1:
+                self.rows.pop(chance.randrange(len(self.rows)))
+            elif roll < 0.6:
+                self.rows.insert(chance.randrange(len(self.rows) + 1), row(self.kind, chance.randrange(self.pool)))
+            elif roll < 0.75:
+                self.rows.append(invalid_row(self.kind, chance.randrange(self.pool)))
+            else:
+                chance.shuffle(self.rows)
+
+    @property
+    def valid_keys(self) -> set[str]:
+        """The row keys that are to be sent."""
+        return {each["k"] for each in self.rows if each["k"] != "invalid"}
+
+
+class Source:
+    """The query, as one try runs it: each pass begins anew."""
+
+    def __init__(self, process: Process, table: Table) -> None:
+        self._process = process
+        self._table = table
+        self.columns = None
+        self.last_pass: list[dict[str, Any]] = []
+        """What the last pass has given so far."""
+
+    def __iter__(self) -> Generator[dict[str, Any], None, None]:
+        self._process.touch("source: query")
+        self.last_pass = []
+        rows = list(self._table.rows)
+        if self._table.knows_columns and rows:
+            self.columns = list(rows[0])
+        for each in rows:
+            self._process.touch("source: row")
+            if self._table.world.happens(self._table.faults):
+                raise ConnectionError("the warehouse went away")
+            self.last_pass.append(each)
+            yield each
