@@ -45,8 +45,6 @@ def survey_from_xcom() -> None:
         template_body="Hi {{firstName}}, how was your visit to {{shop}}? {{url:visit_nr}}",
         template_variables={"shop": "{{ params.shop }}"},
         rows=find_visitors(),
-        # A second try cannot know what the first one sent, so it would refuse to send: a failure is final.
-        retries=0,
     )
 
     @task

@@ -7,6 +7,7 @@ import json
 import sys
 import warnings
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +82,7 @@ def postgres_warehouse(postgres_server: str, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_parses_without_a_connection_a_database_driver_or_a_warning(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_parses_without_a_connection_or_a_database_driver(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow.providers.common.compat.sdk import BaseHook
 
     def no_connection(*args: Any) -> None:
@@ -92,10 +91,13 @@ def test_it_parses_without_a_connection_a_database_driver_or_a_warning(
     monkeypatch.setattr(BaseHook, "get_connection", no_connection)
     for module in ("duckdb", "airflow.providers.duckdb", "psycopg2", "airflow.providers.postgres"):
         monkeypatch.setitem(sys.modules, module, None)
+    if version("apache-airflow").startswith("2."):
+        with pytest.warns(UserWarning, match="set journal_conn_id, or retries=0"):
+            assert load(name).dag_id == name
+        return
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        dag = load(name)
-    assert dag.dag_id == name
+        assert load(name).dag_id == name
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -103,10 +105,7 @@ def test_it_is_set_as_a_user_should_set_it(name: str) -> None:
     dag = load(name)
     assert dag.catchup is False
     assert dag.start_date == datetime(2025, 1, 1, tzinfo=UTC)
-    retries = {task.task_id: task.retries for task in dag.tasks}
-    assert retries.pop("send_surveys") == 0
-    assert retries
-    assert set(retries.values()) == {2}
+    assert {task.retries for task in dag.tasks} == {2}
     assert dag.get_task("send_surveys").downstream_task_ids == {"summarize"}
 
 
