@@ -67,11 +67,11 @@ def test_a_database_whose_locks_were_never_tried_is_refused() -> None:
 def test_what_is_written_stays_out_of_errors_and_what_is_read_out_of_the_log(
     journal_database: Database, caplog: pytest.LogCaptureFixture, no_pauses: list[float]
 ) -> None:
+    caplog.set_level("DEBUG", "sqlalchemy.engine")
     transactions = Transactions(engine_of("journal"), "journal")
     written, read = sa.text("SELECT :value FROM nowhere"), sa.text("SELECT :value AS value")
-    with caplog.at_level("DEBUG"):
-        assert transactions.run(lambda connection: connection.execute(read, {"value": "kept back"}).scalar(), "read it")
-        with pytest.raises(JournalUnavailableError, match=r"could not write it .*'journal'.*nowhere") as caught:
-            transactions.run(lambda connection: connection.execute(written, {"value": "kept back"}), "write it")
+    assert transactions.run(lambda connection: connection.execute(read, {"value": "kept back"}).scalar(), "read it")
+    with pytest.raises(JournalUnavailableError, match=r"could not write it .*'journal'.*nowhere") as caught:
+        transactions.run(lambda connection: connection.execute(written, {"value": "kept back"}), "write it")
     assert "kept back" not in str(caught.value)
     assert "kept back" not in caplog.text

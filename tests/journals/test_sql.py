@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -525,6 +527,25 @@ def test_the_isolation_level_is_ours_not_the_servers(
     sa.event.listen(journal._transactions._engine, "before_cursor_execute", ask)
     journal.begin(always(None))
     assert levels == [("READ-COMMITTED", 0) if journal_database.kind == "mariadb" else ("read committed",)]
+
+
+def test_sqlites_write_lock_is_taken_before_anything_is_read(
+    new_journal: Callable[..., SqlJournal], journal_database: Database
+) -> None:
+    if journal_database.kind != "sqlite":
+        pytest.skip("SQLite's own locks")
+    journal, refused = new_opened(new_journal), []
+
+    def write(connection: Any, cursor: Any, statement: str, *_: object) -> None:
+        if statement.lstrip().startswith("SELECT"):
+            other = sqlite3.connect(journal_database.connection["host"], timeout=0)
+            with contextlib.closing(other), pytest.raises(sqlite3.OperationalError, match="database is locked"):
+                other.execute("BEGIN IMMEDIATE")
+            refused.append(statement)
+
+    sa.event.listen(journal._transactions._engine, "before_cursor_execute", write)
+    journal.news()
+    assert refused
 
 
 def test_the_tables_on_mariadb_are_binary_and_transactional(
