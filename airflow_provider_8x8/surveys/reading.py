@@ -105,8 +105,7 @@ class Reading:
             self._report.write_row(row.line("already_sent", batch_id=entry.batch_id, description=said))
 
     def leave(self, *parts: Sequence[RowMessage]) -> None:
-        """Count and report rows that are not sent."""
-        self.tally.not_sent += sum(len(part) for part in parts)
+        """Report rows that are not sent."""
         if self._report:
             for part in parts:
                 for row in part:

@@ -236,10 +236,11 @@ class SurveySender:
         except BaseException:
             self._reading.leave(rows)
             raise
+        if entry is not None:
+            self._reading.tally.held[entry.client_batch_id] = len(entry)
         self._take_out_held(rows, entry)
         if entry is None:
             return
-        self._reading.tally.held[entry.client_batch_id] = len(entry)
         log.debug("Sending a batch of %d messages, client batch id %s", len(rows), entry.client_batch_id)
         request = SurveyBatch(
             messages=[row.message for row in rows],

@@ -45,13 +45,11 @@ class Tally:
 
     :ivar held: how many of its rows each entry holds, by client batch id: begun in this reading or before
     :ivar met_open: the entries among them that were open when one of their rows came up
-    :ivar not_sent: how many rows went into no entry because sending ended
     """
 
     rows_read: int = 0
     invalid: int = 0
     duplicate: int = 0
-    not_sent: int = 0
     held: Counter[str] = field(default_factory=Counter)
     met_open: set[str] = field(default_factory=set)
     invalid_samples: list[str] = field(default_factory=list)
@@ -61,6 +59,15 @@ class Tally:
         self.held[entry.client_batch_id] += 1
         if entry.is_open:
             self.met_open.add(entry.client_batch_id)
+
+    @property
+    def not_sent(self) -> int:
+        """
+        How many rows went into no entry because sending ended.
+
+        All that are left: whatever fails, and wherever, no row that was read is missing from the counts.
+        """
+        return self.rows_read - self.invalid - self.duplicate - self.held.total()
 
     def sample(self, text: str) -> None:
         """Keep a reason why a row is invalid, if there are not enough yet."""
