@@ -60,7 +60,7 @@ def _holds_rows(row: Any) -> bool:
 
 class SqlRows:
     """
-    The rows of a query, read as a stream; every pass runs the query anew, and nothing is committed.
+    The rows of a query as their values, read as a stream; every pass runs the query anew, and nothing is committed.
 
     A server-side cursor is used where the driver has one, by way of SQLAlchemy; else the hook's own connection and
     ``fetchmany``, which for some drivers means that the driver holds the whole result.
@@ -76,14 +76,13 @@ class SqlRows:
         self._parameters: Any = tuple(parameters) if isinstance(parameters, list) else parameters
         self.columns: Collection[str] | None = None
 
-    def __iter__(self) -> Generator[dict[str, Any], None, None]:
+    def __iter__(self) -> Generator[Sequence[Any], None, None]:
         engine = _streaming_engine(self._hook)
         chunks = self._from_hook() if engine is None else self._from_engine(engine)
         with closing(chunks):
-            columns = self._take_columns(next(chunks))
+            self.columns = _checked_columns(next(chunks))
             for chunk in chunks:
-                for row in chunk:
-                    yield dict(zip(columns, row, strict=True))
+                yield from chunk
 
     def _from_engine(self, engine: Engine) -> Generator[Any, None, None]:
         """Yield the column names, then lists of rows."""
@@ -114,13 +113,13 @@ class SqlRows:
             while chunk := cursor.fetchmany(_ROWS_AT_A_TIME):
                 yield chunk
 
-    def _take_columns(self, columns: list[str]) -> list[str]:
-        if not columns:
-            raise ColumnsError("the statement returns no rows; expected a SELECT")
-        if repeated := sorted({name for name in columns if columns.count(name) > 1}):
-            raise ColumnsError(f"the query returns more than one column named {', '.join(repeated)}; rename one")
-        self.columns = columns
-        return columns
+
+def _checked_columns(columns: list[str]) -> list[str]:
+    if not columns:
+        raise ColumnsError("the statement returns no rows; expected a SELECT")
+    if repeated := sorted({name for name in columns if columns.count(name) > 1}):
+        raise ColumnsError(f"the query returns more than one column named {', '.join(repeated)}; rename one")
+    return columns
 
 
 def _streaming_engine(hook: DbApiHook) -> Engine | None:

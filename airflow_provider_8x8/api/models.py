@@ -9,6 +9,7 @@ Source: 8x8's OpenAPI file for the SMS API, and its pages "SMS Engage" and "Send
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
@@ -34,7 +35,8 @@ SURVEY_LINK_LENGTH = 21
 """Characters of the short link that 8x8 puts where the template has ``{{url}}``."""
 
 SubaccountId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9\-._&]{3,50}\Z")]
-Destination = Annotated[str, Meta(pattern=r"^\+?[1-9][0-9]{6,14}\Z")]
+_DESTINATION = r"\+?[1-9][0-9]{6,14}"
+Destination = Annotated[str, Meta(pattern=rf"^{_DESTINATION}\Z")]
 CountryCode = Annotated[str, Meta(pattern=r"^[A-Z]{2}\Z")]
 Source = Annotated[str, Meta(min_length=1, max_length=16)]
 # 8x8's OpenAPI file allows 350, an older copy of its page 50: what fits both is safe.
@@ -45,6 +47,10 @@ Encoding = Literal["AUTO", "GSM7", "UCS2"]
 AwareDatetime = Annotated[datetime, Meta(tz=True)]
 TemplateBody = Annotated[str, Meta(min_length=1)]
 TemplateVariables = dict[str, str | int | float]
+
+
+is_destination = re.compile(_DESTINATION).fullmatch
+"""Whether a text is a :data:`Destination`, without making a message of it."""
 
 
 class _Request(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):

@@ -22,13 +22,7 @@ from airflow_provider_8x8.api.models import MAX_ALPHANUMERIC_SOURCE_LENGTH, MAX_
 from airflow_provider_8x8.hooks.eight_by_eight import EightByEightHook
 from airflow_provider_8x8.rows import GivenRows, SqlRows
 from airflow_provider_8x8.surveys.journal import MAX_CAMPAIGN_ID_LENGTH, Journal, MemoryJournal
-from airflow_provider_8x8.surveys.messages import (
-    MessageBuilder,
-    Rows,
-    check_common,
-    check_times,
-    parse_time,
-)
+from airflow_provider_8x8.surveys.messages import MessageBuilder, Rows, check_common
 from airflow_provider_8x8.surveys.report import Report
 from airflow_provider_8x8.surveys.row_keys import RowKeys
 from airflow_provider_8x8.surveys.sender import SurveySender
@@ -43,6 +37,7 @@ from airflow_provider_8x8.surveys.settings import (
 )
 from airflow_provider_8x8.surveys.summary import Summary
 from airflow_provider_8x8.surveys.template import Template
+from airflow_provider_8x8.surveys.times import check_times, parse_time
 from airflow_provider_8x8.surveys.values import to_phone_number
 
 if TYPE_CHECKING:

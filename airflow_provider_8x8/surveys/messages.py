@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Generator, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import msgspec
-import pendulum
 
 from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.api.models import (
-    MAX_SCHEDULED_AHEAD,
     MAX_SMS_PARTS,
+    SURVEY_LINK_LENGTH,
     SurveyMessage,
     SurveyTemplate,
     TemplateVariables,
+    is_destination,
 )
 from airflow_provider_8x8.surveys.report import Outcome, ReportLine
 from airflow_provider_8x8.surveys.row_keys import RowKeys, to_client_message_id
-from airflow_provider_8x8.surveys.template import Template, TemplateError, count_parts
+from airflow_provider_8x8.surveys.template import SAFE_LENGTH, Template, TemplateError, count_parts
+from airflow_provider_8x8.surveys.times import check_times, parse_time
 from airflow_provider_8x8.surveys.values import (
     UnusableValueError,
     is_missing,
@@ -31,7 +32,9 @@ from airflow_provider_8x8.surveys.values import (
 )
 
 _MAX_QUOTED_LENGTH = 40
-_MAX_KNOWN_LAYOUTS = 1_000
+_MAX_KNOWN_PLANS = 1_000
+_MISSING = -1
+_NO_TEMPLATE = "the row has no template_body, and there is no common one"
 
 # How a column may spell the field it fills: as 8x8 spells it, or in snake_case.
 _CAMEL_CASE = dict(zip(SurveyMessage.__struct_fields__, SurveyMessage.__struct_encode_fields__, strict=True))
@@ -52,7 +55,7 @@ class Rows(Protocol):
     """A source of rows that can be read more than once; each pass begins anew."""
 
     columns: Collection[str] | None
-    """The names that every row has, known once a pass has begun; None where each row speaks for itself."""
+    """The names of the values that every row is, known once a pass has begun; None where rows are mappings."""
 
     def __iter__(self) -> Generator[Any, None, None]: ...
 
@@ -133,7 +136,8 @@ class MessageBuilder:
         self._common = {name: value for name, value in (common or {}).items() if value is not None}
         self._variables = {name: value for name, value in (variables or {}).items() if not is_missing(value)}
         self._unique_by = _FIELD_OF_COLUMN.get(unique_by, unique_by) if unique_by else None
-        self._layouts: dict[tuple[str, ...], _Layout] = {}
+        self._plans: dict[tuple[str, ...], _Plan] = {}
+        self._plan: _Plan | None = None
         self.own_fields: set[str] = set()
         """The message fields that columns of the source have filled so far."""
 
@@ -188,20 +192,22 @@ class MessageBuilder:
         """
         Learn which columns the first row has, before it is built.
 
-        :param complete: every row has these columns and no others, so that what is missing can be said now
+        :param complete: every row has these columns and no others, in this order, so that what is missing can be said
+            now, and rows come as values alone
         :raises ColumnsError: two columns fill one field, or a column is missing that every row needs
         """
-        layout = _Layout.of(columns)
+        fields = _fields_of(columns)
         if self._unique_by is None:
-            self._unique_by = "client_message_id" if "client_message_id" in layout.fields else "destination"
+            self._unique_by = "client_message_id" if "client_message_id" in fields else "destination"
         if complete:
-            self._check_columns(set(columns), layout)
+            self._check_columns(set(columns), fields)
+            self._plan = self._plan_of(tuple(columns))
 
-    def _check_columns(self, names: set[str], layout: _Layout) -> None:
-        needed = [layout.column("destination"), layout.column(str(self._unique_by))]
+    def _check_columns(self, names: set[str], fields: Mapping[str, str]) -> None:
+        needed = [fields.get(name, name) for name in ("destination", self.unique_by)]
         if self._template is None:
-            needed.append(layout.column("template_body"))
-        elif "template_variables" not in layout.fields:
+            needed.append(fields.get("template_body", "template_body"))
+        elif "template_variables" not in fields:
             needed.extend(name for name in self._template.names if name not in self._variables)
         if missing := [name for name in dict.fromkeys(needed) if name not in names]:
             raise ColumnsError(
@@ -215,170 +221,190 @@ class MessageBuilder:
         """
         Make one row's message.
 
+        :param row: a mapping, or the values of the columns that the source has said its rows all have
         :raises InvalidRowError: it cannot be sent
         """
-        if not isinstance(row, Mapping):
-            raise InvalidRowError(f"the row is of type {type(row).__name__}; expected a mapping of columns to values")
         try:
-            return self._build(number, row)
+            if self._plan is not None:
+                return self._plan.build(number, row)
+            if not isinstance(row, Mapping):
+                raise InvalidRowError(
+                    f"the row is of type {type(row).__name__}; expected a mapping of columns to values"
+                )
+            return self._plan_of(tuple(row)).build(number, tuple(row.values()))
         except UnusableValueError as error:
             raise InvalidRowError(f"a value {error}") from None
 
-    def _build(self, number: int, row: Mapping[str, Any]) -> RowMessage:
-        layout = self._layout_of(row)
-        fields = _own_values(row, layout)
-        destination = _destination(row.get("destination"), "country" in fields)
-        fields["destination"] = destination
-        template = self._template_of(row, layout)
-        variables = self._variables_for(template, row, layout)
-        if variables:
-            fields["templateVariables"] = variables
-        if self._template is None:
-            for name, value in self._common.items():
-                fields.setdefault(_CAMEL_CASE[name], value)
-        if template is not self._template:
-            fields["templateBody"] = template.body
-        unique_value = self._unique_value(row, layout, destination, fields.get("country"))
-        row_key = self._row_keys.of(unique_value)
-        fields.setdefault("clientMessageId", to_client_message_id(row_key))
-        message = _checked(fields)
-        encoding = message.encoding or self._common.get("encoding")
-        if not template.surely_fits(variables):
-            _check_parts(template, variables, encoding)
-        return RowMessage(number, row_key, unique_value, message)
-
-    def _layout_of(self, row: Mapping[str, Any]) -> _Layout:
-        """Return which columns of a row fill which fields. Rows of XCom need not be alike."""
-        columns = tuple(row)
-        layout = self._layouts.get(columns)
-        if layout is None:
+    def _plan_of(self, columns: tuple[str, ...]) -> _Plan:
+        """Return how rows with these columns become messages. Rows of XCom need not be alike."""
+        plan = self._plans.get(columns)
+        if plan is None:
             try:
-                layout = _Layout.of(columns)
+                fields = _fields_of(columns)
             except ColumnsError as error:
                 raise InvalidRowError(str(error)) from None
-            self.own_fields.update(layout.fields)
-            if len(self._layouts) < _MAX_KNOWN_LAYOUTS:
-                self._layouts[columns] = layout
-        return layout
+            self.own_fields.update(fields)
+            plan = _Plan(columns, fields, self.unique_by, self._template, self._common, self._variables, self._row_keys)
+            if len(self._plans) < _MAX_KNOWN_PLANS:
+                self._plans[columns] = plan
+        return plan
 
-    def _template_of(self, row: Mapping[str, Any], layout: _Layout) -> Template:
-        body = row.get(layout.column("template_body"))
-        if not is_missing(body) and body != "":
-            try:
-                return _parse(to_text(body))
-            except TemplateError as error:
-                raise InvalidRowError(str(error)) from None
-        if self._template is None:
-            raise InvalidRowError("the row has no template_body, and there is no common one")
-        return self._template
 
-    def _variables_for(self, template: Template, row: Mapping[str, Any], layout: _Layout) -> TemplateVariables:
-        own = row.get(layout.column("template_variables"))
-        own_variables = own if isinstance(own, Mapping) else {}
+class _Plan:
+    """
+    How the rows with certain columns become messages: what can be known of the columns is found out once.
+
+    Most rows bring a plain number and short texts, and pay for nothing else: see :meth:`build`.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[str],
+        fields: Mapping[str, str],
+        unique_by: str,
+        template: Template | None,
+        common: Mapping[str, Any],
+        variables: Mapping[str, Any],
+        row_keys: RowKeys,
+    ) -> None:
+        self._index = {column: index for index, column in enumerate(columns)}
+        at = {field: self._index[column] for field, column in fields.items()}
+        self._destination = at.get("destination")
+        self._template_body = at.get("template_body")
+        self._template_variables = at.get("template_variables")
+        self._own = [(field, index) for field, index in at.items() if field not in _WITH_OWN_RULES]
+        self._unique_column = fields.get(unique_by, unique_by)
+        self._unique = None if unique_by == "destination" else self._index.get(self._unique_column, _MISSING)
+        self._template = template
+        self._common = common
+        self._common_in_message = {} if template else {_CAMEL_CASE[name]: value for name, value in common.items()}
+        self._variables = variables
+        self._row_key_of = row_keys.of
+        self._places: dict[Template, list[tuple[str, int | None]]] = {}
+        self._is_plain = not self._own and not self._common_in_message
+
+    def build(self, number: int, values: Sequence[Any]) -> RowMessage:
+        """
+        Make one row's message.
+
+        :raises InvalidRowError: it cannot be sent
+        :raises UnusableValueError: likewise
+        """
+        own = {} if self._is_plain else self._own_fields(values)
+        destination = self._number(values, is_national="country" in own)
+        template = self._template if self._template_body is None else self._template_of(values)
+        if template is None:
+            raise InvalidRowError(_NO_TEMPLATE)
+        variables, longest = self._variables_of(values, template)
+        unique_value = self._unique_value(values, destination, own.get("country"))
+        row_key = self._row_key_of(unique_value)
+        if self._is_plain:
+            # Every part of it has been checked: msgspec's own check of it all would cost as much again.
+            message = SurveyMessage(
+                destination=destination,
+                template_body=None if template is self._template else template.body,
+                template_variables=variables or None,
+                client_message_id=to_client_message_id(row_key),
+            )
+        else:
+            message = _checked(self._common_in_message | own, destination, template, self._template, variables, row_key)
+        if template.length_with(longest) > SAFE_LENGTH:
+            _check_parts(template, variables, message.encoding or self._common.get("encoding"))
+        return RowMessage(number, row_key, unique_value, message)
+
+    def _own_fields(self, values: Sequence[Any]) -> dict[str, Any]:
+        """Return what the row says for itself, by 8x8's names."""
+        own: dict[str, Any] = {}
+        for field, index in self._own:
+            value = values[index]
+            if is_missing(value) or value == "":
+                continue
+            if field in _TIMES:
+                own[_CAMEL_CASE[field]] = _time_of_row(field, value)
+            elif field == "country":
+                own[_CAMEL_CASE[field]] = to_text(value).strip().upper()
+            else:
+                own[_CAMEL_CASE[field]] = to_text(value).strip()
+        return own
+
+    def _number(self, values: Sequence[Any], *, is_national: bool) -> str:
+        value = None if self._destination is None else values[self._destination]
+        if type(value) is str and is_destination(value):
+            return value
+        return _mended_destination(value, is_national)
+
+    def _template_of(self, values: Sequence[Any]) -> Template | None:
+        body = values[self._template_body or 0]
+        if is_missing(body) or body == "":
+            return self._template
+        try:
+            return _parse(to_text(body))
+        except TemplateError as error:
+            raise InvalidRowError(str(error)) from None
+
+    def _variables_of(self, values: Sequence[Any], template: Template) -> tuple[TemplateVariables, int]:
+        """Return the values of a template's placeholders, and how long the longest of them is as text."""
         variables: TemplateVariables = {}
-        for name in template.names:
-            value = row.get(name)
-            if is_missing(value):
-                value = own_variables.get(name)
-            if is_missing(value):
-                value = self._variables.get(name)
-            if value is None:
-                raise InvalidRowError(f"there is no value for {{{{{name}}}}}")
-            try:
-                variables[name] = to_variable(value)
-            except UnusableValueError as error:
-                raise InvalidRowError(f"the value for {{{{{name}}}}} {error}") from None
-        return variables
+        longest = SURVEY_LINK_LENGTH
+        for name, index in self._places_of(template):
+            value = None if index is None else values[index]
+            if type(value) is str and value.isascii():
+                variables[name] = value
+                if len(value) > longest:
+                    longest = len(value)
+                continue
+            variable = self._variable(values, name, value)
+            variables[name] = variable
+            longest = max(longest, len(str(variable)))
+        return variables, longest
 
-    def _unique_value(self, row: Mapping[str, Any], layout: _Layout, destination: str, country: str | None) -> str:
-        if self._unique_by == "destination":
+    def _places_of(self, template: Template) -> list[tuple[str, int | None]]:
+        """Return a template's names, each with where its column is."""
+        places = self._places.get(template)
+        if places is None:
+            places = [(name, self._index.get(name)) for name in template.names]
+            if len(self._places) < _MAX_KNOWN_PLANS:
+                self._places[template] = places
+        return places
+
+    def _variable(self, values: Sequence[Any], name: str, value: Any) -> str | int | float:
+        if is_missing(value) and self._template_variables is not None:
+            own = values[self._template_variables]
+            value = own.get(name) if isinstance(own, Mapping) else None
+        if is_missing(value):
+            value = self._variables.get(name)
+        if value is None:
+            raise InvalidRowError(f"there is no value for {{{{{name}}}}}")
+        try:
+            return to_variable(value)
+        except UnusableValueError as error:
+            raise InvalidRowError(f"the value for {{{{{name}}}}} {error}") from None
+
+    def _unique_value(self, values: Sequence[Any], destination: str, country: str | None) -> str:
+        if self._unique is None:
             digits = destination.removeprefix("+")
             return f"{country} {digits}" if country and digits == destination else digits
-        column = layout.column(str(self._unique_by))
-        value = row.get(column)
+        value = None if self._unique == _MISSING else values[self._unique]
         if is_missing(value) or value == "":
-            raise InvalidRowError(f"the column {column}, which tells rows apart, is NULL or empty")
+            raise InvalidRowError(f"the column {self._unique_column}, which tells rows apart, is NULL or empty")
         return to_text(value)
 
 
-class _Layout(NamedTuple):
-    """Which columns of a row fill which fields of its message."""
+def _fields_of(columns: Iterable[str]) -> dict[str, str]:
+    """
+    Return the message fields that columns fill, each with its column.
 
-    fields: dict[str, str]
-
-    @classmethod
-    def of(cls, columns: Collection[str]) -> _Layout:
-        """
-        Find the fields among columns.
-
-        :raises ColumnsError: two columns fill one field
-        """
-        fields: dict[str, str] = {}
-        for column in columns:
-            field = _FIELD_OF_COLUMN.get(column)
-            if field is None:
-                continue
-            if field in fields:
-                raise ColumnsError(f"the columns {fields[field]} and {column} fill the same field; leave one out")
-            fields[field] = column
-        return cls(fields)
-
-    def column(self, name: str) -> str:
-        """Return the column that fills a field; any other name is a column's own."""
-        return self.fields.get(name, name)
-
-
-def _own_values(row: Mapping[str, Any], layout: _Layout) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for field, column in layout.fields.items():
-        value = row[column]
-        if field in _WITH_OWN_RULES or is_missing(value) or value == "":
+    :raises ColumnsError: two columns fill one field
+    """
+    fields: dict[str, str] = {}
+    for column in columns:
+        field = _FIELD_OF_COLUMN.get(column)
+        if field is None:
             continue
-        if field in _TIMES:
-            values[_CAMEL_CASE[field]] = _time_of_row(field, value)
-        elif field == "country":
-            values[_CAMEL_CASE[field]] = to_text(value).strip().upper()
-        else:
-            values[_CAMEL_CASE[field]] = to_text(value).strip()
-    return values
-
-
-def parse_time(name: str, value: Any) -> datetime:
-    """
-    Return a point in time from a datetime or ISO 8601 text.
-
-    :raises ValueError: it is neither, or has no offset from UTC
-    """
-    moment = value
-    if isinstance(value, str):
-        try:
-            moment = pendulum.parse(value.strip(), tz=None, exact=True)
-        except ValueError:
-            moment = None
-    if not isinstance(moment, datetime):
-        raise ValueError(f"{name} is {value!r}; expected a datetime or ISO 8601 such as 2026-01-31T09:00:00+08:00")
-    if moment.utcoffset() is None:
-        raise ValueError(f"{name} is {value!s}, without an offset from UTC; expected one such as +08:00 or Z")
-    # pendulum's and pandas' own classes are datetimes that msgspec does not take.
-    return datetime.fromisoformat(moment.isoformat(timespec="milliseconds"))
-
-
-def check_times(scheduled: datetime | None, expiry: datetime | None) -> None:
-    """
-    Check when a message shall go out and until when it may.
-
-    :raises ValueError: ``scheduled`` is past or more than 7 days ahead, or ``expiry`` is past or before it
-    """
-    now = datetime.now(UTC)
-    if scheduled is not None and scheduled <= now:
-        raise ValueError(f"scheduled is {scheduled.isoformat()}, which is past; expected a time to come")
-    if scheduled is not None and scheduled > now + MAX_SCHEDULED_AHEAD:
-        raise ValueError(
-            f"scheduled is {scheduled.isoformat()}; 8x8 takes at most {MAX_SCHEDULED_AHEAD / timedelta(days=1):g} "
-            "days ahead"
-        )
-    if expiry is not None and expiry <= (scheduled or now):
-        raise ValueError(f"expiry is {expiry.isoformat()}; expected a time after {'scheduled' if scheduled else 'now'}")
+        if field in fields:
+            raise ColumnsError(f"the columns {fields[field]} and {column} fill the same field; leave one out")
+        fields[field] = column
+    return fields
 
 
 def check_common(fields: Mapping[str, Any]) -> None:
@@ -404,7 +430,12 @@ def _time_of_row(field: str, value: Any) -> datetime:
         raise InvalidRowError(mask_phone_numbers(str(error))) from None
 
 
-def _destination(value: Any, is_national: bool) -> str:
+def _mended_destination(value: Any, is_national: bool) -> str:
+    """
+    Return a phone number without what people put into it.
+
+    :raises InvalidRowError: there is none, or it is one that 8x8 could not take
+    """
     number = "" if is_missing(value) else to_phone_number(value)
     if not number:
         raise InvalidRowError("destination is NULL or empty")
@@ -415,10 +446,32 @@ def _destination(value: Any, is_national: bool) -> str:
     if number.startswith("0"):
         example = "leave the 0 out" if is_national else "or country='AU' with 412345678"
         raise InvalidRowError(f"destination {_quoted(value)} has a leading 0; give an international number, {example}")
+    if not is_destination(number):
+        raise InvalidRowError(
+            f"destination {_quoted(number)} is not a phone number; expected 7 to 15 digits with the country code"
+        )
     return number
 
 
-def _checked(fields: dict[str, Any]) -> SurveyMessage:
+def _checked(
+    fields: dict[str, Any],
+    destination: str,
+    template: Template,
+    common_template: Template | None,
+    variables: TemplateVariables,
+    row_key: bytes,
+) -> SurveyMessage:
+    """
+    Return a message that fills other fields than every message does.
+
+    :raises InvalidRowError: one of its fields is not what 8x8 takes
+    """
+    fields["destination"] = destination
+    fields.setdefault("clientMessageId", to_client_message_id(row_key))
+    if variables:
+        fields["templateVariables"] = variables
+    if template is not common_template:
+        fields["templateBody"] = template.body
     try:
         message = msgspec.convert(fields, SurveyMessage)
     except msgspec.ValidationError as error:
@@ -434,10 +487,7 @@ def _checked(fields: dict[str, Any]) -> SurveyMessage:
 def _say(error: msgspec.ValidationError, fields: Mapping[str, Any]) -> str:
     expected, _, path = str(error).partition(" - at `$.")
     field = path.rstrip("`")
-    found = _quoted(fields.get(field))
-    if field == "destination":
-        return f"destination {found} is not a phone number; expected 7 to 15 digits with the country code"
-    return f"{field} is {found}; {expected[:1].lower()}{expected[1:]}"
+    return f"{field} is {_quoted(fields.get(field))}; {expected[:1].lower()}{expected[1:]}"
 
 
 def _quoted(value: Any) -> str:

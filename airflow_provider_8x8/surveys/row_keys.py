@@ -23,11 +23,13 @@ class RowKeys:
     """
 
     def __init__(self, campaign_id: str) -> None:
-        self._hash_key = blake2b(campaign_id.encode()).digest()
+        self._seeded = blake2b(digest_size=ROW_KEY_BYTES, key=blake2b(campaign_id.encode()).digest())
 
     def of(self, text: str) -> bytes:
         """Return the row key of the value that makes a row unique."""
-        return blake2b(text.encode(), digest_size=ROW_KEY_BYTES, key=self._hash_key).digest()
+        row_key = self._seeded.copy()  # a third cheaper than to key a new hash
+        row_key.update(text.encode())
+        return row_key.digest()
 
     def by_message(self, entry: Entry) -> Callable[[str], bytes | None]:
         """Return what finds the row key of one of the entry's messages by its client message id, else None."""

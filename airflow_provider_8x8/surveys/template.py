@@ -30,7 +30,7 @@ _GSM7_SIZES = (160, 153)
 _UCS2_SIZES = (70, 67)
 
 # A text of so many characters fits into 10 parts whatever they are: none takes more than two places.
-_MAX_SAFE_LENGTH = MAX_SMS_PARTS * _UCS2_SIZES[1] // 2
+SAFE_LENGTH = MAX_SMS_PARTS * _UCS2_SIZES[1] // 2
 
 
 class TemplateError(ValueError):
@@ -101,10 +101,15 @@ class Template:
             self.body,
         )
 
-    def surely_fits(self, variables: Mapping[str, object]) -> bool:
-        """Tell quickly that a text cannot pass 10 parts; False means that it has to be rendered to know."""
-        longest = max((len(str(value)) for value in variables.values()), default=0)
-        return len(self.body) + self.placeholders * max(longest, SURVEY_LINK_LENGTH) <= _MAX_SAFE_LENGTH
+    def length_with(self, longest: int) -> int:
+        """
+        Return how many characters the text has at most.
+
+        Up to :data:`SAFE_LENGTH` it cannot pass 10 parts; else it has to be rendered to know.
+
+        :param longest: characters of the longest value, or of the link
+        """
+        return len(self.body) + self.placeholders * longest
 
 
 def count_parts(text: str, encoding: str | None = None) -> int:

@@ -43,7 +43,7 @@ def builder() -> MessageBuilder:
     messages = MessageBuilder(
         row_keys=RowKeys("demo"), template=Template.parse("Hi {{firstName}}, how was order {{order_nr}}? {{url}}")
     )
-    messages.use_columns(["destination", "firstName", "order_nr"], complete=True)
+    messages.use_columns(["destination", "firstName", "order_nr"], complete=False)
     return messages
 
 

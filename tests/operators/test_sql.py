@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import warnings
@@ -172,8 +173,10 @@ def test_postgres_is_read_with_a_server_side_cursor(
 
     hook = BaseHook.get_connection("warehouse").get_hook()
     open_cursors = "SELECT count(*) FROM pg_cursors"
-    rows = iter(SqlRows(hook, f"SELECT o.*, ({open_cursors}) AS cursors FROM orders o"))
-    first = next(rows)
+    rows = SqlRows(hook, f"SELECT o.*, ({open_cursors}) AS cursors FROM orders o")
+    with contextlib.closing(iter(rows)) as values:
+        row = next(values)
+    first = dict(zip(rows.columns or (), row, strict=True))
     assert first["cursors"] == 1
     assert first["total"] == Decimal("1234.50")
     assert first["day"] == date(2026, 1, 31)
