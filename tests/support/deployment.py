@@ -1,0 +1,234 @@
+"""Airflow as it is deployed, with the LocalExecutor: each part a process of its own, all of them gone in the end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from urllib.parse import quote
+
+import psutil
+import requests
+
+if TYPE_CHECKING:
+    from tests.support.databases import Database
+
+IS_AIRFLOW_3 = version("apache-airflow").startswith("3.")
+PATIENCE = 240  # seconds; these processes take a while to start on a small machine
+ENDED = frozenset({"success", "failed"})
+
+_LOST_AFTER = "10"
+"""Seconds without a heartbeat after which a task is lost: by default 300, for which no test can wait."""
+
+_SETTINGS = {
+    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+    "AIRFLOW__CORE__PARALLELISM": "12",
+    "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+    "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True",
+    "AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG",
+    "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+}
+_SETTINGS_3 = {
+    "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+    "AIRFLOW__API__WORKERS": "1",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": _LOST_AFTER,
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "1",
+    "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "2",
+}
+_SETTINGS_2 = {
+    "AIRFLOW__SCHEDULER__SCHEDULER_ZOMBIE_TASK_THRESHOLD": _LOST_AFTER,
+    "AIRFLOW__SCHEDULER__ZOMBIE_DETECTION_INTERVAL": "1",
+    "AIRFLOW__SCHEDULER__LOCAL_TASK_JOB_HEARTBEAT_SEC": "2",
+    "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "2",
+}
+
+
+class TaskInstance(NamedTuple):
+    """A task instance as the metadata database has it; ``pid`` is the process that runs the operator."""
+
+    run_id: str
+    state: str | None
+    try_number: int
+    pid: int | None
+
+
+def wait_for(what: str, ask: Callable[[], Any], *, patience: float = PATIENCE, pause: float = 0.5) -> Any:
+    """Return the first answer that is true."""
+    ends_at = time.monotonic() + patience
+    while time.monotonic() < ends_at:
+        with contextlib.suppress(requests.RequestException, KeyError):
+            if answer := ask():
+                return answer
+        time.sleep(pause)
+    raise AssertionError(f"waited {patience:g} s for {what}")
+
+
+class Deployment:
+    """
+    A running Airflow.
+
+    :param home: its home folder, with the DAGs in ``dags``
+    :param database: for its metadata
+    :param settings: environment variables, such as connections
+    """
+
+    def __init__(self, home: Path, database: Database, settings: Mapping[str, str]) -> None:
+        self.home = home
+        self._database = database
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")},
+            "AIRFLOW_HOME": str(home),
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database.url.replace("postgresql://", "postgresql+psycopg2://"),
+            **_SETTINGS,
+            **settings,
+        }
+        self._processes: list[psutil.Popen] = []
+
+    def __enter__(self) -> Self:
+        try:
+            self.command("db", "migrate")
+            self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Stop each process with all its descendants; those of a worker that was killed are found by their session."""
+        sessions = {process.pid for process in self._processes}
+        for process in self._processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+        for process in self._processes:
+            with contextlib.suppress(psutil.TimeoutExpired):
+                process.wait(20)
+        for process in psutil.process_iter():
+            with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+                if os.getsid(process.pid) in sessions:
+                    process.kill()
+        for process in self._processes:
+            process.wait()
+
+    def command(self, *arguments: str) -> None:
+        """Run an ``airflow`` command to its end."""
+        made = subprocess.run(
+            [sys.executable, "-m", "airflow", *arguments],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert made.returncode == 0, f"airflow {' '.join(arguments)} failed:\n{made.stdout}\n{made.stderr}"
+
+    def start_run(self, dag_id: str) -> None:
+        """Trigger a run of a DAG that was paused until now."""
+        raise NotImplementedError
+
+    def task(self, dag_id: str, task_id: str = "send_surveys") -> TaskInstance | None:
+        """Return the task instance of a DAG's one run, if there is one yet."""
+        found = self._query("SELECT run_id, state, try_number, pid FROM task_instance", dag_id, task_id)
+        return TaskInstance(*found[0]) if found else None
+
+    def result(self, dag_id: str, task_id: str = "send_surveys") -> Any:
+        """Return what the task returned."""
+        found = self._query("SELECT value FROM xcom", dag_id, task_id, "AND key = 'return_value'")
+        value = found[0][0] if found else None
+        return json.loads(bytes(value)) if isinstance(value, memoryview) else value
+
+    def log_text(self, dag_id: str, task_id: str = "send_surveys") -> str:
+        """Return the log of all tries of a task."""
+        files = sorted((self.home / "logs").rglob("attempt=*.log"))
+        return "".join(file.read_text() for file in files if f"dag_id={dag_id}/" in str(file) and task_id in str(file))
+
+    def owns(self, pid: int) -> bool:
+        """Tell whether a process is one of this Airflow's: only such are killed."""
+        try:
+            return os.getsid(pid) in {process.pid for process in self._processes}
+        except ProcessLookupError:
+            return False
+
+    def _start(self) -> None:
+        raise NotImplementedError
+
+    def _spawn(self, *arguments: str) -> None:
+        with (self.home / "processes.log").open("ab") as log:
+            command: Sequence[str] = [sys.executable, "-m", "airflow", *arguments]
+            self._processes.append(
+                psutil.Popen(command, env=self._environment, stdout=log, stderr=log, start_new_session=True)
+            )
+
+    def _query(self, select: str, dag_id: str, task_id: str, more: str = "") -> list[Any]:
+        return self._database.execute(f"{select} WHERE dag_id = '{dag_id}' AND task_id = '{task_id}' {more}")
+
+
+class Airflow3(Deployment):
+    """Scheduler, DAG processor and API server, driven through its API."""
+
+    def __init__(self, home: Path, database: Database, settings: Mapping[str, str]) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self._port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self._port}"
+        execution_api = {"AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/"}
+        super().__init__(home, database, {**_SETTINGS_3, **execution_api, **settings})
+        self._session = requests.Session()
+        self._session.trust_env = False
+
+    def call(self, method: str, path: str, **arguments: Any) -> Any:
+        """Call the API."""
+        response = self._session.request(method, self.url + path, timeout=60, **arguments)
+        response.raise_for_status()
+        return response.json()
+
+    def start_run(self, dag_id: str) -> None:
+        """See :class:`Deployment`."""
+        self.unpause(dag_id)
+        self.call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None})
+
+    def unpause(self, dag_id: str) -> None:
+        """Let a DAG run."""
+        wait_for(f"the DAG {dag_id}", lambda: self.call("GET", f"/api/v2/dags/{dag_id}"))
+        self.call("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False})
+
+    def mark_failed(self, dag_id: str, run_id: str, task_id: str = "send_surveys") -> None:
+        """Mark a running task as failed, as a person does."""
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task_id}"
+        self.call("PATCH", path, json={"new_state": "failed"})
+
+    def clear(self, dag_id: str, run_id: str, task_id: str = "send_surveys") -> None:
+        """Clear a task, as a person does."""
+        what = {"dag_run_id": run_id, "task_ids": [task_id], "dry_run": False, "only_failed": False}
+        self.call("POST", f"/api/v2/dags/{dag_id}/clearTaskInstances", json={**what, "reset_dag_runs": True})
+
+    def _start(self) -> None:
+        self._spawn("api-server", "--host", "127.0.0.1", "--port", str(self._port))
+        self._spawn("scheduler")
+        self._spawn("dag-processor")
+        wait_for("the API server", lambda: self._session.get(f"{self.url}/api/v2/version", timeout=5).ok)
+        token = self._session.get(f"{self.url}/auth/token", timeout=30).json()["access_token"]
+        self._session.headers["Authorization"] = f"Bearer {token}"
+
+
+class Airflow2(Deployment):
+    """The scheduler, which parses the DAGs and runs the tasks, driven by commands."""
+
+    def __init__(self, home: Path, database: Database, settings: Mapping[str, str]) -> None:
+        super().__init__(home, database, {**_SETTINGS_2, **settings})
+
+    def start_run(self, dag_id: str) -> None:
+        """See :class:`Deployment`."""
+        wait_for(f"the DAG {dag_id}", lambda: self._database.execute(f"SELECT 1 FROM dag WHERE dag_id = '{dag_id}'"))
+        self.command("dags", "unpause", dag_id)
+        self.command("dags", "trigger", dag_id)
+
+    def _start(self) -> None:
+        self._spawn("scheduler")

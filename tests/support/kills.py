@@ -1,0 +1,130 @@
+"""Kill the processes that run a task, as an out-of-memory killer or a lost machine does, and count how often."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from enum import StrEnum
+from random import Random
+
+import psutil
+
+from tests.support.deployment import ENDED, Deployment, TaskInstance
+from tests.support.sandbox_process import SandboxProcess
+
+_PAUSE = 0.02
+_LOOK_EVERY = 0.5
+
+
+class Victim(StrEnum):
+    """What is killed: Airflow runs each task in a process of its own, below one that supervises it."""
+
+    TASK = "task"
+    SUPERVISOR = "supervisor"
+    BOTH = "both"
+
+
+class Killer:
+    """
+    Kills the tries of one DAG's one run.
+
+    :param airflow: that runs it
+    :param dag_id: whose
+    :param sandbox: that it sends to
+    :param random: for the moments
+    :ivar kills: what was killed, in order
+    """
+
+    def __init__(self, airflow: Deployment, dag_id: str, sandbox: SandboxProcess, random: Random) -> None:
+        self._airflow = airflow
+        self._dag_id = dag_id
+        self._sandbox = sandbox
+        self._random = random
+        self._killed_pids: set[int] = set()
+        self.kills: list[Victim] = []
+
+    def kill_often(self, times: int, *, last_batch_at: int) -> None:
+        """
+        Kill the running try at random moments of its sending, and at last one while the last batch is on the wire.
+
+        :param times: how often altogether, unless the task ends before
+        :param last_batch_at: how many are accepted when only the last batch is missing
+        """
+        for _ in range(times - 1):
+            self.kill(self._random.choice(list(Victim)), self._some_moment())
+        self.kill(self._random.choice(list(Victim)), lambda: self._sandbox.accepted() >= last_batch_at)
+
+    def kill(self, victim: Victim, has_come: Callable[[], bool], *, within: float | None = None) -> None:
+        """
+        Kill the running try some time after a moment has come, if the task has not ended by then.
+
+        :param within: seconds, by default those of one and a half batches: before, while and after one is on the wire
+        """
+        pid = self.wait_for_try()
+        looked_at = time.monotonic()
+        while pid is not None and not has_come():
+            time.sleep(_PAUSE)
+            if time.monotonic() > looked_at + _LOOK_EVERY:
+                pid = self.wait_for_try()
+                looked_at = time.monotonic()
+        time.sleep(self._random.uniform(0, 1.5 * self._sandbox.batch_seconds if within is None else within))
+        if pid is not None and self._airflow.owns(pid):
+            self.signal(pid, victim, signal.SIGKILL)
+            self._killed_pids.add(pid)
+            self.kills.append(victim)
+
+    def wait_for_try(self) -> int | None:
+        """Return the process of the running try, once there is one, or None if the task has ended."""
+        while True:
+            task = self._airflow.task(self._dag_id)
+            if task is not None and task.state in ENDED:
+                return None
+            if task is not None and self._is_alive(task):
+                return task.pid
+            time.sleep(_PAUSE)
+
+    def signal(self, pid: int, victim: Victim, number: signal.Signals) -> None:
+        """Send a signal to a try's processes, to the supervisor first: it must not tell of the other's end."""
+        pids = {
+            Victim.TASK: [pid],
+            Victim.SUPERVISOR: [self.supervisor_of(pid)],
+            Victim.BOTH: [self.supervisor_of(pid), pid],
+        }[victim]
+        assert all(map(self._airflow.owns, pids)), pids
+        for each in pids:
+            os.kill(each, number)
+
+    def supervisor_of(self, pid: int) -> int:
+        """Return the process above that of a try."""
+        return psutil.Process(pid).ppid()
+
+    def newer_try_than(self, pid: int) -> int | None:
+        """Return the process of a running try that is not this one."""
+        task = self._airflow.task(self._dag_id)
+        return task.pid if task is not None and self._is_alive(task) and task.pid != pid else None
+
+    def _is_alive(self, task: TaskInstance) -> bool:
+        pid = task.pid
+        return task.state == "running" and pid is not None and pid not in self._killed_pids and self._airflow.owns(pid)
+
+    def _some_moment(self) -> Callable[[], bool]:
+        """Return a moment of a try: a while after its start, or after some batches, be it the first or the seventh."""
+        if self._random.random() < 0.25:
+            return After(self._random.uniform(0, 5))
+        wanted = self._sandbox.requests_made() + self._random.randint(1, 7)
+        return lambda: self._sandbox.requests_made() >= wanted
+
+
+class After:
+    """A time after it was first asked."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._ends_at: float | None = None
+
+    def __call__(self) -> bool:
+        if self._ends_at is None:
+            self._ends_at = time.monotonic() + self._seconds
+        return time.monotonic() >= self._ends_at

@@ -1,0 +1,302 @@
+"""
+Real crashes: the processes that run a task are killed, stopped or told to end, while batches are on the wire.
+
+``CRASHES`` says how often each large campaign is killed, ``CRASH_SEED`` repeats the random choices of another run (not
+its history: what the processes do meanwhile is up to the machine). All campaigns run side by side: most of their time
+is the half minute after which a request can be proven absent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from signal import SIGCONT, SIGSTOP, SIGTERM
+from typing import Any
+
+import pytest
+
+from tests.support.deployment import ENDED, IS_AIRFLOW_3, Airflow3, Deployment, wait_for
+from tests.support.kills import After, Killer, Victim
+from tests.support.narrow_proxy import NarrowProxy
+from tests.support.sandbox_process import SandboxProcess
+from tests.system.people import ROWS, Outcome, outcome
+
+CRASHES = int(os.environ.get("CRASHES", "2"))
+SEED = int(os.environ.get("CRASH_SEED", secrets.randbits(32)))
+
+LARGE = ["state_store", "sql_journal", "faults"] if IS_AIRFLOW_3 else ["sql_journal"]
+SINGLE = ["single_batch", "cut_body", "overtaken"] if IS_AIRFLOW_3 else []
+TOLD = ["told_to_end", "marked_failed"] if IS_AIRFLOW_3 else []
+OURS = [*LARGE, *SINGLE, *TOLD]
+
+BY_HAND_RETRIES = 3
+SEND_WITHIN = 30
+LOST_AFTER_ACCEPT = ["500_after_accept", "close_after_accept", "hang_after_accept", "truncate"]
+LOST_BEFORE_ACCEPT = ["500", "close_before_accept"]
+
+airflow_3_only = pytest.mark.skipif(not IS_AIRFLOW_3, reason="driven through the API of Airflow 3")
+
+
+@dataclass
+class Campaign:
+    """One campaign, while its crashes happen and after its end."""
+
+    name: str
+    airflow: Deployment
+    sandbox: SandboxProcess
+    killer: Killer
+    random: Random
+    expected: Outcome
+    seconds: float = 0.0
+    state: str | None = None
+    tries: int = 0
+    result: dict[str, Any] = field(default_factory=dict)
+    seen: dict[str, Any] = field(default_factory=dict)
+    """What the crash's own test wants to know."""
+
+    @property
+    def texted_twice(self) -> int:
+        """How many people got more than one survey."""
+        return sum(times > 1 for times in self.sandbox.times_texted().values())
+
+    def run(self, crash: Callable[[Campaign], None]) -> Campaign:
+        """Start it, let it crash, and wait for its end."""
+        began = time.monotonic()
+        self.airflow.start_run(self.name)
+        crash(self)
+        task = wait_for(f"the end of {self.name}", self._ended, patience=600)
+        self.seconds = time.monotonic() - began
+        self.state, self.tries = task.state, task.try_number
+        self.result = self.airflow.result(self.name) or {}
+        return self
+
+    def _ended(self) -> Any:
+        task = self.airflow.task(self.name)
+        return task if task is not None and task.state in ENDED else None
+
+    @property
+    def figures(self) -> str:
+        """Say what happened."""
+        counts = ", ".join(f"{victim} {times}" for victim, times in Counter(self.killer.kills).items())
+        return (
+            f"{self.name}: {self.state} after {self.tries} tries and {self.seconds:.0f} s; "
+            f"{len(self.killer.kills)} kills ({counts}), {self.sandbox.stats()}"
+        )
+
+
+# crashes
+
+
+def kill_often(campaign: Campaign) -> None:
+    campaign.killer.kill_often(CRASHES, last_batch_at=len(campaign.expected.accepted) - 1_000)
+
+
+def kill_by_hand(campaign: Campaign) -> None:
+    campaign.killer.kill_often(min(CRASHES, BY_HAND_RETRIES), last_batch_at=len(campaign.expected.accepted) - 1_000)
+
+
+def kill_amid_faults(campaign: Campaign) -> None:
+    """Arm faults for as long as there are kills to come, and then no more: else there would be no end."""
+    with ThreadPoolExecutor(1) as background:
+        kills = background.submit(kill_often, campaign)
+        while not kills.done():
+            kind = campaign.random.choice([*LOST_AFTER_ACCEPT, *LOST_AFTER_ACCEPT, *LOST_BEFORE_ACCEPT])
+            campaign.sandbox.arm([{"on": "survey_batch", "kind": kind}])
+            campaign.seen.setdefault("faults", []).append(kind)
+            time.sleep(campaign.random.uniform(0.5, 3))
+        campaign.sandbox.arm([])
+        kills.result()
+
+
+def kill_the_only_batch(campaign: Campaign) -> None:
+    """Kill a try whose only batch is on the wire, and the next one while it looks for what became of that."""
+    campaign.killer.kill(Victim.BOTH, lambda: campaign.sandbox.requests_made() >= 1)
+    campaign.killer.kill(Victim.TASK, After(campaign.random.uniform(0, 3)), within=0)
+
+
+def kill_in_the_body(proxy: NarrowProxy) -> Callable[[Campaign], None]:
+    def crash(campaign: Campaign) -> None:
+        campaign.killer.kill(Victim.BOTH, proxy.is_held.is_set)
+        proxy.go_on.set()
+        assert proxy.ended.wait(60)
+
+    proxy.hold()
+    return crash
+
+
+def stop_in_the_body(proxy: NarrowProxy) -> Callable[[Campaign], None]:
+    """Stop a try in the middle of its POST, and continue it when a newer one runs and its time is over."""
+
+    def crash(campaign: Campaign) -> None:
+        assert proxy.is_held.wait(240)
+        held_at = time.monotonic()
+        pid = campaign.killer.wait_for_try()
+        assert pid is not None
+        campaign.killer.signal(pid, Victim.BOTH, SIGSTOP)
+        campaign.seen["supervisor"] = supervisor = campaign.killer.supervisor_of(pid)
+        proxy.go_on.set()  # what is in the connection may arrive
+        newer = wait_for("a newer try", lambda: campaign.killer.newer_try_than(pid))
+        time.sleep(max(0.0, held_at + SEND_WITHIN + 1 - time.monotonic()))
+        campaign.seen["overtaken while running"] = campaign.airflow.owns(newer)
+        for stopped in (supervisor, pid):
+            os.kill(stopped, SIGCONT)
+        assert proxy.ended.wait(60)
+
+    proxy.hold()
+    return crash
+
+
+def tell_to_end(campaign: Campaign) -> None:
+    pid = _on_the_wire(campaign)
+    campaign.killer.signal(pid, Victim.SUPERVISOR, SIGTERM)
+
+
+def mark_failed(campaign: Campaign) -> None:
+    """Mark the task as failed while a batch is on the wire, and clear it once its process is gone."""
+    assert isinstance(campaign.airflow, Airflow3)
+    pid = _on_the_wire(campaign)
+    task = campaign.airflow.task(campaign.name)
+    assert task is not None
+    campaign.airflow.mark_failed(campaign.name, task.run_id)
+    wait_for("the end of the try", lambda: not campaign.airflow.owns(pid))
+    campaign.seen["accepted by the first try"] = campaign.sandbox.accepted()
+    campaign.airflow.clear(campaign.name, task.run_id)
+    wait_for("the next try", lambda: campaign.killer.newer_try_than(pid))
+
+
+def _on_the_wire(campaign: Campaign) -> int:
+    wait_for("the third batch", lambda: campaign.sandbox.requests_made() >= 3, pause=0.05)
+    pid = campaign.killer.wait_for_try()
+    assert pid is not None
+    return pid
+
+
+# all of them, side by side
+
+
+@pytest.fixture(scope="module")
+def campaigns(
+    airflow: Deployment, sandboxes: dict[str, SandboxProcess], proxies: dict[str, NarrowProxy]
+) -> dict[str, Campaign]:
+    """All campaigns after their end."""
+    crashes: dict[str, Callable[[Campaign], None]] = {
+        "state_store": kill_often,
+        "sql_journal": kill_often,
+        "faults": kill_amid_faults,
+        "by_hand": kill_by_hand,
+        "single_batch": kill_the_only_batch,
+        "told_to_end": tell_to_end,
+        "marked_failed": mark_failed,
+    }
+    if IS_AIRFLOW_3:
+        crashes["cut_body"] = kill_in_the_body(proxies["cut_body"])
+        crashes["overtaken"] = stop_in_the_body(proxies["overtaken"])
+
+    def run(name: str) -> Campaign:
+        random = Random(f"{SEED} {name}")  # noqa: S311  # no secret
+        killer = Killer(airflow, name, sandboxes[name], random)
+        expected = outcome(ROWS if name in LARGE or name == "by_hand" else 10_000)
+        return Campaign(name, airflow, sandboxes[name], killer, random, expected).run(crashes[name])
+
+    with ThreadPoolExecutor(len(sandboxes)) as side_by_side:
+        return {campaign.name: campaign for campaign in side_by_side.map(run, sandboxes)}
+
+
+@pytest.fixture
+def campaign(campaigns: dict[str, Campaign], request: pytest.FixtureRequest) -> Campaign:
+    return campaigns[request.param]
+
+
+@pytest.mark.parametrize("campaign", OURS, indirect=True)
+def test_everybody_is_texted_and_nobody_twice(campaign: Campaign) -> None:
+    stats = campaign.sandbox.stats()
+    assert stats["max_per_key"] == 1, campaign.figures
+    assert stats["accepted"] == stats["distinct_keys"] == len(campaign.expected.accepted), campaign.figures
+    assert campaign.sandbox.times_texted() == dict.fromkeys(campaign.expected.accepted, 1)
+
+
+@pytest.mark.parametrize("campaign", OURS, indirect=True)
+def test_the_task_ends_well_by_itself_and_its_result_adds_up(campaign: Campaign) -> None:
+    expected, result = campaign.expected, campaign.result
+    assert campaign.state == "success", campaign.airflow.log_text(campaign.name)[-4000:]
+    assert result["accepted_count"] == len(expected.accepted)
+    assert result["rejected_count"] == expected.rejected_count
+    assert result["invalid_count"] == expected.invalid_count
+    assert result["duplicate_count"] == expected.duplicate_count
+    assert result["already_sent_count"] == result["not_sent_count"] == result["unknown_count"] == 0
+    assert result["rows_read"] == expected.rows_read
+
+
+@pytest.mark.parametrize("campaign", OURS, indirect=True)
+def test_each_batch_has_its_report_with_a_umid_for_all_who_were_texted(campaign: Campaign) -> None:
+    files = [Path(campaign.result["report"]) / f"{batch}.jsonl" for batch in campaign.result["client_batch_ids"]]
+    lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    accepted = [line for line in lines if line["outcome"] == "accepted"]
+    assert len(accepted) == len(campaign.expected.accepted)
+    assert all(line["umid"] and line["client_message_id"] and line["batch_id"] for line in accepted)
+    assert len({line["umid"] for line in accepted}) == len(accepted)
+
+
+def test_there_were_as_many_kills_as_were_planned(campaigns: dict[str, Campaign]) -> None:
+    assert [len(campaigns[name].killer.kills) for name in LARGE] == [CRASHES] * len(LARGE)
+
+
+@airflow_3_only
+@pytest.mark.parametrize("campaign", ["cut_body", "overtaken"], indirect=True)
+def test_a_request_that_was_cut_off_is_never_complete(campaign: Campaign, proxies: dict[str, NarrowProxy]) -> None:
+    assert proxies[campaign.name].missing > 0
+    assert campaign.sandbox.requests_made() == campaign.sandbox.stats()["batches"] == 1, "the newer try's alone"
+    assert campaign.sandbox.stats()["singles"] == 1, "the canary, without which its absence cannot be proven"
+
+
+@airflow_3_only
+def test_a_try_was_continued_while_a_newer_one_was_running(campaigns: dict[str, Campaign]) -> None:
+    assert campaigns["overtaken"].tries == 2
+    assert campaigns["overtaken"].seen["overtaken while running"]
+
+
+@airflow_3_only
+def test_a_try_that_is_told_to_end_leaves_nothing_to_be_reconciled(campaigns: dict[str, Campaign]) -> None:
+    campaign = campaigns["told_to_end"]
+    assert campaign.tries == 2
+    assert campaign.sandbox.requests_made() == campaign.sandbox.stats()["batches"] == 10
+    assert campaign.sandbox.log_exports() == 0
+
+
+@airflow_3_only
+def test_what_is_on_the_wire_when_a_task_is_marked_failed_is_not_sent_again(campaigns: dict[str, Campaign]) -> None:
+    campaign = campaigns["marked_failed"]
+    assert campaign.tries == 2
+    assert campaign.seen["accepted by the first try"] > 0
+    assert campaign.sandbox.requests_made() == campaign.sandbox.stats()["batches"] == 10
+    assert campaign.sandbox.log_exports() == 0
+
+
+@airflow_3_only
+def test_the_dag_that_one_writes_by_hand_texts_people_twice(
+    campaigns: dict[str, Campaign], capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours = [campaigns[name] for name in OURS]
+    by_hand = campaigns["by_hand"]
+    with capsys.disabled():
+        print(f"\n\nSeed {SEED}")  # noqa: T201
+        for campaign in (*ours, by_hand):
+            print(f"  {campaign.figures}")  # noqa: T201
+        print(f"ours:    {_comparison(ours)}\nby hand: {_comparison([by_hand])}")  # noqa: T201
+    assert by_hand.texted_twice > 0, "else the kills come at moments that harm nobody"
+
+
+def _comparison(campaigns: list[Campaign]) -> str:
+    kills = sum(len(campaign.killer.kills) for campaign in campaigns)
+    people = sum(len(campaign.expected.accepted) for campaign in campaigns)
+    twice = sum(campaign.texted_twice for campaign in campaigns)
+    left_out = sum(len(campaign.expected.accepted - campaign.sandbox.times_texted().keys()) for campaign in campaigns)
+    return f"{kills} kills, {twice:,} of {people:,} people texted twice, {left_out:,} left out"
