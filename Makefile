@@ -5,9 +5,10 @@ AIRFLOW_2_PYTHON ?= $(shell for p in $(PYTHON) python3.12 python3.11 $(wildcard 
 
 VENV := .venv
 VENV_2 := .venv-airflow-2.11
+ROWS ?= 1000000
 QUIET_AIRFLOW := AIRFLOW__CORE__LOAD_EXAMPLES=False
 
-.PHONY: help demo test test-airflow-3 test-airflow-2 mariadb lint format constraints clean
+.PHONY: help demo bench test test-airflow-3 test-airflow-2 mariadb lint format constraints clean
 
 help:  ## show this
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -33,6 +34,9 @@ mariadb:
 	else \
 		echo "== NOT TESTED on MariaDB: install mariadb-server-core and mariadb-client-core, or your system's mariadb-server"; \
 	fi
+
+bench: $(VENV)/.ready  ## speed and memory beside what people write by hand; ROWS=10000000 for more
+	@$(VENV)/bin/python -m benchmarks --rows $(ROWS)
 
 lint: $(VENV)/.ready  ## ruff and mypy
 	@echo "== Lint and types"

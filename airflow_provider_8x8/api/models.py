@@ -61,7 +61,7 @@ class _Response(msgspec.Struct, rename="camel", kw_only=True):
     """What comes from 8x8: fields that this version does not know are ignored."""
 
 
-class SurveyMessage(_Request):
+class SurveyMessage(_Request, gc=False):  # ten thousand a batch, and nothing in it that could hold it
     """One message of a batch, or a survey of its own (``SurveyRequest``)."""
 
     destination: Destination
@@ -102,14 +102,14 @@ class SurveyBatch(_Request):
     """Without it 8x8 answers with counts only, and a rejected row cannot be told."""
 
 
-class MessageStatus(_Response):
+class MessageStatus(_Response, gc=False):
     """Whether 8x8 took one message."""
 
     code: Literal["QUEUED", "REJECTED"]
     description: str = ""
 
 
-class MessageResponse(_Response):
+class MessageResponse(_Response, gc=False):
     """What 8x8 says of one message (``SmsResponse``)."""
 
     umid: str

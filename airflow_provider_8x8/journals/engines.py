@@ -6,13 +6,14 @@ import logging
 from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import QueuePool
 
 if TYPE_CHECKING:
     from airflow.providers.common.sql.hooks.sql import DbApiHook
     from sqlalchemy.engine import Engine
 
 _LOGGING_NAME = "airflow_provider_8x8_journal"
+_RECYCLE_SECONDS = 60
 
 
 def engine_of(journal_conn_id: str) -> Engine:
@@ -28,9 +29,14 @@ def engine_of(journal_conn_id: str) -> Engine:
     """
     hook = _hook_of(journal_conn_id)
     options = {
-        # A batch is on the wire for minutes, in which a connection at rest costs the server one of its places, and
-        # firewalls and servers close it unseen. A new one for each of a batch's two transactions costs milliseconds.
-        "poolclass": NullPool,
+        # One connection, since a new one for each of a batch's two transactions would cost as much as the batch's
+        # building. It is tried before use, and replaced when it has been at rest: firewalls and servers close such
+        # connections unseen.
+        "poolclass": QueuePool,
+        "pool_size": 1,
+        "max_overflow": 0,
+        "pool_pre_ping": True,
+        "pool_recycle": _RECYCLE_SECONDS,
         "hide_parameters": True,
         "logging_name": _LOGGING_NAME,
         "future": True,  # SQLAlchemy 1.4's way to be as 2.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -238,12 +239,13 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         :raises AirflowSkipException: there are no rows, and ``on_empty`` is ``skip``
         """
         self._stop = threading.Event()
-        try:
-            journal = self._journal(context)
-            sender, rows = self._sender(context, journal), self._source_of_rows()
-        except (TypeError, ValueError) as error:
-            raise AirflowFailException(f"Nothing was sent: {error}") from None
-        summary = sender.send(rows)
+        with ExitStack() as open_until_the_end:
+            try:
+                journal = self._journal(context, open_until_the_end)
+                sender, rows = self._sender(context, journal), self._source_of_rows()
+            except (TypeError, ValueError) as error:
+                raise AirflowFailException(f"Nothing was sent: {error}") from None
+            summary = sender.send(rows)
         result = _result(summary)
         self.log.info("%s", _counts(summary))
         if self.do_xcom_push:
@@ -313,7 +315,7 @@ class EightByEightSurveyBatchOperator(BaseOperator):
 
     # when the task runs
 
-    def _journal(self, context: Context) -> Journal:
+    def _journal(self, context: Context, open_until_the_end: ExitStack) -> Journal:
         """Return the journal that reaches furthest of those at hand."""
         ti = context["ti"]
         campaign_id = self._campaign_id(context)
@@ -321,7 +323,9 @@ class EightByEightSurveyBatchOperator(BaseOperator):
             from airflow_provider_8x8.journals.engines import engine_of
             from airflow_provider_8x8.journals.sql import SqlJournal
 
-            return SqlJournal(engine_of(self.journal_conn_id), campaign_id, journal_conn_id=self.journal_conn_id)
+            sql_journal = SqlJournal(engine_of(self.journal_conn_id), campaign_id, journal_conn_id=self.journal_conn_id)
+            open_until_the_end.callback(sql_journal.close)
+            return sql_journal
         store = context.get("task_state_store")
         if store is not None:
             from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined]  # its stub lags behind

@@ -51,7 +51,7 @@ class RowAnswers:
 def match(rows: Sequence[RowMessage], response: BatchResponse) -> RowAnswers:
     """Find what 8x8's answer says of each row, by client message id, and say what does not add up."""
     listed = {answer.client_message_id: answer for answer in response.messages or ()}
-    answers = [listed.get(row.client_message_id) for row in rows]
+    answers = [listed.get(row.message.client_message_id) for row in rows]
     outcomes: list[Outcome] = [
         "unknown" if answer is None else "accepted" if answer.status.code == "QUEUED" else "rejected"
         for answer in answers

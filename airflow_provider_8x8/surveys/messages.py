@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Protocol
@@ -21,10 +21,12 @@ from airflow_provider_8x8.api.models import (
 )
 from airflow_provider_8x8.surveys.report import Outcome, ReportLine
 from airflow_provider_8x8.surveys.row_keys import RowKeys, to_client_message_id
-from airflow_provider_8x8.surveys.template import SAFE_LENGTH, Template, TemplateError, count_parts
+from airflow_provider_8x8.surveys.template import Template, TemplateError, count_parts
 from airflow_provider_8x8.surveys.times import check_times, parse_time
 from airflow_provider_8x8.surveys.values import (
+    MAX_EXACT_NUMBER,
     UnusableValueError,
+    is_encodable,
     is_missing,
     to_phone_number,
     to_text,
@@ -34,6 +36,7 @@ from airflow_provider_8x8.surveys.values import (
 _MAX_QUOTED_LENGTH = 40
 _MAX_KNOWN_PLANS = 1_000
 _MISSING = -1
+_NOTHING: dict[str, Any] = {}
 _NO_TEMPLATE = "the row has no template_body, and there is no common one"
 
 # How a column may spell the field it fills: as 8x8 spells it, or in snake_case.
@@ -217,23 +220,21 @@ class MessageBuilder:
                 "template_variables"
             )
 
-    def build(self, number: int, row: Any) -> RowMessage:
+    @property
+    def build(self) -> Callable[[int, Any], RowMessage]:
         """
-        Make one row's message.
+        What makes one row's message of the row's number and the row.
 
-        :param row: a mapping, or the values of the columns that the source has said its rows all have
-        :raises InvalidRowError: it cannot be sent
+        The row is a mapping, or the values of the columns that the source has said its rows all have.
+
+        :raises InvalidRowError: (what it returns does) the row cannot be sent
         """
-        try:
-            if self._plan is not None:
-                return self._plan.build(number, row)
-            if not isinstance(row, Mapping):
-                raise InvalidRowError(
-                    f"the row is of type {type(row).__name__}; expected a mapping of columns to values"
-                )
-            return self._plan_of(tuple(row)).build(number, tuple(row.values()))
-        except UnusableValueError as error:
-            raise InvalidRowError(f"a value {error}") from None
+        return self._build_from_mapping if self._plan is None else self._plan.build
+
+    def _build_from_mapping(self, number: int, row: Any) -> RowMessage:
+        if not isinstance(row, Mapping):
+            raise InvalidRowError(f"the row is of type {type(row).__name__}; expected a mapping of columns to values")
+        return self._plan_of(tuple(row)).build(number, tuple(row.values()))
 
     def _plan_of(self, columns: tuple[str, ...]) -> _Plan:
         """Return how rows with these columns become messages. Rows of XCom need not be alike."""
@@ -280,7 +281,7 @@ class _Plan:
         self._common_in_message = {} if template else {_CAMEL_CASE[name]: value for name, value in common.items()}
         self._variables = variables
         self._row_key_of = row_keys.of
-        self._places: dict[Template, list[tuple[str, int | None]]] = {}
+        self._common_places = [] if template is None else self._places_of(template)
         self._is_plain = not self._own and not self._common_in_message
 
     def build(self, number: int, values: Sequence[Any]) -> RowMessage:
@@ -288,15 +289,27 @@ class _Plan:
         Make one row's message.
 
         :raises InvalidRowError: it cannot be sent
-        :raises UnusableValueError: likewise
         """
-        own = {} if self._is_plain else self._own_fields(values)
-        destination = self._number(values, is_national="country" in own)
+        try:
+            return self._build(number, values)
+        except UnusableValueError as error:
+            raise InvalidRowError(f"a value {error}") from None
+
+    def _build(self, number: int, values: Sequence[Any]) -> RowMessage:
+        own = _NOTHING if self._is_plain else self._own_fields(values)
+        number_given = None if self._destination is None else values[self._destination]
+        if type(number_given) is str and is_destination(number_given):
+            destination = number_given
+        else:
+            destination = _mended_destination(number_given, is_national="country" in own)
         template = self._template if self._template_body is None else self._template_of(values)
         if template is None:
             raise InvalidRowError(_NO_TEMPLATE)
         variables, longest = self._variables_of(values, template)
-        unique_value = self._unique_value(values, destination, own.get("country"))
+        if self._unique is None and not own:
+            unique_value = destination.removeprefix("+")
+        else:
+            unique_value = self._unique_value(values, destination, own.get("country"))
         row_key = self._row_key_of(unique_value)
         if self._is_plain:
             # Every part of it has been checked: msgspec's own check of it all would cost as much again.
@@ -308,7 +321,7 @@ class _Plan:
             )
         else:
             message = _checked(self._common_in_message | own, destination, template, self._template, variables, row_key)
-        if template.length_with(longest) > SAFE_LENGTH:
+        if longest > template.longest_safe_value:
             _check_parts(template, variables, message.encoding or self._common.get("encoding"))
         return RowMessage(number, row_key, unique_value, message)
 
@@ -327,12 +340,6 @@ class _Plan:
                 own[_CAMEL_CASE[field]] = to_text(value).strip()
         return own
 
-    def _number(self, values: Sequence[Any], *, is_national: bool) -> str:
-        value = None if self._destination is None else values[self._destination]
-        if type(value) is str and is_destination(value):
-            return value
-        return _mended_destination(value, is_national)
-
     def _template_of(self, values: Sequence[Any]) -> Template | None:
         body = values[self._template_body or 0]
         if is_missing(body) or body == "":
@@ -346,26 +353,27 @@ class _Plan:
         """Return the values of a template's placeholders, and how long the longest of them is as text."""
         variables: TemplateVariables = {}
         longest = SURVEY_LINK_LENGTH
-        for name, index in self._places_of(template):
-            value = None if index is None else values[index]
-            if type(value) is str and value.isascii():
+        places = self._common_places if template is self._template else self._places_of(template)
+        for name, index in places:
+            value: Any = None if index is None else values[index]
+            kind = type(value)
+            # The two kinds that nearly all values are of, as to_variable takes them.
+            if kind is str and is_encodable(value):
                 variables[name] = value
-                if len(value) > longest:
-                    longest = len(value)
-                continue
-            variable = self._variable(values, name, value)
-            variables[name] = variable
-            longest = max(longest, len(str(variable)))
+                length = len(value)
+            elif kind is int and -MAX_EXACT_NUMBER <= value <= MAX_EXACT_NUMBER:
+                variables[name] = value
+                continue  # shorter than the link
+            else:
+                variables[name] = variable = self._variable(values, name, value)
+                length = len(str(variable))
+            if length > longest:
+                longest = length
         return variables, longest
 
     def _places_of(self, template: Template) -> list[tuple[str, int | None]]:
         """Return a template's names, each with where its column is."""
-        places = self._places.get(template)
-        if places is None:
-            places = [(name, self._index.get(name)) for name in template.names]
-            if len(self._places) < _MAX_KNOWN_PLANS:
-                self._places[template] = places
-        return places
+        return [(name, self._index.get(name)) for name in template.names]
 
     def _variable(self, values: Sequence[Any], name: str, value: Any) -> str | int | float:
         if is_missing(value) and self._template_variables is not None:

@@ -56,14 +56,15 @@ class Reading:
         if self._settings.max_messages is None and self._settings.on_invalid is OnInvalid.SKIP:
             return
         seen: set[bytes] = set()
-        for number, found in self._messages(rows):
-            if isinstance(found, RowMessage):
-                seen.add(found.row_key)
-                self._check_max_messages(len(seen), "nothing was sent")
-            elif self._settings.on_invalid is OnInvalid.FAIL:
-                sample = f"Row {number}: {found}"
-                self.tally.sample(sample)
-                raise Stopped(f"nothing was sent, because on_invalid is 'fail': {sample}", is_final=True)
+        with closing(self._messages(rows)) as messages:
+            for number, found in messages:
+                if isinstance(found, RowMessage):
+                    seen.add(found.row_key)
+                    self._check_max_messages(len(seen), "nothing was sent")
+                elif self._settings.on_invalid is OnInvalid.FAIL:
+                    sample = f"Row {number}: {found}"
+                    self.tally.sample(sample)
+                    raise Stopped(f"nothing was sent, because on_invalid is 'fail': {sample}", is_final=True)
 
     def batches(self, rows: Rows) -> Generator[list[RowMessage], None, None]:
         """
@@ -73,28 +74,43 @@ class Reading:
         """
         batch: list[RowMessage] = []
         seen: set[bytes] = set()
+        size = self._settings.batch_size
         try:
-            for number, found in self._messages(rows):
-                self.tally.rows_read = number
-                if not isinstance(found, RowMessage):
-                    self._note_invalid(number, found)
-                elif found.row_key in seen:
-                    self._note_duplicate(found)
-                else:
-                    seen.add(found.row_key)
-                    self._check_max_messages(len(seen), "the rest was not sent")
-                    if (holder := self._ledger.holder_of(found.row_key)) is not None:
-                        self.note_held(found, holder)
-                        continue
-                    batch.append(found)
-                    if len(batch) == self._settings.batch_size:
-                        full, batch = batch, []
-                        yield self._told_apart(full)
+            with closing(self._messages(rows)) as messages:
+                for number, found in messages:
+                    self.tally.rows_read = number
+                    if isinstance(found, InvalidRowError):
+                        self._note_invalid(number, found)
+                    elif found.row_key in seen:
+                        self._note_duplicate(found)
+                    else:
+                        seen.add(found.row_key)
+                        self._check_max_messages(len(seen), "the rest was not sent")
+                        batch.append(found)
+                        if len(batch) == size and self._is_full(batch):
+                            full, batch = batch, []
+                            yield full
+            self._is_full(batch)
             if batch:
                 full, batch = batch, []
-                yield self._told_apart(full)
+                yield full
         finally:
             self.leave(batch)  # the source failed, or the campaign must not go on
+
+    def _is_full(self, batch: list[RowMessage]) -> bool:
+        """Take out of a batch what is not to be sent in it; tell whether it still has all its rows."""
+        size = len(batch)
+        if self._ledger.holds_any:
+            batch[:] = [row for row in batch if not self._is_held(row)]
+        if self._builder.rows_bring_ids:
+            batch[:] = self._told_apart(batch)
+        return len(batch) == size
+
+    def _is_held(self, row: RowMessage) -> bool:
+        holder = self._ledger.holder_of(row.row_key)
+        if holder is not None:
+            self.note_held(row, holder)
+        return holder is not None
 
     def note_held(self, row: RowMessage, holder: str) -> None:
         """Note a row whose row key an entry of another reading, try or run holds."""
@@ -118,10 +134,11 @@ class Reading:
             for chunk in _chunks(source):
                 if number == 0:
                     self._use_columns(rows, chunk[0])
+                    build = self._builder.build
                 for row in chunk:
                     number += 1
                     try:
-                        yield number, self._builder.build(number, row)
+                        yield number, build(number, row)
                     except InvalidRowError as error:
                         yield number, error
 
@@ -140,8 +157,6 @@ class Reading:
 
     def _told_apart(self, batch: list[RowMessage]) -> list[RowMessage]:
         """Return a batch without rows that 8x8's answer could not tell apart."""
-        if not self._builder.rows_bring_ids:
-            return batch
         by_id: dict[str, RowMessage] = {}
         for row in batch:
             if by_id.setdefault(row.client_message_id, row) is not row:

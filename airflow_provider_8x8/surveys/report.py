@@ -35,7 +35,7 @@ class ReportError(Exception):
     """The report could not be written or read; the text holds no row."""
 
 
-class ReportLine(msgspec.Struct, kw_only=True):
+class ReportLine(msgspec.Struct, kw_only=True, gc=False):
     """What became of one row."""
 
     row_number: int | None = None

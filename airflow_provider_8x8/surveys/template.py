@@ -30,7 +30,7 @@ _GSM7_SIZES = (160, 153)
 _UCS2_SIZES = (70, 67)
 
 # A text of so many characters fits into 10 parts whatever they are: none takes more than two places.
-SAFE_LENGTH = MAX_SMS_PARTS * _UCS2_SIZES[1] // 2
+_SAFE_LENGTH = MAX_SMS_PARTS * _UCS2_SIZES[1] // 2
 
 
 class TemplateError(ValueError):
@@ -44,12 +44,13 @@ class Template:
 
     :ivar body: the text that 8x8 gets: as written, without spaces inside the braces
     :ivar names: the template variables that it needs, each once, in order
-    :ivar placeholders: how many pairs of braces it has
+    :ivar longest_safe_value: characters; if no value is longer, the text cannot pass 10 parts, else it has to be
+        rendered to know
     """
 
     body: str
     names: tuple[str, ...]
-    placeholders: int
+    longest_safe_value: int
 
     @classmethod
     def parse(cls, body: str) -> Self:
@@ -88,7 +89,7 @@ class Template:
             )
         if not has_link:
             raise TemplateError("the template has no link to the survey; put {{url}} where it shall stand")
-        return cls(canonical_body, tuple(names), placeholders)
+        return cls(canonical_body, tuple(names), (_SAFE_LENGTH - len(canonical_body)) // placeholders)
 
     def render(self, variables: Mapping[str, object]) -> str:
         """Return the text as a phone shows it, the link as 21 characters."""
@@ -100,16 +101,6 @@ class Template:
             ),
             self.body,
         )
-
-    def length_with(self, longest: int) -> int:
-        """
-        Return how many characters the text has at most.
-
-        Up to :data:`SAFE_LENGTH` it cannot pass 10 parts; else it has to be rendered to know.
-
-        :param longest: characters of the longest value, or of the link
-        """
-        return len(self.body) + self.placeholders * longest
 
 
 def count_parts(text: str, encoding: str | None = None) -> int:

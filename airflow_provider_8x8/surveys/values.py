@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 # Beyond it, JSON readers that keep numbers as doubles change the last digits: an order number must not change.
-_MAX_EXACT_NUMBER = 2**53 - 1
+MAX_EXACT_NUMBER = 2**53 - 1
 _DECORATION = re.compile(r"[\s().\-\u00ad\u200b-\u200f\u2010-\u2015\u202a-\u202e\u2060-\u2069\ufeff]")
 
 _FLOAT_END = re.compile(r"(?<=\d{4})\.0+\Z")
@@ -42,7 +42,7 @@ def to_variable(value: Any) -> str | int | float:
     kind = type(value)
     if kind is str:
         return _encodable(value)
-    if kind is int and -_MAX_EXACT_NUMBER <= value <= _MAX_EXACT_NUMBER:
+    if kind is int and -MAX_EXACT_NUMBER <= value <= MAX_EXACT_NUMBER:
         return int(value)
     if isinstance(value, Real) and not isinstance(value, Integral):
         number = float(value)
@@ -89,10 +89,18 @@ def to_phone_number(value: Any) -> str:
     return _DECORATION.sub("", text)
 
 
-def _encodable(text: str) -> str:
-    # JSON is UTF-8, which has no lone surrogates: half an emoji, as cut-off columns hold it.
+def is_encodable(text: str) -> bool:
+    """Tell whether JSON can hold a text: it is UTF-8, which has no lone surrogates (half an emoji, in a cut column)."""
+    if text.isascii():
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise UnusableValueError("holds half a character (a lone surrogate)") from None
+        return False
+    return True
+
+
+def _encodable(text: str) -> str:
+    if not is_encodable(text):
+        raise UnusableValueError("holds half a character (a lone surrogate)")
     return text

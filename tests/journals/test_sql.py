@@ -560,20 +560,35 @@ def test_the_tables_on_mariadb_are_binary_and_transactional(
     assert rows == [("InnoDB", "utf8mb4_bin")] * 2
 
 
-def test_no_connection_is_kept_between_two_transactions(
+def test_one_connection_is_kept_until_the_journal_is_closed(
     new_journal: Callable[..., SqlJournal], journal_database: Database
 ) -> None:
     if not journal_database.kind.startswith("postgresql"):
         pytest.skip("one way of counting connections is enough")
-    new_opened(new_journal).begin(always(entry_of("batch-1")))
     count = (
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
         "AND backend_type = 'client backend'"
     )
+    journal = new_opened(new_journal)
+    for number in range(3):
+        journal.begin(always(entry_of(f"batch-{number}")))
+        assert journal_database.execute(count) == [(1,)]
+    journal.close()
     end = time.monotonic() + 10
     while journal_database.execute(count) != [(0,)]:
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def test_a_connection_that_was_closed_at_rest_is_replaced(
+    new_journal: Callable[..., SqlJournal], journal_database: Database, no_pauses: list[float]
+) -> None:
+    if journal_database.kind == "sqlite":
+        pytest.skip("SQLite has no connection to lose")
+    journal = new_opened(new_journal)
+    kill_other_connections(journal_database)
+    assert journal.begin(always(entry_of("batch-1"))) == entry_of("batch-1")
+    assert no_pauses == []
 
 
 # rights
