@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from random import Random
 
@@ -34,27 +34,42 @@ class Killer:
     :param dag_id: whose
     :param sandbox: that it sends to
     :param random: for the moments
+    :param victims: what is killed
     :ivar kills: what was killed, in order
+    :ivar killed_pids: the tries that it was done to
     """
 
-    def __init__(self, airflow: Deployment, dag_id: str, sandbox: SandboxProcess, random: Random) -> None:
+    def __init__(
+        self,
+        airflow: Deployment,
+        dag_id: str,
+        sandbox: SandboxProcess,
+        random: Random,
+        victims: Sequence[Victim] = tuple(Victim),
+    ) -> None:
         self._airflow = airflow
         self._dag_id = dag_id
         self._sandbox = sandbox
         self._random = random
-        self._killed_pids: set[int] = set()
+        self._victims = victims
+        self.killed_pids: set[int] = set()
         self.kills: list[Victim] = []
 
-    def kill_often(self, times: int, *, last_batch_at: int) -> None:
+    def kill_often(self, times: int, *, batches: int, last_batch_at: int) -> None:
         """
         Kill the running try at random moments of its sending, and at last one while the last batch is on the wire.
 
         :param times: how often altogether, unless the task ends before
+        :param batches: how many the campaign needs, for the kills to be spread over
         :param last_batch_at: how many are accepted when only the last batch is missing
         """
         for _ in range(times - 1):
-            self.kill(self._random.choice(list(Victim)), self._some_moment())
-        self.kill(self._random.choice(list(Victim)), lambda: self._sandbox.accepted() >= last_batch_at)
+            self.kill(self._some_victim(), self._some_moment(batches // times))
+        self.kill(
+            self._some_victim(),
+            lambda: self._sandbox.accepted() >= last_batch_at,
+            within=self._sandbox.batch_seconds,
+        )
 
     def kill(self, victim: Victim, has_come: Callable[[], bool], *, within: float | None = None) -> None:
         """
@@ -70,9 +85,9 @@ class Killer:
                 pid = self.wait_for_try()
                 looked_at = time.monotonic()
         time.sleep(self._random.uniform(0, 1.5 * self._sandbox.batch_seconds if within is None else within))
-        if pid is not None and self._airflow.owns(pid):
+        if pid is not None and self._airflow.owns(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
             self.signal(pid, victim, signal.SIGKILL)
-            self._killed_pids.add(pid)
+            self.killed_pids.add(pid)
             self.kills.append(victim)
 
     def wait_for_try(self) -> int | None:
@@ -107,13 +122,16 @@ class Killer:
 
     def _is_alive(self, task: TaskInstance) -> bool:
         pid = task.pid
-        return task.state == "running" and pid is not None and pid not in self._killed_pids and self._airflow.owns(pid)
+        return task.state == "running" and pid is not None and pid not in self.killed_pids and self._airflow.owns(pid)
 
-    def _some_moment(self) -> Callable[[], bool]:
-        """Return a moment of a try: a while after its start, or after some batches, be it the first or the seventh."""
+    def _some_victim(self) -> Victim:
+        return self._random.choice(self._victims)
+
+    def _some_moment(self, batches: int) -> Callable[[], bool]:
+        """Return a moment of a try: a while after its start, or after one to so many batches."""
         if self._random.random() < 0.25:
             return After(self._random.uniform(0, 5))
-        wanted = self._sandbox.requests_made() + self._random.randint(1, 7)
+        wanted = self._sandbox.requests_made() + self._random.randint(1, batches)
         return lambda: self._sandbox.requests_made() >= wanted
 
 

@@ -18,8 +18,8 @@ class NarrowProxy:
     """
     Passes everything on, but for one batch request: the first after :meth:`hold`.
 
-    Of that one it takes no more than all but ``held_back`` bytes of the body until :attr:`go_on` is set. Of the rest the
-    sockets hold a megabyte; what is beyond that the sender has not handed over yet.
+    Of that one it takes no more than all but ``held_back`` bytes of the body until :attr:`go_on` is set. Of the rest
+    the sockets hold a megabyte; what is beyond that the sender has not handed over yet.
 
     :param url: of the sandbox
     :param held_back: bytes
@@ -38,8 +38,8 @@ class NarrowProxy:
         self.ended = threading.Event()
         self.missing = 0
         self._listener = socket.socket()
-        # The connections inherit both. A small window, and segments as in a real network: else, by loopback's of 64 KiB,
-        # the sender's buffer would grow to four megabytes.
+        # The connections inherit both. A small window, and segments as in a real network: else, by loopback's of
+        # 64 KiB, the sender's buffer would grow to four megabytes.
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _PIECE)
         self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1_448)
         self._listener.bind(("127.0.0.1", 0))

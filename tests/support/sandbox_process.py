@@ -76,6 +76,11 @@ class SandboxProcess:
         """How many messages of batches were accepted."""
         return int(self._select("SELECT coalesce(sum(accepted), 0) FROM batch")[0][0])
 
+    def newest_texted(self) -> str:
+        """Return the highest number that got a survey of the newest messages, be it its second."""
+        newest = "SELECT * FROM message WHERE batch_id IS NOT NULL ORDER BY rowid DESC LIMIT 1000"
+        return str(self._select(f"SELECT max(destination) FROM ({newest}) WHERE rejection IS NULL")[0][0])
+
     def log_exports(self) -> int:
         """How often it was asked for an export of its logs."""
         return int(self._select("SELECT count(*) FROM log_export")[0][0])

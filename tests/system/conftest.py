@@ -29,6 +29,7 @@ BATCH_SECONDS = {"sql_journal": 0.3} | (
         "state_store": 0.3,
         "by_hand": 0.3,
         "faults": 0.2,
+        "orphaned": 3.0,
         "single_batch": 3.0,
         "cut_body": 0.0,
         "overtaken": 0.0,
@@ -82,7 +83,7 @@ def airflow(
     proxies: dict[str, NarrowProxy],
 ) -> Iterator[Deployment]:
     """A running Airflow, with its metadata in PostgreSQL: SQLite is no database for one under load."""
-    from tests.support.databases import postgres_database
+    from tests.support.databases import postgres_database, sqlite_database
 
     home = tmp_path_factory.mktemp("airflow-home")
     shutil.copytree(ROOT / "tests" / "system" / "dags", home / "dags")
@@ -98,8 +99,12 @@ def airflow(
             "password": API_KEY,
         }
     with contextlib.ExitStack() as databases:
-        metadata, journal = (
-            databases.enter_context(postgres_database(postgres_cluster, "read committed")) for _ in range(2)
+        metadata = databases.enter_context(postgres_database(postgres_cluster, "read committed"))
+        # On Airflow 2 it is all that there is: then SQLite, whose file is the simplest to set up.
+        journal = (
+            databases.enter_context(postgres_database(postgres_cluster, "read committed"))
+            if IS_AIRFLOW_3
+            else databases.enter_context(sqlite_database(home))
         )
         connections["journal"] = journal.connection
         settings = {f"AIRFLOW_CONN_{name.upper()}": json.dumps(fields) for name, fields in connections.items()}

@@ -18,6 +18,7 @@ WORDY = TEN_THOUSAND.replace("first_name", "first_name || printf('%.*c', 600, 'x
 CAMPAIGNS = {
     "state_store": {"sql": EVERYBODY},
     "sql_journal": {"sql": EVERYBODY, "journal_conn_id": "journal", "campaign_id": "orders"},
+    "orphaned": {"sql": TEN_THOUSAND, "journal_conn_id": "journal", "campaign_id": "first-orders"},
     "faults": {"sql": EVERYBODY},
     "single_batch": {"sql": TEN_THOUSAND, "batch_size": 10_000},
     "cut_body": {"sql": WORDY, "batch_size": 10_000},
