@@ -8,7 +8,7 @@ VENV_2 := .venv-airflow-2.11
 ROWS ?= 1000000
 QUIET_AIRFLOW := AIRFLOW__CORE__LOAD_EXAMPLES=False
 
-.PHONY: help demo bench test test-airflow-3 test-airflow-2 mariadb lint format constraints clean
+.PHONY: help demo bench crashes test test-airflow-3 test-airflow-2 mariadb lint format constraints clean
 
 help:  ## show this
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -37,6 +37,9 @@ mariadb:
 
 bench: $(VENV)/.ready  ## speed and memory beside what people write by hand; ROWS=10000000 for more
 	@$(VENV)/bin/python -m benchmarks --rows $(ROWS)
+
+crashes: $(VENV)/.ready  ## kill campaigns, ours and one written by hand, and count who is texted twice; CRASHES=20 for more
+	@CRASHES=$(or $(CRASHES),8) $(VENV)/bin/python -m pytest -q tests/system/test_crashes.py
 
 lint: $(VENV)/.ready  ## ruff and mypy
 	@echo "== Lint and types"

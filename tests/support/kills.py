@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -55,21 +56,19 @@ class Killer:
         self.killed_pids: set[int] = set()
         self.kills: list[Victim] = []
 
-    def kill_often(self, times: int, *, batches: int, last_batch_at: int) -> None:
+    def kill_often(self, times: int, *, batches: int) -> None:
         """
-        Kill the running try at random moments of its sending, and at last one while the last batch is on the wire.
+        Kill the running try at random moments of its sending.
 
-        :param times: how often altogether, unless the task ends before
+        :param times: how often, unless the task ends before
         :param batches: how many the campaign needs, for the kills to be spread over
-        :param last_batch_at: how many are accepted when only the last batch is missing
         """
-        for _ in range(times - 1):
-            self.kill(self._some_victim(), self._some_moment(batches // times))
-        self.kill(
-            self._some_victim(),
-            lambda: self._sandbox.accepted() >= last_batch_at,
-            within=self._sandbox.batch_seconds,
-        )
+        for _ in range(times):
+            self.kill(self._some_victim(), self._some_moment(max(1, batches // (times + 1))))
+
+    def kill_in_the_last_batch(self, is_begun: Callable[[], bool]) -> None:
+        """Kill the running try, or what is left of it, while its last batch is on the wire."""
+        self.kill(self._some_victim(), is_begun, within=0.8 * self._sandbox.batch_seconds)
 
     def kill(self, victim: Victim, has_come: Callable[[], bool], *, within: float | None = None) -> None:
         """
@@ -77,6 +76,19 @@ class Killer:
 
         :param within: seconds, by default those of one and a half batches: before, while and after one is on the wire
         """
+        within = 1.5 * self._sandbox.batch_seconds if within is None else within
+        while (pid := self._running_try_when(has_come)) is not None:
+            time.sleep(self._random.uniform(0, within))
+            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):  # it has just ended: then the next one
+                if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                    continue
+                self.signal(pid, victim, signal.SIGKILL)
+                self.killed_pids.add(pid)
+                self.kills.append(victim)
+                return
+
+    def _running_try_when(self, has_come: Callable[[], bool]) -> int | None:
+        """Return the process of the try that is running when a moment has come, or None if the task has ended."""
         pid = self.wait_for_try()
         looked_at = time.monotonic()
         while pid is not None and not has_come():
@@ -84,11 +96,7 @@ class Killer:
             if time.monotonic() > looked_at + _LOOK_EVERY:
                 pid = self.wait_for_try()
                 looked_at = time.monotonic()
-        time.sleep(self._random.uniform(0, 1.5 * self._sandbox.batch_seconds if within is None else within))
-        if pid is not None and self._airflow.owns(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-            self.signal(pid, victim, signal.SIGKILL)
-            self.killed_pids.add(pid)
-            self.kills.append(victim)
+        return pid
 
     def wait_for_try(self) -> int | None:
         """Return the process of the running try, once there is one, or None if the task has ended."""

@@ -38,6 +38,7 @@ TOLD = ["told_to_end", "marked_failed"] if IS_AIRFLOW_3 else []
 OURS = [*LARGE, *SINGLE, *TOLD, *(["orphaned"] if IS_AIRFLOW_3 else [])]
 
 BATCH_SIZE = 1_000
+BATCHES = ROWS // BATCH_SIZE
 BY_HAND_RETRIES = 3
 SEND_WITHIN = 30
 LOST_AFTER_ACCEPT = ["500_after_accept", "close_after_accept", "hang_after_accept", "truncate"]
@@ -98,7 +99,7 @@ class Campaign:
 
 
 def kill_often(campaign: Campaign) -> None:
-    campaign.killer.kill_often(CRASHES - 1)
+    campaign.killer.kill_often(CRASHES - 1, batches=BATCHES)
     _kill_in_the_last_batch(campaign)
 
 
@@ -118,15 +119,15 @@ def kill_by_hand(campaign: Campaign) -> None:
         campaign.seen["texted twice by kills at random moments"] = campaign.texted_twice
         return True
 
-    campaign.killer.kill_often(times - 1)
+    campaign.killer.kill_often(times - 1, batches=BATCHES)
     campaign.killer.kill_in_the_last_batch(is_begun)
 
 
 def kill_amid_faults(campaign: Campaign) -> None:
     """Arm faults until the last kill, and for half of the batches at least, but not for ever: there must be an end."""
     with ThreadPoolExecutor(1) as background:
-        kills = background.submit(campaign.killer.kill_often, CRASHES - 1)
-        while not kills.done() or campaign.sandbox.requests_made() < ROWS // BATCH_SIZE // 2:
+        kills = background.submit(campaign.killer.kill_often, CRASHES - 1, batches=BATCHES)
+        while not kills.done() or campaign.sandbox.requests_made() < BATCHES // 2:
             kind = campaign.random.choice([*LOST_AFTER_ACCEPT, *LOST_AFTER_ACCEPT, *LOST_BEFORE_ACCEPT])
             campaign.sandbox.arm([{"on": "survey_batch", "kind": kind}])
             campaign.seen.setdefault("faults", []).append(kind)
