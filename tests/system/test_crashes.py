@@ -244,8 +244,8 @@ def campaigns(
 
     with ThreadPoolExecutor(len(sandboxes)) as side_by_side:
         ended = {campaign.name: campaign for campaign in side_by_side.map(run, sandboxes)}
-    for line in _figures(ended):
-        request.config.pluginmanager.get_plugin("terminalreporter").write_line(line)
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print(*_figures(ended), sep="\n")  # noqa: T201  # for people, whatever the tests say
     return ended
 
 
