@@ -29,7 +29,7 @@ BATCH_SECONDS = {"sql_journal": 0.3} | (
         "state_store": 0.3,
         "by_hand": 0.3,
         "faults": 0.2,
-        "orphaned": 3.0,
+        "orphaned": 5.0,
         "single_batch": 3.0,
         "cut_body": 0.0,
         "overtaken": 0.0,
