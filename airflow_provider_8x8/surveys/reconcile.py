@@ -17,6 +17,7 @@ Source: 8x8's pages "Log export" and "SMS logs"; how far the logs lag is documen
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -195,8 +196,9 @@ class Reconciler:
     def _links(self, wanted: Sequence[Entry]) -> Sequence[str]:
         """Have 8x8 export its logs of the time in question."""
         now = self._clock.now()
-        first = datetime.fromtimestamp(min(entry.begun for entry in wanted), UTC) - CLOCK_MARGIN
-        request = LogExportRequest(from_=first, to=datetime.fromtimestamp(now, UTC), limit=0)
+        # 8x8 describes these as times in whole seconds.
+        first = datetime.fromtimestamp(math.floor(min(entry.begun for entry in wanted)), UTC) - CLOCK_MARGIN
+        request = LogExportRequest(from_=first, to=datetime.fromtimestamp(math.ceil(now), UTC), limit=0)
         job = self._client.start_log_export(request)
         for pause in chain(_JOB_PAUSES, repeat(_LONGEST_JOB_PAUSE)):
             export = self._client.get_log_export(job.job_id)
@@ -266,7 +268,7 @@ def _judge(entry: Entry, lines: Mapping[bytes, LogLine] | None, *, is_proof: boo
     :param lines: what the export holds of it, None for nothing
     :param is_proof: what the export lacks was not accepted
     """
-    if lines is None and not is_proof:
+    if lines is None and not is_proof and (entry.is_open or entry.accepted_count):
         return None
     if lines is None and entry.state is EntryState.PENDING:
         return Finding(msgspec.structs.replace(entry, state=EntryState.NOT_SENT))

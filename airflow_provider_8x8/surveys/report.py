@@ -136,11 +136,15 @@ class Report:
                 line.description = "not in 8x8's logs"
         self.write_batch(entry.client_batch_id, lines.values())
 
-    def take_back_batch(self, client_batch_id: str) -> None:
-        """Move the rows of a batch that was not sent after all to those that are in no batch."""
+    def take_back_batch(self, client_batch_id: str, *, with_rows: bool) -> None:
+        """
+        Remove the file of a batch that was not sent after all.
+
+        :param with_rows: move its lines to those of the rows that are in no batch
+        """
         file = self._batch_file(client_batch_id)
         with _naming_failures():
-            lines = msgspec.json.Decoder(ReportLine).decode_lines(file.read_bytes()) if file.exists() else []
+            lines = self._written(file) if with_rows else []
         for line in lines:
             line.outcome, line.description = "not_sent", None
             self.write_row(line)
@@ -149,19 +153,23 @@ class Report:
 
     def _lines_of(self, entry: Entry, found: Mapping[bytes, LogLine], row_keys: RowKeys) -> dict[bytes, ReportLine]:
         """Return a batch's lines by row key: as they were written, else as far as journal and logs know them."""
-        file = self._batch_file(entry.client_batch_id)
-        with _naming_failures():
-            written = msgspec.json.Decoder(ReportLine).decode_lines(file.read_bytes()) if file.exists() else []
-        if written:
-            row_key_of = row_keys.by_message(entry)
-            return {row_key: line for line in written if (row_key := row_key_of(str(line.client_message_id)))}
-        return {
+        lines = {
             row_key: ReportLine(
                 outcome="unknown",
                 client_message_id=found[row_key].client_message_id if row_key in found else derived_id(entry, row_key),
             )
             for row_key in unpack(entry.row_keys)
         }
+        row_key_of = row_keys.by_message(entry)
+        with _naming_failures():
+            written = self._written(self._batch_file(entry.client_batch_id))
+        for line in written:
+            if line.client_message_id is not None and (row_key := row_key_of(line.client_message_id)) is not None:
+                lines[row_key] = line
+        return lines
+
+    def _written(self, file: Any) -> list[ReportLine]:
+        return msgspec.json.Decoder(ReportLine).decode_lines(file.read_bytes()) if file.exists() else []
 
     def _batch_file(self, client_batch_id: str) -> Any:
         return self.folder / f"{client_batch_id}.jsonl"

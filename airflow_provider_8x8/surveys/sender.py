@@ -56,6 +56,9 @@ MAX_UNKNOWN_IN_A_ROW = 3
 MAX_RESENDS = 3
 """How often one try sends again, by ``on_unknown="resend"``, what then becomes unknown again."""
 
+_LOOK_AT_OTHERS = 2.0
+"""Seconds between two looks at what another run has on the wire."""
+
 _ID_ALPHABET = string.ascii_lowercase + string.digits
 
 
@@ -165,9 +168,7 @@ class SurveySender:
         self._stopped = self._stopped or stopped
 
     def _summary(self) -> Summary:
-        summary = summarize(
-            self._run.campaign_id, self._run.run, self._ledger.entries(), self._reading.tally, self._clock.now()
-        )
+        summary = summarize(self._run.campaign_id, self._run.run, self._ledger.entries(), self._reading.tally)
         summary.logs_problem = self._reconciler.problem
         summary.report = None if self._report is None else str(self._report.folder)
         if self._stopped is not None:
@@ -184,13 +185,15 @@ class SurveySender:
             )
         )
         if self._report:
-            self._unreported = {
-                entry.client_batch_id
-                for entry in self._ledger.entries()
-                if self._ledger.is_own(entry)
-                and entry.state is EntryState.SENT
-                and not self._report.has_batch(entry.client_batch_id)
-            }
+            self._compare(self._report)
+
+    def _compare(self, report: Report) -> None:
+        """Hold the report of this task instance's earlier tries against the journal."""
+        for entry in filter(self._ledger.is_own, self._ledger.entries()):
+            if not entry.is_in_effect:
+                report.take_back_batch(entry.client_batch_id, with_rows=False)  # an overtaken try may have written it
+            elif entry.state is EntryState.SENT and not report.has_batch(entry.client_batch_id):
+                self._unreported.add(entry.client_batch_id)
 
     # rows -> messages -> batches
 
@@ -394,9 +397,23 @@ class SurveySender:
 
     def _settle_open(self, *, wait: bool) -> None:
         """Find out from 8x8's logs what became of batches of unknown outcome, then decide about the rest."""
+        if wait:
+            self._wait_for_others()
         self._reconciler.settle(self._wanted, self._ledger.entries, self._take, wait=wait)
         if wait and not self._stop.is_set():
             self._decide()
+
+    def _wait_for_others(self) -> None:
+        """Give other runs' batches with rows of this source their time: whoever made one may be dead."""
+        held = self._reading.tally.held
+        while not self._stop.is_set():
+            self._ledger.refresh()
+            pending = [entry for holder in held if (entry := self._ledger[holder]).state is EntryState.PENDING]
+            ends_at = max((entry.send_by for entry in pending if not self._ledger.is_own(entry)), default=0.0)
+            left = ends_at - self._clock.now()
+            if left <= 0:
+                break
+            self._clock.sleep(min(left, _LOOK_AT_OTHERS))
 
     def _wanted(self) -> list[Entry]:
         """Return the batches that 8x8's logs have to tell about. Another run's may still be on the wire for a while."""
@@ -413,14 +430,20 @@ class SurveySender:
         """Report and settle what 8x8's logs tell of a batch."""
         entry = finding.entry
         log.info("8x8's logs: batch %s of %d messages is %s", entry.client_batch_id, len(entry), entry.state)
-        if self._report and entry.is_in_effect:
-            # Before it is settled: if the worker dies in between, the next try finds it pending, and does both again.
-            self._report.write_batch_from_logs(entry, finding.lines, self._row_keys)
+        # The report first: if the worker dies in between, the next try finds the batch open, and does both again.
+        self._report_finding(entry, finding)
         if entry != self._ledger[entry.client_batch_id]:
-            self._ledger.settle(entry)
-        if self._report and not entry.is_in_effect:
-            self._report.take_back_batch(entry.client_batch_id)
+            settled = self._ledger.settle(entry)
+            if settled != entry:  # somebody was faster, and knew better
+                self._report_finding(settled, finding)
         self._unreported.discard(entry.client_batch_id)
+
+    def _report_finding(self, entry: Entry, finding: Finding) -> None:
+        if self._report and entry.is_in_effect:
+            self._report.write_batch_from_logs(entry, finding.lines, self._row_keys)
+        elif self._report:
+            is_of_this_reading = self._reading.tally.held[entry.client_batch_id] > 0
+            self._report.take_back_batch(entry.client_batch_id, with_rows=is_of_this_reading)
 
     def _decide(self) -> None:
         """Do what ``on_unknown`` says about the batches that stay unknown."""

@@ -75,7 +75,7 @@ class Tally:
             self.invalid_samples.append(text)
 
 
-def summarize(campaign_id: str, run: str, entries: Iterable[Entry], tally: Tally, now: float) -> Summary:
+def summarize(campaign_id: str, run: str, entries: Iterable[Entry], tally: Tally) -> Summary:
     """
     Count the outcomes of a task instance over all its tries.
 
@@ -84,7 +84,6 @@ def summarize(campaign_id: str, run: str, entries: Iterable[Entry], tally: Tally
 
     :param entries: all of the campaign
     :param tally: of the last reading of the source
-    :param now: seconds since 1970
     """
     summary = Summary(campaign_id, rows_read=tally.rows_read, invalid_samples=tally.invalid_samples)
     outcomes = summary.outcomes
@@ -98,7 +97,7 @@ def summarize(campaign_id: str, run: str, entries: Iterable[Entry], tally: Tally
         elif entry.run == run:
             summary.rows_read += len(entry) - rows
             _count_own(summary, entry)
-        elif rows and _is_left_unknown(entry, now):
+        elif rows and entry.state is EntryState.PENDING:
             outcomes["unknown"] += rows
             summary.unknown_client_batch_ids.append(entry.client_batch_id)
         else:
@@ -119,8 +118,3 @@ def _count_own(summary: Summary, entry: Entry) -> None:
         summary.batch_ids.append(entry.batch_id)
     if entry.batch_id is not None or entry.unknown_count:
         summary.client_batch_ids.append(entry.client_batch_id)
-
-
-def _is_left_unknown(entry: Entry, now: float) -> bool:
-    """Tell whether another run's batch is one of which nobody will know more by itself."""
-    return entry.state is EntryState.PENDING and now >= entry.send_by

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from airflow_provider_8x8.api.client import DEFAULT_TIMEOUT
 from airflow_provider_8x8.api.errors import (

@@ -10,7 +10,7 @@ from airflow_provider_8x8.surveys.sender import OnUnknown
 from tests.simulation.eight_by_eight import Habits
 from tests.simulation.message_logs import Disorder, Lag
 from tests.simulation.sources import Kind, key
-from tests.simulation.worlds import START, TimedOut, Terminated
+from tests.simulation.worlds import START, Terminated, TimedOut
 
 _BAD_CODES = (1000, 1002, 1004, 1009)
 
@@ -158,7 +158,7 @@ def _habits(chance: random.Random, bound: float, kind: Kind, pool: int) -> Habit
         bad={key(kind, number): code for number, code in zip(bad, _BAD_CODES, strict=False)},
         logs_rejected=chance.random() < 0.6,
         logs_scheduled_late=chance.random() < 0.5,
-        clock=chance.choice((0.0, 0.0, chance.uniform(-3000.0, 300.0))),
+        clock=chance.choice((0.0, 0.0, chance.uniform(-3000.0, 60.0))),
     )
 
 

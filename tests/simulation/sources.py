@@ -92,7 +92,7 @@ class Source:
         self.last_pass: list[dict[str, Any]] = []
         """What the last pass has given so far."""
 
-    def __iter__(self) -> Generator[dict[str, Any], None, None]:
+    def __iter__(self) -> Generator[Any, None, None]:
         self._process.touch("source: query")
         self.last_pass = []
         rows = list(self._table.rows)
@@ -103,4 +103,4 @@ class Source:
             if self._table.world.happens(self._table.faults):
                 raise ConnectionError("the warehouse went away")
             self.last_pass.append(each)
-            yield each
+            yield each if self.columns is None else tuple(each.values())

@@ -179,6 +179,8 @@ class Process:
         self.stop = threading.Event()
         self.is_dead = False
         self.is_done = False
+        self.began = world.now
+        self.ended = float("inf")
         self.frozen_until = 0.0
         self.main: Thread | None = None
         self.watchers: list[Any] = []
@@ -215,6 +217,7 @@ class Process:
 
     def _ended(self) -> None:
         self.is_done = True
+        self.ended = self.world.now
         for thread in self.watchers:
             self.world.wake(thread)
         self.watchers.clear()
