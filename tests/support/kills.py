@@ -79,7 +79,9 @@ class Killer:
         within = 1.5 * self._sandbox.batch_seconds if within is None else within
         while (pid := self._running_try_when(has_come)) is not None:
             time.sleep(self._random.uniform(0, within))
-            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):  # it has just ended: then the next one
+            if self.wait_for_try() != pid:  # it has just ended, and a kill would count for nothing
+                continue
+            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):  # likewise
                 if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
                     continue
                 self.signal(pid, victim, signal.SIGKILL)

@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.deployment import ENDED, IS_AIRFLOW_3, Airflow3, Deployment, wait_for
+from tests.support.deployment import ENDED, IS_AIRFLOW_3, Airflow3, Deployment, TaskInstance, wait_for
 from tests.support.kills import After, Killer, Victim
 from tests.support.narrow_proxy import NarrowProxy
 from tests.support.sandbox_process import SandboxProcess
@@ -41,8 +41,7 @@ BATCH_SIZE = 1_000
 BATCHES = ROWS // BATCH_SIZE
 BY_HAND_RETRIES = 3
 SEND_WITHIN = 30
-LOST_AFTER_ACCEPT = ["500_after_accept", "close_after_accept", "hang_after_accept", "truncate"]
-LOST_BEFORE_ACCEPT = ["500", "close_before_accept"]
+FAULTS = ["500_after_accept", "close_after_accept", "hang_after_accept", "truncate", "500", "close_before_accept"]
 
 airflow_3_only = pytest.mark.skipif(not IS_AIRFLOW_3, reason="driven through the API of Airflow 3")
 
@@ -74,13 +73,14 @@ class Campaign:
         began = time.monotonic()
         self.airflow.start_run(self.name)
         crash(self)
-        task = wait_for(f"the end of {self.name}", self._ended, patience=600)
+        task = wait_for(f"the end of {self.name}", self.has_ended, patience=600)
         self.seconds = time.monotonic() - began
         self.state, self.tries = task.state, task.try_number
         self.result = self.airflow.result(self.name) or {}
         return self
 
-    def _ended(self) -> Any:
+    def has_ended(self) -> TaskInstance | None:
+        """Return its task, if that has ended."""
         task = self.airflow.task(self.name)
         return task if task is not None and task.state in ENDED else None
 
@@ -88,7 +88,7 @@ class Campaign:
     def figures(self) -> str:
         """Say what happened."""
         counts = ", ".join(f"{victim} {times}" for victim, times in Counter(self.killer.kills).items()) or "none"
-        faults = f", {len(self.seen['faults'])} faults armed" if "faults" in self.seen else ""
+        faults = f", {len(self.seen['faults'])} faults" if "faults" in self.seen else ""
         return (
             f"{self.name}: {self.state} after {self.tries} tries and {self.seconds:.0f} s; "
             f"{len(self.killer.kills)} kills ({counts}){faults}, {self.sandbox.stats()}"
@@ -124,14 +124,27 @@ def kill_by_hand(campaign: Campaign) -> None:
 
 
 def kill_amid_faults(campaign: Campaign) -> None:
-    """Arm faults until the last kill, and for half of the batches at least, but not for ever: there must be an end."""
+    """Let every few batches meet a fault until the last kill, and for the first half of the batches at least."""
+    made = campaign.sandbox.requests_made
+    kinds = campaign.random.sample(FAULTS, len(FAULTS))
+    struck = campaign.seen["faults"] = []
     with ThreadPoolExecutor(1) as background:
         kills = background.submit(campaign.killer.kill_often, CRASHES - 1, batches=BATCHES)
-        while not kills.done() or campaign.sandbox.requests_made() < BATCHES // 2:
-            kind = campaign.random.choice([*LOST_AFTER_ACCEPT, *LOST_AFTER_ACCEPT, *LOST_BEFORE_ACCEPT])
+
+        def is_over() -> bool:
+            return kills.done() and (made() >= BATCHES // 2 or campaign.has_ended() is not None)
+
+        def wait_until_made(number: int) -> None:
+            wait_for("more batches", lambda: made() >= number or is_over(), pause=0.05)
+
+        while not is_over():
+            wait_until_made(made() + campaign.random.randint(0, 3))
+            kind = kinds[len(struck) % len(kinds)]
+            before = made()
             campaign.sandbox.arm([{"on": "survey_batch", "kind": kind}])
-            campaign.seen.setdefault("faults", []).append(kind)
-            time.sleep(campaign.random.uniform(0.5, 3))
+            wait_until_made(before + 1)
+            if made() > before:
+                struck.append(kind)
         campaign.sandbox.arm([])
         kills.result()
     _kill_in_the_last_batch(campaign)
@@ -139,7 +152,7 @@ def kill_amid_faults(campaign: Campaign) -> None:
 
 def kill_the_only_batch(campaign: Campaign) -> None:
     """Kill a try whose only batch is on the wire, and the next one while it looks for what became of that."""
-    campaign.killer.kill(Victim.BOTH, lambda: campaign.sandbox.requests_made() >= 1)
+    campaign.killer.kill(Victim.BOTH, lambda: campaign.sandbox.requests_made() >= 1, within=2)
     campaign.killer.kill(Victim.TASK, After(campaign.random.uniform(0, 3)), within=0)
 
 
@@ -307,6 +320,14 @@ def test_each_batch_has_its_report_with_a_umid_for_all_who_were_texted(campaign:
 
 def test_there_were_as_many_kills_as_were_planned(campaigns: dict[str, Campaign]) -> None:
     assert [len(campaigns[name].killer.kills) for name in LARGE] == [CRASHES] * len(LARGE)
+    assert all(campaigns[name].tries > len(campaigns[name].killer.kills) for name in OURS), "each ended a try"
+
+
+@airflow_3_only
+def test_faults_struck_before_and_after_batches_were_accepted(campaigns: dict[str, Campaign]) -> None:
+    campaign = campaigns["faults"]
+    assert len(campaign.seen["faults"]) >= len(FAULTS)
+    assert campaign.sandbox.requests_made() > campaign.sandbox.stats()["batches"], "else none struck before"
 
 
 @airflow_3_only
