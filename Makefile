@@ -8,7 +8,7 @@ VENV_2 := .venv-airflow-2.11
 ROWS ?= 1000000
 QUIET_AIRFLOW := AIRFLOW__CORE__LOAD_EXAMPLES=False
 
-.PHONY: help demo bench crashes test test-airflow-3 test-airflow-2 mariadb lint format constraints clean
+.PHONY: help demo bench crashes test test-airflow-3 test-airflow-2 mariadb simulation lint format constraints clean
 
 help:  ## show this
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -40,6 +40,10 @@ bench: $(VENV)/.ready  ## speed and memory beside what people write by hand; ROW
 
 crashes: $(VENV)/.ready  ## kill campaigns, ours and one written by hand, and count who is texted twice; CRASHES=20 for more
 	@CRASHES=$(or $(CRASHES),8) $(VENV)/bin/python -m pytest -q tests/system/test_crashes.py
+
+simulation: $(VENV)/.ready  ## 100,000 simulated histories of crashes, stalls and lost answers (HISTORIES=... for more)
+	@echo "== Simulated histories"
+	@$(VENV)/bin/python -m tests.simulation --histories $(or $(HISTORIES),100000) --processes 2
 
 lint: $(VENV)/.ready  ## ruff and mypy
 	@echo "== Lint and types"

@@ -83,12 +83,12 @@ class Table:
 
 
 class Source:
-    """The query, as one try runs it: each pass begins anew."""
+    """The query, as one try runs it: each pass begins anew. If it knows its columns, its rows are plain values."""
 
     def __init__(self, process: Process, table: Table) -> None:
         self._process = process
         self._table = table
-        self.columns = None
+        self.columns: list[str] | None = None
         self.last_pass: list[dict[str, Any]] = []
         """What the last pass has given so far."""
 
