@@ -52,6 +52,9 @@ lint: $(VENV)/.ready  ## ruff and mypy
 format: $(VENV)/.ready  ## format the code
 	@$(VENV)/bin/ruff check --fix . && $(VENV)/bin/ruff format .
 
+bench: $(VENV)/.ready  ## what it costs, against the same by hand (ROWS=10000000 for more, BENCH=--quick for less)
+	@$(VENV)/bin/python -m benchmarks $(if $(ROWS),--rows $(ROWS)) $(BENCH)
+
 $(VENV)/.ready: pyproject.toml constraints/airflow-3.3.2.txt
 	@echo "== Installing Airflow 3.3.2 and the provider into $(VENV) (a minute or two, once)"
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=...") if sys.version_info < (3, 11) else None'

@@ -1,170 +1,231 @@
-"""
-``python -m benchmarks``: how fast, and how lean, beside what people write by hand.
-
-Every contender reads the same rows from PostgreSQL and sends them to a server on this machine that answers at once,
-each time in a process of its own, in turn, several rounds. Prints tables, and all figures as one line of JSON.
-"""
+"""``python -m benchmarks``: section after section, each with its table; all figures as JSON in the last line."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
-import os
-import platform
-import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from importlib.metadata import version
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from benchmarks.contend import Outcome
-from benchmarks.contenders import BATCH_SIZE
-from benchmarks.parsing import added_by_the_operator
+from benchmarks.contenders import CONTENDERS
+from benchmarks.figures import Machine, Spread, decimals, mebibytes, table, whole
+from benchmarks.parsing import measure_parsing
 from benchmarks.processes import BenchmarkError, Runner, databases, eight_by_eight
 from benchmarks.tables import Table, make_table
 
-_CONTENDERS = ("ours", "by hand", "by hand, counts only", "by hand, DataFrame", "bare loop")
-_OTHER_SOURCES = ("ours, state store", "ours, from DuckDB", "ours, from XCom")
-_SLOW_SECONDS = 0.4
-_MIB = 1024 * 1024
+ROWS = 1_000_000
+"""What the contenders are compared at; more rows than this are for those whose memory can hold them."""
 
-Figures = dict[str, Any]
+SMALLER = (10_000, 100_000)
+COMPARED = ("ours", "by hand", "by hand, counts only", "by hand, DataFrame", "bare loop")
+GROWING = ("ours", "by hand", "bare loop")
+NOT_HOLDING_ALL = ("ours", "bare loop")
+OTHER_WAYS = ("ours, state store", "ours, from DuckDB", "ours, from XCom")
+SLOW_SECONDS = 0.4
+SLOW_ROWS = 200_000
+PARSING_SAMPLES = 7
 
 
-def main() -> int:
+@dataclass
+class Bench:
+    """
+    One run of the benchmark.
+
+    :ivar compared: outcomes of the first section, for those after it
+    """
+
+    runner: Runner
+    rows: int
+    rounds: int
+    contenders: Sequence[str]
+    compared: list[Outcome] = field(default_factory=list)
+    _tables: dict[int, Table] = field(default_factory=dict)
+
+    def compare(self) -> Any:
+        """The contenders in turn, each round in the other order."""
+        rows = min(self.rows, ROWS)
+        print(f"\n== {rows:,} rows from PostgreSQL, rounds: {self.rounds}; median (min-max)")
+        order = list(self.contenders)
+        rounds: list[dict[str, Outcome]] = []
+        with eight_by_eight() as url:
+            for _ in range(self.rounds):
+                rounds.append({contender: self._run(contender, rows, url) for contender in order})
+                order.reverse()
+        self.compared = [outcome for each in rounds for outcome in each.values()]
+        print(_costs({contender: [each[contender] for each in rounds] for contender in self.contenders}))
+        ratios = _ratios(rounds)
+        for contender, ratio in ratios.items():
+            print(f"  ours is {ratio.shown(decimals(2))} times as fast as {contender}")
+        return {"rows": rows, "rounds": rounds, "ratios": ratios}
+
+    def other_ways(self) -> Any:
+        """The operator with its other journal, and from its other sources."""
+        rows = min(self.rows, ROWS)
+        print(f"\n== Ours otherwise, {rows:,} rows")
+        with eight_by_eight() as url:
+            found = {contender: [self._run(contender, rows, url)] for contender in OTHER_WAYS}
+        print(_costs(found))
+        return {"rows": rows, "outcomes": found}
+
+    def grow(self) -> Any:
+        """What it costs by the number of rows."""
+        print("\n== By the number of rows")
+        sizes = [size for size in (*SMALLER, ROWS) if size < self.rows] + [self.rows]
+        found: dict[int, dict[str, list[Outcome]]] = {}
+        with eight_by_eight() as url:
+            for size in sizes:
+                contenders = GROWING if size <= ROWS else NOT_HOLDING_ALL
+                known = self.compared if size == min(self.rows, ROWS) else []
+                found[size] = {
+                    contender: [outcome for outcome in known if outcome.contender == contender]
+                    or [self._run(contender, size, url)]
+                    for contender in contenders
+                }
+        print(_growth(found))
+        return found
+
+    def slow(self) -> Any:
+        """An 8x8 that takes its time: how much longer the whole takes than waiting for it."""
+        rows = min(self.rows, SLOW_ROWS)
+        print(f"\n== An 8x8 that takes {SLOW_SECONDS * 1000:.0f} ms a batch, {rows:,} rows")
+        with eight_by_eight(latency=SLOW_SECONDS) as url:
+            outcome = self._run("ours", rows, url)
+        waiting = outcome.requests * SLOW_SECONDS
+        overhead = outcome.measurement.seconds / waiting - 1
+        print(
+            f"  {outcome.requests} batches: {outcome.measurement.seconds:.2f} s, of which {waiting:.2f} s are waiting: "
+            f"{overhead:.1%} longer"
+        )
+        return {"rows": rows, "waiting": waiting, "overhead": overhead, "outcome": outcome}
+
+    def parse(self) -> Any:
+        """What a DAG file pays."""
+        samples = PARSING_SAMPLES if self.rounds > 1 else 1
+        print(f"\n== Importing the operator after Airflow's BaseOperator, processes: {samples}; median (min-max)")
+        found = measure_parsing(samples, self.runner.folder)
+        milliseconds = Spread.of([1000 * each.added_seconds for each in found])
+        memory = Spread.of([each.added_memory for each in found])
+        base_memory = Spread.of([each.base_memory for each in found])
+        base = Spread.of([1000 * each.base_seconds for each in found])
+        print(
+            f"  {milliseconds.shown(whole)} ms and {memory.shown(mebibytes)} MiB more than BaseOperator's "
+            f"{base.shown(whole)} ms and {base_memory.shown(mebibytes)} MiB"
+        )
+        return {"milliseconds": milliseconds, "memory": memory, "samples": found}
+
+    def _run(self, contender: str, rows: int, url: str) -> Outcome:
+        outcome = self.runner.run(contender, self._table(rows), url)
+        _progress(f"{contender}, {rows:,} rows: {whole(outcome.speed)} messages/s")
+        return outcome
+
+    def _table(self, rows: int) -> Table:
+        if rows not in self._tables:
+            _progress(f"making {rows:,} rows")
+            databases, folder = self.runner.databases, self.runner.folder
+            self._tables[rows] = make_table(rows, databases.warehouse, folder, databases.duckdb)
+        return self._tables[rows]
+
+
+SECTIONS = {
+    "compare": Bench.compare,
+    "other-ways": Bench.other_ways,
+    "grow": Bench.grow,
+    "slow": Bench.slow,
+    "parse": Bench.parse,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run what was asked for."""
-    options = _options()
-    figures: Figures = {"machine": _machine(), "rows": options.rows, "rounds": options.rounds}
-    print("  ".join(f"{name}: {value}" for name, value in figures["machine"].items()), flush=True)
-    try:
-        with tempfile.TemporaryDirectory(prefix="airflow-provider-8x8-bench-") as name:
-            folder = Path(name)
-            with databases(folder) as where:
-                runner = Runner(folder, where)
-
-                def table_of(rows: int) -> Table:
-                    return make_table(rows, where.warehouse, folder, where.duckdb)
-
-                _compare(runner, table_of, options, figures)
-            figures["import"] = _import(folder)
-    except BenchmarkError as error:
-        print(f"The benchmark failed: {error}", file=sys.stderr)
-        return 1
-    print(msgspec.json.encode(figures).decode())
-    return 0
+    options = _options(arguments)
+    machine = Machine.here()
+    print(machine)
+    figures: dict[str, Any] = {"machine": machine}
+    with _bench(options) as bench:
+        for name, section in SECTIONS.items():
+            if name in options.only:
+                figures[name.replace("-", "_")] = section(bench)
+    print()
+    print(msgspec.json.encode(figures, enc_hook=str).decode())
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=1_000_000, help="of the main comparison (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="of the main comparison (default: %(default)s)")
-    parser.add_argument("--sizes", type=int, nargs="*", default=[10_000, 100_000], help="other numbers of rows, ours")
-    parser.add_argument("--slow-rows", type=int, default=200_000, help="for a slow 8x8 (default: %(default)s)")
-    parser.add_argument("--only", nargs="*", choices=_CONTENDERS, help="contenders beside ours in the main comparison")
-    return parser.parse_args()
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--rows", type=int, help=f"{ROWS:,} by default; above it, those that hold all in memory rest")
+    parser.add_argument("--rounds", type=int, help="3 by default")
+    parser.add_argument("--quick", action="store_true", help="100,000 rows, one round")
+    parser.add_argument("--only", action="append", choices=SECTIONS, help="a section; may be repeated")
+    parser.add_argument("--contender", action="append", choices=CONTENDERS, help="to compare; may be repeated")
+    options = parser.parse_args(arguments)
+    options.rows = options.rows or (100_000 if options.quick else ROWS)
+    options.rounds = options.rounds or (1 if options.quick else 3)
+    options.only = options.only or list(SECTIONS)
+    options.contender = options.contender or _with_what_is_installed(COMPARED)
+    return options
 
 
-def _compare(runner: Runner, table_of: Callable[[int], Table], options: argparse.Namespace, figures: Figures) -> None:
-    table = table_of(options.rows)
-    with eight_by_eight() as url:
-        contenders = _contenders(options.only)
-        rounds = [_round(runner, contenders, table, url, number) for number in range(options.rounds)]
-        figures["contenders"] = _table_of_contenders(rounds, contenders)
-        figures["ratios"] = _table_of_ratios(rounds, contenders[1:])
-        print("\nOurs, other journals and sources, and other sizes", flush=True)
-        figures["sources"] = {name: _line(name, [runner.run(name, table, url)]) for name in _OTHER_SOURCES}
-        figures["sizes"] = {
-            rows: _line(f"ours, {rows:,} rows", [runner.run("ours", table_of(rows), url)]) for rows in options.sizes
-        }
-    with eight_by_eight(latency=_SLOW_SECONDS) as url:
-        figures["slow"] = _slow(runner, table_of(options.slow_rows), url)
+def _with_what_is_installed(contenders: Sequence[str]) -> Sequence[str]:
+    if importlib.util.find_spec("pandas"):
+        return contenders
+    print("Without by hand, DataFrame: pandas is not installed (pip install 'airflow-provider-8x8[bench]')")
+    return [contender for contender in contenders if contender != "by hand, DataFrame"]
 
 
-def _contenders(only: Sequence[str] | None) -> list[str]:
-    chosen = ["ours", *(only if only is not None else _CONTENDERS[1:])]
-    if "by hand, DataFrame" in chosen and importlib.util.find_spec("pandas") is None:
-        print("by hand, DataFrame: left out, since pandas is not installed")
-        chosen.remove("by hand, DataFrame")
-    return list(dict.fromkeys(chosen))
+@contextlib.contextmanager
+def _bench(options: argparse.Namespace) -> Iterator[Bench]:
+    with tempfile.TemporaryDirectory(prefix="airflow-provider-8x8-bench-") as name, databases(Path(name)) as where:
+        yield Bench(Runner(Path(name), where), options.rows, options.rounds, options.contender)
 
 
-def _round(runner: Runner, contenders: Sequence[str], table: Table, url: str, number: int) -> dict[str, Outcome]:
-    """Run every contender once, in another order each time: what comes later finds warmer caches."""
-    start = number % len(contenders)
-    order = [*contenders[start:], *contenders[:start]]
-    return {name: runner.run(name, table, url) for name in order}
+def _costs(found: dict[str, list[Outcome]]) -> str:
+    rows = [("", "messages/s", "CPU s", "memory growth MiB", "8x8's CPU, us a message")]
+    for contender, outcomes in found.items():
+        measured = [outcome.measurement for outcome in outcomes]
+        cells = (
+            Spread.of([outcome.speed for outcome in outcomes]).shown(whole),
+            Spread.of([each.cpu_seconds for each in measured]).shown(decimals(1)),
+            Spread.of([each.memory for each in measured]).shown(mebibytes),
+            Spread.of([1e6 * outcome.server_cpu_seconds / outcome.messages for outcome in outcomes]).shown(decimals(2)),
+        )
+        rows.append((contender, *cells))
+    return table(*rows)
 
 
-def _table_of_contenders(rounds: Sequence[dict[str, Outcome]], contenders: Sequence[str]) -> Figures:
-    print(f"\n{'':24}{'messages/s':>28}{'CPU s':>9}{'memory MiB':>12}{'server us/message':>19}", flush=True)
-    return {name: _line(name, [outcomes[name] for outcomes in rounds]) for name in contenders}
+def _ratios(rounds: Sequence[dict[str, Outcome]]) -> dict[str, Spread]:
+    if "ours" not in rounds[0]:
+        return {}
+    others = [contender for contender in rounds[0] if contender != "ours"]
+    return {other: Spread.of([each["ours"].speed / each[other].speed for each in rounds]) for other in others}
 
 
-def _line(name: str, outcomes: Sequence[Outcome]) -> Figures:
-    """Print and return the median, and the speed's span, of one contender's runs."""
-    speeds = sorted(outcome.speed for outcome in outcomes)
-    figures = {
-        "messages_per_second": statistics.median(speeds),
-        "slowest": speeds[0],
-        "fastest": speeds[-1],
-        "cpu_seconds": statistics.median(outcome.measurement.cpu_seconds for outcome in outcomes),
-        "memory_mib": statistics.median(outcome.measurement.memory for outcome in outcomes) / _MIB,
-        "server_microseconds": statistics.median(outcome.server_seconds / outcome.messages for outcome in outcomes)
-        * 1e6,
-    }
-    span = f"{figures['messages_per_second']:>10,.0f} ({speeds[0]:,.0f} to {speeds[-1]:,.0f})"
-    print(
-        f"{name:24}{span:>28}{figures['cpu_seconds']:>9.1f}{figures['memory_mib']:>12.0f}"
-        f"{figures['server_microseconds']:>19.1f}",
-        flush=True,
-    )
-    return figures
+def _growth(found: dict[int, dict[str, list[Outcome]]]) -> str:
+    rows = [("", "rows", "seconds", "messages/s", "memory growth MiB")]
+    for size, by_contender in found.items():
+        for contender, outcomes in by_contender.items():
+            measured = [outcome.measurement for outcome in outcomes]
+            cells = (
+                Spread.of([each.seconds for each in measured]).shown(decimals(2)),
+                Spread.of([outcome.speed for outcome in outcomes]).shown(whole),
+                Spread.of([each.memory for each in measured]).shown(mebibytes),
+            )
+            rows.append((contender, whole(size), *cells))
+    return table(*rows)
 
 
-def _table_of_ratios(rounds: Sequence[dict[str, Outcome]], others: Sequence[str]) -> Figures:
-    print("\nOurs is so many times as fast as", flush=True)
-    figures = {}
-    for other in others:
-        ratios = sorted(outcomes["ours"].speed / outcomes[other].speed for outcomes in rounds)
-        figures[other] = {"median": statistics.median(ratios), "least": ratios[0], "most": ratios[-1]}
-        print(f"{other:24}{figures[other]['median']:>10.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})", flush=True)
-    return figures
-
-
-def _slow(runner: Runner, table: Table, url: str) -> Figures:
-    """Measure how much longer than 8x8's own time the whole takes, if each batch takes 8x8 so long."""
-    outcome = runner.run("ours", table, url)
-    waiting = -(-table.sendable // BATCH_SIZE) * _SLOW_SECONDS
-    overhead = outcome.measurement.seconds / waiting - 1
-    print(
-        f"\nA slow 8x8, {_SLOW_SECONDS * 1000:.0f} ms a batch, {table.rows:,} rows: {outcome.measurement.seconds:.2f} s, "
-        f"{overhead:.1%} over the {waiting:.1f} s of waiting alone",
-        flush=True,
-    )
-    return {"seconds": outcome.measurement.seconds, "waiting": waiting, "overhead": overhead}
-
-
-def _import(folder: Path) -> Figures:
-    added = added_by_the_operator(folder, times=5)
-    print(
-        f"\nImporting the operator adds {added.seconds * 1000:.0f} ms and {added.memory / _MIB:.1f} MiB to BaseOperator"
-    )
-    return {"milliseconds": added.seconds * 1000, "mib": added.memory / _MIB}
-
-
-def _machine() -> Figures:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3
-    return {
-        "cores": os.cpu_count(),
-        "memory": f"{memory:.0f} GiB",
-        "Python": platform.python_version(),
-        "Airflow": version("apache-airflow"),
-    }
+def _progress(text: str) -> None:
+    print(f"  ... {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        main()
+    except BenchmarkError as error:
+        sys.exit(f"The benchmark failed: {error}")

@@ -1,18 +1,22 @@
-"""Time, CPU and peak memory of a piece of work in this process. Linux only: nothing else tells peaks in between."""
+"""
+Time, CPU and peak memory of a piece of work in this process. Linux only: nothing else tells peaks in between.
+
+It imports the standard library alone, since what was imported before is not in what an import costs.
+"""
 
 from __future__ import annotations
 
 import gc
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-
-import msgspec
 
 _OWN = Path("/proc/self")
 
 
-class Measurement(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class Measurement:
     """
     What a piece of work took.
 

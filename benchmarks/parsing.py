@@ -1,44 +1,40 @@
-"""What importing the operator adds to importing Airflow's BaseOperator: every DAG file that uses it pays for it."""
+"""What importing the operator costs a DAG file that has imported Airflow's ``BaseOperator`` anyway."""
 
 from __future__ import annotations
 
-import statistics
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+
+import msgspec
 
 from benchmarks.processes import airflow_environment
 
-_BASE = "from airflow.providers.common.compat.sdk import BaseOperator"
-_OPERATOR = "from airflow_provider_8x8.operators.survey_batch import EightByEightSurveyBatchOperator"
-_PROGRAM = """
-import time
-{before}
-resident = lambda: int(open("/proc/self/statm").read().split()[1]) * 4096
-memory, start = resident(), time.perf_counter()
-{measured}
-print(time.perf_counter() - start, resident() - memory)
-"""
+
+class Parsing(msgspec.Struct, frozen=True, array_like=True):
+    """
+    What two imports have cost in one process.
+
+    :ivar base_seconds: importing ``BaseOperator``
+    :ivar base_memory: bytes of the process's peak after it
+    :ivar added_seconds: then importing the operator
+    :ivar added_memory: bytes by which the peak rose
+    """
+
+    base_seconds: float
+    base_memory: int
+    added_seconds: float
+    added_memory: int
 
 
-class Import(NamedTuple):
-    """What one import adds: seconds, and bytes of memory."""
-
-    seconds: float
-    memory: float
-
-
-def added_by_the_operator(folder: Path, times: int) -> Import:
-    """Return the median over fresh processes, the first of which is not counted: it may compile."""
-    program = _PROGRAM.format(before=_BASE, measured=_OPERATOR)
-    runs = [_run(program, folder) for _ in range(times + 1)][1:]
-    return Import(statistics.median(run.seconds for run in runs), statistics.median(run.memory for run in runs))
-
-
-def _run(program: str, folder: Path) -> Import:
+def measure_parsing(samples: int, folder: Path) -> list[Parsing]:
+    """Measure in as many processes, one after the other; one more goes first, so that all is in the page cache."""
+    command = [sys.executable, "-m", "benchmarks.imports"]
     environment = airflow_environment(folder / "airflow")
-    command = [sys.executable, "-c", program]
-    printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-    seconds, memory = printed.split()[-2:]
-    return Import(float(seconds), float(memory))
+    found = []
+    for _ in range(samples + 1):
+        process = subprocess.run(
+            command, cwd=Path(__file__).parent.parent, env=environment, stdout=subprocess.PIPE, check=True
+        )
+        found.append(msgspec.json.decode(process.stdout.splitlines()[-1], type=Parsing))
+    return found[1:]

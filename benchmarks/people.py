@@ -1,4 +1,4 @@
-"""Made-up people whose rows differ as real ones do: names of many scripts, numbers in many spellings, some of no use."""
+"""Made-up people whose rows differ as real ones do: names of many scripts, numbers in many spellings, some useless."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FIRST_LINE = 1_000_000
 _NAMES = (
     (
         60,
-        "Anna Ben Carla David Emma Felix Grace Henry Ida Jack Kate Leo Maximilian Olivia Paul Anna-Maria Bo Christopher",
+        "Anna Ben Carla David Emma Felix Grace Ida Jack Kate Leo Maximilian Olivia Paul Anna-Maria Bo Christopher",
     ),
     (20, "Zoë Amélie Łukasz Søren Jürgen İpek Åsa João Đorđe Siobhán Ngọc Beñat Žofia Ștefan François-Xavier"),
     (8, "小明 美玲 志強 陽子 さくら 민준 서연"),

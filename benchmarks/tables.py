@@ -88,7 +88,7 @@ def _copy_to_postgres(table: Table, file: Path, uri: str) -> None:
 def _copy_to_duckdb(table: Table, file: Path, duckdb_file: Path) -> None:
     import duckdb
 
-    columns = {name: kind for name, kind in (column.split() for column in _COLUMNS.split(", "))}
+    columns = dict(column.split() for column in _COLUMNS.split(", "))
     with duckdb.connect(duckdb_file) as connection:
         connection.execute(
             f"CREATE TABLE {table.name} AS SELECT * FROM read_csv(?, columns = {columns}, header = false)", [str(file)]
