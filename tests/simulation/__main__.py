@@ -1,8 +1,8 @@
 """
 Simulated histories from the command line.
 
-``python -m tests.simulation --histories 100000`` runs so many, each from its own seed; ``--seed N`` runs one, and
-prints what happened in it.
+``python -m tests.simulation --histories 100000`` runs so many, each from its own seed, and with ``--doubles`` every
+double crash of small campaigns; ``--seed N`` runs one history, and prints what happened in it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import argparse
 import sys
 import time
 
+from tests.simulation.crashes import explore_doubles
 from tests.simulation.seeds import explore, replay
 
 
@@ -21,6 +22,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--histories", type=int, default=5000, help="how many")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--doubles", action="store_true", help="run every double crash of small campaigns, too")
     arguments = parser.parse_args()
     if arguments.seed is not None:
         text = replay(arguments.seed)
@@ -35,7 +37,16 @@ def main() -> int:
         f"{arguments.histories} histories in {seconds:.0f} s ({arguments.histories / seconds:.0f} a second), "
         f"{len(failed)} of them with a violation"
     )
-    return int(bool(failed))
+    return int(bool(failed) | (arguments.doubles and run_doubles(arguments.processes)))
+
+
+def run_doubles(processes: int) -> bool:
+    """Run all double crashes; tell whether a property does not hold."""
+    began = time.monotonic()
+    count, found = explore_doubles(processes=processes)
+    print(*found, sep="\n", end="\n" if found else "")  # noqa: T201
+    print(f"{count} double crashes in {time.monotonic() - began:.0f} s, {len(found)} of them with a violation")  # noqa: T201
+    return bool(found)
 
 
 if __name__ == "__main__":
