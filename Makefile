@@ -5,7 +5,6 @@ AIRFLOW_2_PYTHON ?= $(shell for p in $(PYTHON) python3.12 python3.11 $(wildcard 
 
 VENV := .venv
 VENV_2 := .venv-airflow-2.11
-ROWS ?= 1000000
 QUIET_AIRFLOW := AIRFLOW__CORE__LOAD_EXAMPLES=False
 
 .PHONY: help demo bench crashes test test-airflow-3 test-airflow-2 mariadb simulation lint format constraints clean
@@ -35,8 +34,8 @@ mariadb:
 		echo "== NOT TESTED on MariaDB: install mariadb-server-core and mariadb-client-core, or your system's mariadb-server"; \
 	fi
 
-bench: $(VENV)/.ready  ## speed and memory beside what people write by hand; ROWS=10000000 for more
-	@$(VENV)/bin/python -m benchmarks --rows $(ROWS)
+bench: $(VENV)/.ready  ## speed and memory beside what people write by hand; ROWS=10000000 for more, BENCH=--quick for less
+	@$(VENV)/bin/python -m benchmarks $(if $(ROWS),--rows $(ROWS)) $(BENCH)
 
 crashes: $(VENV)/.ready  ## kill campaigns, ours and one written by hand, and count who is texted twice; CRASHES=20 for more
 	@CRASHES=$(or $(CRASHES),8) $(VENV)/bin/python -m pytest -q tests/system/test_crashes.py
@@ -51,9 +50,6 @@ lint: $(VENV)/.ready  ## ruff and mypy
 
 format: $(VENV)/.ready  ## format the code
 	@$(VENV)/bin/ruff check --fix . && $(VENV)/bin/ruff format .
-
-bench: $(VENV)/.ready  ## what it costs, against the same by hand (ROWS=10000000 for more, BENCH=--quick for less)
-	@$(VENV)/bin/python -m benchmarks $(if $(ROWS),--rows $(ROWS)) $(BENCH)
 
 $(VENV)/.ready: pyproject.toml constraints/airflow-3.3.2.txt
 	@echo "== Installing Airflow 3.3.2 and the provider into $(VENV) (a minute or two, once)"

@@ -39,6 +39,11 @@ class Bench:
     """
     One run of the benchmark.
 
+    :ivar rows: of the largest table
+    :ivar rounds: of the comparison
+    :ivar contenders: what is compared
+    :ivar sizes: smaller tables, to show how cost grows
+    :ivar slow_rows: of the table that goes to a slow 8x8
     :ivar compared: outcomes of the first section, for those after it
     """
 
@@ -46,6 +51,8 @@ class Bench:
     rows: int
     rounds: int
     contenders: Sequence[str]
+    sizes: Sequence[int]
+    slow_rows: int
     compared: list[Outcome] = field(default_factory=list)
     _tables: dict[int, Table] = field(default_factory=dict)
 
@@ -78,7 +85,7 @@ class Bench:
     def grow(self) -> Any:
         """What it costs by the number of rows."""
         print("\n== By the number of rows")
-        sizes = [size for size in (*SMALLER, ROWS) if size < self.rows] + [self.rows]
+        sizes = [size for size in (*self.sizes, ROWS) if size < self.rows] + [self.rows]
         found: dict[int, dict[str, list[Outcome]]] = {}
         with eight_by_eight() as url:
             for size in sizes:
@@ -94,7 +101,7 @@ class Bench:
 
     def slow(self) -> Any:
         """An 8x8 that takes its time: how much longer the whole takes than waiting for it."""
-        rows = min(self.rows, SLOW_ROWS)
+        rows = min(self.rows, self.slow_rows)
         print(f"\n== An 8x8 that takes {SLOW_SECONDS * 1000:.0f} ms a batch, {rows:,} rows")
         with eight_by_eight(latency=SLOW_SECONDS) as url:
             outcome = self._run("ours", rows, url)
@@ -151,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     figures: dict[str, Any] = {"machine": machine}
     with _bench(options) as bench:
         for name, section in SECTIONS.items():
-            if name in options.only:
+            if name in options.sections:
                 figures[name.replace("-", "_")] = section(bench)
     print()
     print(msgspec.json.encode(figures, enc_hook=str).decode())
@@ -162,18 +169,20 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rows", type=int, help=f"{ROWS:,} by default; above it, those that hold all in memory rest")
     parser.add_argument("--rounds", type=int, help="3 by default")
     parser.add_argument("--quick", action="store_true", help="100,000 rows, one round")
-    parser.add_argument("--only", action="append", choices=SECTIONS, help="a section; may be repeated")
-    parser.add_argument("--contender", action="append", choices=CONTENDERS, help="to compare; may be repeated")
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="all by default")
+    parser.add_argument("--only", nargs="*", choices=CONTENDERS, help="who is compared with ours")
+    parser.add_argument("--sizes", type=int, nargs="*", default=SMALLER, help="smaller tables, to show how cost grows")
+    parser.add_argument("--slow-rows", type=int, default=SLOW_ROWS, help="for a slow 8x8 (default: %(default)s)")
     options = parser.parse_args(arguments)
     options.rows = options.rows or (100_000 if options.quick else ROWS)
     options.rounds = options.rounds or (1 if options.quick else 3)
-    options.only = options.only or list(SECTIONS)
-    options.contender = options.contender or _with_what_is_installed(COMPARED)
+    compared = COMPARED if options.only is None else ("ours", *options.only)
+    options.contenders = _installed(list(dict.fromkeys(compared)))
     return options
 
 
-def _with_what_is_installed(contenders: Sequence[str]) -> Sequence[str]:
-    if importlib.util.find_spec("pandas"):
+def _installed(contenders: Sequence[str]) -> Sequence[str]:
+    if "by hand, DataFrame" not in contenders or importlib.util.find_spec("pandas"):
         return contenders
     print("Without by hand, DataFrame: pandas is not installed (pip install 'airflow-provider-8x8[bench]')")
     return [contender for contender in contenders if contender != "by hand, DataFrame"]
@@ -182,7 +191,14 @@ def _with_what_is_installed(contenders: Sequence[str]) -> Sequence[str]:
 @contextlib.contextmanager
 def _bench(options: argparse.Namespace) -> Iterator[Bench]:
     with tempfile.TemporaryDirectory(prefix="airflow-provider-8x8-bench-") as name, databases(Path(name)) as where:
-        yield Bench(Runner(Path(name), where), options.rows, options.rounds, options.contender)
+        yield Bench(
+            Runner(Path(name), where),
+            options.rows,
+            options.rounds,
+            options.contenders,
+            options.sizes,
+            options.slow_rows,
+        )
 
 
 def _costs(found: dict[str, list[Outcome]]) -> str:
@@ -200,8 +216,6 @@ def _costs(found: dict[str, list[Outcome]]) -> str:
 
 
 def _ratios(rounds: Sequence[dict[str, Outcome]]) -> dict[str, Spread]:
-    if "ours" not in rounds[0]:
-        return {}
     others = [contender for contender in rounds[0] if contender != "ours"]
     return {other: Spread.of([each["ours"].speed / each[other].speed for each in rounds]) for other in others}
 

@@ -68,12 +68,11 @@ def test_a_contender_that_does_not_deliver_is_not_measured(runner: Runner, table
 
 
 def test_the_last_line_holds_all_figures_and_nothing_is_left_behind() -> None:
-    options = ["--rows", str(ROWS), "--rounds", "1", "--only", "compare", "--only", "parse"]
-    contenders = ["--contender", "ours", "--contender", "bare loop"]
+    options = ["--rows", str(ROWS), "--rounds", "1", "--sections", "compare", "parse", "--only", "bare loop"]
     # Not below pytest's folder: as root, PostgreSQL's server is another user, and would have its parents opened.
     with tempfile.TemporaryDirectory() as folder:
         bench = subprocess.run(
-            [sys.executable, "-m", "benchmarks", *options, *contenders],
+            [sys.executable, "-m", "benchmarks", *options],
             cwd=ROOT,
             env={**os.environ, "TMPDIR": folder},
             capture_output=True,
