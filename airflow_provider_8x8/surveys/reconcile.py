@@ -139,7 +139,7 @@ class Reconciler:
             left = ends_at - self._clock.now()
             if not entries or left <= 0 or not may_go_better:
                 return
-            self._send_canary_if_due(entries, list(sent()))
+            self._send_canary_if_due(entries, list(sent()), ends_at)
             pause = min(pause, left)
             self._log_progress(entries, pause, left)
             self._clock.sleep(pause)
@@ -213,13 +213,24 @@ class Reconciler:
 
     # the canary
 
-    def _send_canary_if_due(self, wanted: Iterable[Entry], sent: Iterable[Entry]) -> None:
-        """Send the canary if a batch is missing that no batch of ours can be the watermark for."""
+    def _send_canary_if_due(self, wanted: Iterable[Entry], sent: Iterable[Entry], ends_at: float) -> None:
+        """
+        Send the canary if batches are missing that no batch of ours can be the watermark for.
+
+        There is but one: it waits for the youngest of those that it can still prove anything about in this try's time,
+        and is not sent if there are none.
+        """
         if self._canary is None or self._canary_begun is not None:
             return
         now = self._clock.now()
         youngest = max((entry.begun for entry in sent if entry.accepted_count), default=0.0)
-        if not any(youngest < self._from_when_a_watermark_counts(entry) <= now for entry in wanted if entry.is_open):
+        in_need = [
+            counts_from
+            for entry in wanted
+            if entry.is_open
+            and youngest < (counts_from := self._from_when_a_watermark_counts(entry)) <= ends_at - self._settle_time
+        ]
+        if not in_need or now < max(in_need):
             return
         self._canary_begun = now
         try:
