@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "hooks": {"hooks", "api", "get_provider_info"},
     "rows": {"surveys"},
     "journals": {"journals", "surveys"},
-    "operators": {"hooks", "rows", "journals", "surveys", "api"},
+    "operators": {"hooks", "rows", "journals", "surveys", "api", "get_provider_info"},
     "sandbox": {"sandbox", "__init__"},
     "get_provider_info": set(),
     "__init__": {"get_provider_info"},
@@ -47,6 +47,15 @@ def test_arrows_point_down_only(file: Path) -> None:
 @pytest.mark.parametrize("module", ["api.client", "surveys.sender", "journals.sql", "sandbox.server"])
 def test_airflow_is_not_imported_for(module: str) -> None:
     code = f"import sys, airflow_provider_8x8.{module}; sys.exit('airflow' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_what_only_a_running_task_needs_is_not_imported_when_a_dag_is_parsed() -> None:
+    code = (
+        "import sys, airflow_provider_8x8.operators.survey_batch; "
+        "sys.exit(', '.join({f'airflow_provider_8x8.{name}' for name in "
+        "('api.client', 'hooks.eight_by_eight', 'surveys.sender', 'journals.sql')} & set(sys.modules)))"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 

@@ -9,7 +9,7 @@ from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_provider_8x8.api.client import DEFAULT_REGION, DEFAULT_TIMEOUT, REGIONS, EightByEightClient
 from airflow_provider_8x8.api.errors import EightByEightError
-from airflow_provider_8x8.get_provider_info import CONN_FIELDS, UI_FIELD_BEHAVIOUR
+from airflow_provider_8x8.get_provider_info import CONN_FIELDS, DEFAULT_CONN_NAME, UI_FIELD_BEHAVIOUR
 
 
 class EightByEightHook(BaseHook):
@@ -32,7 +32,7 @@ class EightByEightHook(BaseHook):
     """
 
     conn_name_attr = "eight_by_eight_conn_id"
-    default_conn_name = "eight_by_eight_default"
+    default_conn_name = DEFAULT_CONN_NAME
     conn_type = "eight_by_eight"
     hook_name = "8x8"
 

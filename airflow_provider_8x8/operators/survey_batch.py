@@ -20,13 +20,12 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.api.models import MAX_ALPHANUMERIC_SOURCE_LENGTH, MAX_BATCH_SIZE, Destination
-from airflow_provider_8x8.hooks.eight_by_eight import EightByEightHook
+from airflow_provider_8x8.get_provider_info import DEFAULT_CONN_NAME
 from airflow_provider_8x8.rows import GivenRows, SqlRows
 from airflow_provider_8x8.surveys.journal import MAX_CAMPAIGN_ID_LENGTH, Journal, MemoryJournal
 from airflow_provider_8x8.surveys.messages import MessageBuilder, Rows, check_common
 from airflow_provider_8x8.surveys.report import Report
 from airflow_provider_8x8.surveys.row_keys import RowKeys
-from airflow_provider_8x8.surveys.sender import SurveySender
 from airflow_provider_8x8.surveys.settings import (
     DEFAULT_LOG_SETTLE_TIME,
     DEFAULT_RECONCILE_TIMEOUT,
@@ -43,6 +42,10 @@ from airflow_provider_8x8.surveys.values import to_phone_number
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_8x8.surveys.sender import SurveySender
+
+# What only a running task needs (requests and all that it brings) is imported there: DAG files are parsed every minute.
 
 _ON_EMPTY = ("skip", "fail", "succeed")
 _COMMON_FIELDS = ("source", "encoding", "scheduled", "expiry", "dlr_callback_url")
@@ -173,7 +176,7 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         campaign_id: str | None = None,
         journal_conn_id: str | None = None,
         report_path: str | None = None,
-        eight_by_eight_conn_id: str = EightByEightHook.default_conn_name,
+        eight_by_eight_conn_id: str = DEFAULT_CONN_NAME,
         subaccount_id: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -354,6 +357,9 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         return self.campaign_id
 
     def _sender(self, context: Context, journal: Journal) -> SurveySender:
+        from airflow_provider_8x8.hooks.eight_by_eight import EightByEightHook
+        from airflow_provider_8x8.surveys.sender import SurveySender
+
         if not self.survey_id:
             raise ValueError("survey_id is empty; expected the id that 8x8 gave the survey")
         common = _parse_common({name: getattr(self, name) for name in _COMMON_FIELDS})
