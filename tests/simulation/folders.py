@@ -20,11 +20,13 @@ class Disk:
 
     :ivar shows_open_files: as a disk does; an object store does not
     :ivar faults: how likely a call fails
+    :ivar fails_at: touches, counted over the whole history, at which a call fails
     """
 
     world: World
     shows_open_files: bool = False
     faults: float = 0.0
+    fails_at: frozenset[int] = frozenset()
     files: dict[str, bytes] = field(default_factory=dict)
 
 
@@ -77,7 +79,7 @@ class SimulatedPath:
     def _touch(self, what: str) -> None:
         process = self._process
         process.touch(f"report: {what} {self._name}" if process.world.trace is not None else "")
-        if process.world.happens(self._disk.faults):
+        if process.world.touches in self._disk.fails_at or process.world.happens(self._disk.faults):
             raise OSError("the disk is full")
 
 

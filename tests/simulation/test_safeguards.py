@@ -15,8 +15,11 @@ from airflow_provider_8x8.surveys.journal import Compose, Entry, Journal
 from airflow_provider_8x8.surveys.reconcile import Reconciler
 from airflow_provider_8x8.surveys.sender import OnUnknown
 from airflow_provider_8x8.surveys.settings import Settings
+from tests.simulation.campaign_journals import CampaignJournal
 from tests.simulation.histories import History
+from tests.simulation.message_logs import Disorder
 from tests.simulation.plans import Plan, Where, draw
+from tests.simulation.worlds import START
 
 MAX_SEEDS = 6_000
 
@@ -131,3 +134,60 @@ def test_without_a_watermark(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Reconciler, "_is_proof", missing_is_enough)
     assert texted_twice(History)
+
+
+def test_without_knowing_that_the_task_was_cleared() -> None:
+    class Uncleared(History):
+        def journal(self, process: Any, accessor: Any, number: int, *, was_cleared: bool) -> Journal:
+            return super().journal(process, accessor, number, was_cleared=False)
+
+    assert texted_twice(Uncleared, journal=Where.STATE_STORE, clear_on_success=True, clears=0.5)
+
+
+def test_without_a_look_at_what_others_have_entered() -> None:
+    class Blind(CampaignJournal):
+        def _changed(self) -> list[Any]:
+            return [] if self._seen else super()._changed()
+
+    class NotLooked(History):
+        def journal(self, process: Any, accessor: Any, number: int, *, was_cleared: bool) -> Journal:
+            return Blind(process, self.campaign)
+
+    assert texted_twice(NotLooked, journal=Where.CAMPAIGN)
+
+
+def out_of_order(disorder: Disorder) -> Callable[[Plan, int], History]:
+    """Answers are often lost, and the logs are out of order in one of the two ways that they may be."""
+
+    def make(plan: Plan, seed: int) -> History:
+        plan.habits.lag.disorder, plan.habits.faults = disorder, {"lost_after": 0.4}
+        # After it all appears at once, if what counts is when messages appear.
+        plan.habits.lag.outages = [(START, START + 600.0)] if disorder is Disorder.APPEARANCES else []
+        calm = {"tries": 3, "stalls": 0.0, "crashes": 0.0, "kills": 0.0, "zombies": 0.0}
+        plan = dataclasses.replace(plan, **calm, reconcile_timeout=1200.0, has_canary=True)
+        return History(plan, seed)
+
+    return make
+
+
+@pytest.mark.parametrize("disorder", Disorder)
+def test_with_both_halves_of_the_proof_nobody_is_texted_twice(
+    monkeypatch: pytest.MonkeyPatch, disorder: Disorder
+) -> None:
+    monkeypatch.setattr("tests.simulation.test_safeguards.MAX_SEEDS", 500)
+    assert not texted_twice(out_of_order(disorder))
+
+
+def test_without_the_watermark_being_so_much_younger(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Reconciler, "_from_when_a_watermark_counts", lambda self, entry: entry.send_by)
+    assert texted_twice(out_of_order(Disorder.ACCEPTANCES))
+
+
+def test_without_a_second_look_after_the_watermark(monkeypatch: pytest.MonkeyPatch) -> None:
+    def seen_is_enough(
+        self: Reconciler, entry: Entry, watermark: float | None, asked_at: float, seen_at: float
+    ) -> bool:
+        return watermark is not None and watermark >= self._from_when_a_watermark_counts(entry)
+
+    monkeypatch.setattr(Reconciler, "_is_proof", seen_is_enough)
+    assert texted_twice(out_of_order(Disorder.APPEARANCES))
