@@ -86,8 +86,15 @@ class Killer:
                     continue
                 self.signal(pid, victim, signal.SIGKILL)
                 self.killed_pids.add(pid)
-                self.kills.append(victim)
+                if not self._has_succeeded():
+                    self.kills.append(victim)
                 return
+
+    def _has_succeeded(self) -> bool:
+        """Tell whether a kill came too late, after the try's success was on its way."""
+        time.sleep(1)
+        task = self._airflow.task(self._dag_id)
+        return task is not None and task.state == "success"
 
     def _running_try_when(self, has_come: Callable[[], bool]) -> int | None:
         """Return the process of the try that is running when a moment has come, or None if the task has ended."""
