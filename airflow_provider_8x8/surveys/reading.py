@@ -95,7 +95,6 @@ class Reading:
                 full, batch = batch, []
                 yield full
         finally:
-            self._is_full(batch)
             self.leave(batch)  # the source failed, or the campaign must not go on
 
     def _is_full(self, batch: list[RowMessage]) -> bool:
