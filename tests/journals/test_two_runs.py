@@ -1,0 +1,60 @@
+"""Two runs of one campaign over the same rows, started together, on every database."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_8x8.api.client import EightByEightClient
+from airflow_provider_8x8.surveys.messages import MessageBuilder
+from airflow_provider_8x8.surveys.row_keys import RowKeys
+from airflow_provider_8x8.surveys.sender import SurveySender
+from airflow_provider_8x8.surveys.settings import Run, Settings
+from airflow_provider_8x8.surveys.summary import Summary
+from airflow_provider_8x8.surveys.template import Template
+from tests.conftest import API_KEY, SUBACCOUNT
+
+if TYPE_CHECKING:
+    from airflow_provider_8x8.journals.sql import SqlJournal
+
+ROWS = 20_000
+
+
+class People:
+    """The same rows for both runs."""
+
+    columns = ("destination",)
+
+    def __iter__(self) -> Generator[tuple[str], None, None]:
+        for number in range(ROWS):
+            yield (f"+1202{5550000 + number}",)
+
+
+def test_every_row_key_is_sent_once(new_journal: Callable[..., SqlJournal], sandbox: Any) -> None:
+    together = threading.Barrier(2)
+
+    def send(run: str) -> Summary:
+        row_keys = RowKeys("campaign")
+        sender = SurveySender(
+            EightByEightClient(API_KEY, subaccount_id=SUBACCOUNT, base_url=sandbox.url),
+            MessageBuilder(row_keys=row_keys, template=Template.parse("Hi {{url}}")),
+            row_keys,
+            run=Run("campaign", run),
+            settings=Settings(survey_id="orders", batch_size=1_000),
+            journal=new_journal(),
+        )
+        together.wait()
+        return sender.send(People())
+
+    with ThreadPoolExecutor(2) as runs:
+        summaries = list(runs.map(send, ("one", "other")))
+    stats = sandbox.stats()
+    assert (stats["accepted"], stats["distinct_keys"], stats["max_per_key"]) == (ROWS, ROWS, 1)
+    for summary in summaries:
+        assert summary.stop is None
+        outcomes = summary.outcomes
+        assert outcomes["accepted"] + outcomes["already_sent"] == summary.rows_read == ROWS
+    assert sum(summary.outcomes["accepted"] for summary in summaries) == ROWS
+    assert min(summary.outcomes["accepted"] for summary in summaries) > 0
