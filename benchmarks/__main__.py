@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.util
+import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -152,6 +154,7 @@ SECTIONS = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what was asked for."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("The benchmark was told to end"))  # what it started ends, too
     options = _options(arguments)
     machine = Machine.here()
     print(machine)
@@ -160,7 +163,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name, section in SECTIONS.items():
             if name in options.sections:
                 figures[name.replace("-", "_")] = section(bench)
-    print()
+        figures["load_average_after"] = os.getloadavg()[0]  # much more than one: others were at work, too
+    print(f"\nThe load was {figures['load_average_after']:.1f} after")
     print(msgspec.json.encode(figures, enc_hook=str).decode())
 
 
