@@ -183,7 +183,7 @@ class History:
         self.world.note("%s is cleared", task.name)
         task.was_cleared = True
         task.store.newest += 1
-        task.is_lost |= self.plan.journal is Where.STATE_STORE and not task.store.values
+        task.is_lost |= self.plan.journal is Where.STATE_STORE and "8x8/header" not in task.store.values
 
     def _be_calm(self) -> None:
         """Let nothing go wrong any more, and try all until it has ended."""
