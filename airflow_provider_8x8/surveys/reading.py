@@ -87,30 +87,33 @@ class Reading:
                         seen.add(found.row_key)
                         self._check_max_messages(len(seen), "the rest was not sent")
                         batch.append(found)
-                        if len(batch) == size and self._is_full(batch):
+                        if len(batch) == size:
+                            self._weed(batch)
+                        if len(batch) == size:
                             full, batch = batch, []
                             yield full
-            self._is_full(batch)
+            self._weed(batch)
             if batch:
                 full, batch = batch, []
                 yield full
         finally:
-            self.leave(batch)  # the source failed, or the campaign must not go on
+            # The source failed, or the campaign must not go on.
+            self._weed(batch)
+            self.leave(batch)
 
-    def _is_full(self, batch: list[RowMessage]) -> bool:
-        """Take out of a batch what is not to be sent in it; tell whether it still has all its rows."""
-        size = len(batch)
+    def _weed(self, batch: list[RowMessage]) -> None:
+        """Take out of a batch what is not to be sent in it."""
+        # First out of the batch, then noted: noting may fail with the report, and no row may be noted twice.
         if self._ledger.holds_any:
-            batch[:] = [row for row in batch if not self._is_held(row)]
+            rows = list(batch)
+            batch[:] = [row for row in rows if self._ledger.holder_of(row.row_key) is None]
+            for row in rows:
+                if (holder := self._ledger.holder_of(row.row_key)) is not None:
+                    self.note_held(row, holder)
         if self._builder.rows_bring_ids:
-            batch[:] = self._told_apart(batch)
-        return len(batch) == size
-
-    def _is_held(self, row: RowMessage) -> bool:
-        holder = self._ledger.holder_of(row.row_key)
-        if holder is not None:
-            self.note_held(row, holder)
-        return holder is not None
+            batch[:], repeated = _told_apart(batch)
+            for row in repeated:
+                self._note_invalid(row.number, InvalidRowError("another row has its client_message_id, too"))
 
     def note_held(self, row: RowMessage, holder: str) -> None:
         """Note a row whose row key an entry of another reading, try or run holds."""
@@ -155,14 +158,6 @@ class Reading:
         if limit is not None and sendable > limit:
             raise Stopped(f"the source has more than max_messages={limit} rows to send; {consequence}", is_final=True)
 
-    def _told_apart(self, batch: list[RowMessage]) -> list[RowMessage]:
-        """Return a batch without rows that 8x8's answer could not tell apart."""
-        by_id: dict[str, RowMessage] = {}
-        for row in batch:
-            if by_id.setdefault(row.client_message_id, row) is not row:
-                self._note_invalid(row.number, InvalidRowError("another row has its client_message_id, too"))
-        return list(by_id.values())
-
     def _note_invalid(self, number: int, error: InvalidRowError) -> None:
         self.tally.invalid += 1
         self.tally.sample(f"Row {number}: {error}")
@@ -174,6 +169,13 @@ class Reading:
         if self._report:
             said = "an earlier row of this source has its row key"
             self._report.write_row(row.line("duplicate", description=said))
+
+
+def _told_apart(batch: Sequence[RowMessage]) -> tuple[list[RowMessage], list[RowMessage]]:
+    """Return the rows that 8x8's answer can tell apart, and those with the client message id of one before."""
+    first = {row.client_message_id: row for row in reversed(batch)}
+    apart = [row for row in batch if first[row.client_message_id] is row]
+    return apart, [row for row in batch if first[row.client_message_id] is not row]
 
 
 def _chunks(source: Iterator[Any]) -> Iterator[list[Any]]:

@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 from airflow_provider_8x8.api.client import MAX_TRIES
 from airflow_provider_8x8.api.errors import EightByEightError, NeverSentError, RefusedError, UnknownOutcomeError
 from airflow_provider_8x8.api.models import BatchResponse, MessageResponse, MessageStatus, SurveyBatch
-from airflow_provider_8x8.surveys.journal import MemoryJournal
+from airflow_provider_8x8.surveys.journal import Entry, MemoryJournal
 from airflow_provider_8x8.surveys.messages import MessageBuilder
 from airflow_provider_8x8.surveys.report import Report
 from airflow_provider_8x8.surveys.row_keys import RowKeys
@@ -92,7 +92,9 @@ def taken(batch: SurveyBatch, *, rejected: int = 0, **changed: Any) -> BatchResp
     return BatchResponse(**{**whole, **changed})
 
 
-def sender(client: Any, *, report: Report | None = None, **settings: Any) -> SurveySender:
+def sender(
+    client: Any, *, report: Report | None = None, journal: MemoryJournal | None = None, **settings: Any
+) -> SurveySender:
     row_keys = RowKeys("c")
     return SurveySender(
         client,
@@ -100,7 +102,7 @@ def sender(client: Any, *, report: Report | None = None, **settings: Any) -> Sur
         row_keys,
         run=Run("c", "c"),
         settings=Settings(survey_id="survey", **settings),
-        journal=MemoryJournal(),
+        journal=journal or MemoryJournal(),
         report=report,
         clock=HurriedClock(),
     )
@@ -244,3 +246,28 @@ def test_what_never_leaves_stops_the_sending_and_loses_nothing() -> None:
     assert len(client.batches) == 1 + MAX_TRIES
     assert outcomes(summary) == {"accepted": 2, "not_sent": 4}
     assert (summary.stop, summary.is_final) == ("gone", False)
+
+
+class KeptJournal(MemoryJournal):
+    """A journal that another try can read."""
+
+    outlives_try = True
+
+    def news(self) -> Sequence[Entry]:
+        return list(self._entries.values())
+
+
+class CutRows(SomeRows):
+    """Rows whose source fails behind the last of them."""
+
+    def __iter__(self) -> Generator[dict[str, Any], None, None]:
+        yield from super().__iter__()
+        raise OSError("the network is gone")
+
+
+def test_what_an_earlier_try_sent_counts_once_also_when_the_source_fails() -> None:
+    journal = KeptJournal()
+    sender(Client(taken), journal=journal, batch_size=2).send(rows(3))
+    summary = sender(Client(taken), journal=journal).send(CutRows({}, {}, {}, {}))
+    assert (summary.rows_read, outcomes(summary)) == (4, {"accepted": 3, "not_sent": 1})
+    assert "was not read to its end" in str(summary.stop)
