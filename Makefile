@@ -5,7 +5,6 @@ AIRFLOW_2_PYTHON ?= $(shell for p in $(PYTHON) python3.12 python3.11 $(wildcard 
 
 VENV := .venv
 VENV_2 := .venv-airflow-2.11
-QUIET_AIRFLOW := AIRFLOW__CORE__LOAD_EXAMPLES=False
 
 .PHONY: help demo bench crashes test test-airflow-3 test-airflow-2 mariadb simulation lint format constraints clean
 

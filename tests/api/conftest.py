@@ -19,6 +19,22 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def exchanges(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One item for each HTTP call that is tried."""
+    calls: list[int] = []
+    exchange = client_module.exchange
+    monkeypatch.setattr(client_module, "exchange", lambda *args, **kw: calls.append(1) or exchange(*args, **kw))
+    return calls
+
+
+@pytest.fixture
+def nobody_listens() -> str:
+    """An address that refuses connections."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+@pytest.fixture
 def serve() -> Iterator[Serve]:
     """Serve connections with a function each, on a port of its own."""
     listeners: list[socket.socket] = []

@@ -174,15 +174,10 @@ def test_with_a_time_the_call_is_made_once(serve: Serve, answer: bytes, error: t
     assert len(receiver.received) == 1
 
 
-def test_nothing_reached_is_never_sent_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
-    exchange = client_module.exchange
-    monkeypatch.setattr(client_module, "exchange", lambda *args, **kw: calls.append(1) or exchange(*args, **kw))
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+def test_nothing_reached_is_never_sent_at_once(exchanges: list[int], nobody_listens: str) -> None:
     with pytest.raises(NeverSentError, match="nothing was sent"):
-        client_of(f"http://127.0.0.1:{port}").send_survey_batch("orders", batch(), send_by=time.time() + 30)
-    assert len(calls) == 1
+        client_of(nobody_listens).send_survey_batch("orders", batch(), send_by=time.time() + 30)
+    assert len(exchanges) == 1
 
 
 def test_a_connection_that_is_lost_before_the_last_byte_has_sent_nothing(serve: Serve) -> None:
