@@ -109,13 +109,21 @@ class EightByEightClient:
     def __repr__(self) -> str:
         return f"<EightByEightClient {self.subaccount_id} at {self.base_url}>"
 
-    def send_survey_batch(self, survey_id: str, batch: SurveyBatch, *, send_by: float | None = None) -> BatchResponse:
+    def send_survey_batch(
+        self,
+        survey_id: str,
+        batch: SurveyBatch,
+        *,
+        send_by: float | None = None,
+        on_sent: Callable[[], None] | None = None,
+    ) -> BatchResponse:
         """
         Send a batch of surveys, 1 to 10,000 messages.
 
         :param send_by: seconds since 1970. With it the call is made exactly once, and never completed later than
             this: the last piece of its body is then withheld, which is a :class:`NeverSentError`. For callers that
             write down every single POST; they try again by :data:`until_sent`.
+        :param on_sent: with ``send_by``, called as soon as the last byte of the request is handed to the network
         :raises NeverSentError: 8x8 could not be reached in five tries, or the request was not complete by ``send_by``
         :raises RateLimitedError: 8x8 answered 429 (without ``send_by``: five times)
         :raises RefusedError: 8x8 did not accept any of the batch
@@ -124,7 +132,7 @@ class EightByEightClient:
         path = self._survey_path(survey_id, "messages", "batch")
         if send_by is None:
             return self._post(path, batch, BatchResponse)
-        return self._call("POST", path, BatchResponse, batch, send_by=send_by)
+        return self._call("POST", path, BatchResponse, batch, send_by=send_by, on_sent=on_sent)
 
     def send_survey(self, survey_id: str, message: SurveyMessage) -> MessageResponse:
         """
@@ -249,6 +257,7 @@ class EightByEightClient:
         expected_status: int = 200,
         *,
         send_by: float | None = None,
+        on_sent: Callable[[], None] | None = None,
     ) -> T:
         body = b"" if request is None else msgspec.json.encode(request)
         headers = {"User-Agent": _USER_AGENT, "Accept": "application/json", "Accept-Encoding": "identity"}
@@ -262,6 +271,7 @@ class EightByEightClient:
             body=body,
             timeout=self.timeout,
             send_by=send_by,
+            on_sent=on_sent,
         )
         if came.http_status != expected_status:
             raise error_from_answer(came.http_status, came.headers, came.body)

@@ -95,7 +95,8 @@ class SurveyTemplate(_Request):
 class SurveyBatch(_Request):
     """A batch of surveys (``BatchSurveyRequest``)."""
 
-    messages: Annotated[list[SurveyMessage], Meta(min_length=1, max_length=MAX_BATCH_SIZE)]
+    messages: Annotated[list[SurveyMessage], Meta(min_length=1, max_length=MAX_BATCH_SIZE)] | msgspec.Raw
+    """Or a JSON array of them, encoded before."""
     template: SurveyTemplate | None = None
     client_batch_id: ClientBatchId | None = None
     include_messages_in_response: bool = False
@@ -110,13 +111,11 @@ class MessageStatus(_Response, gc=False):
 
 
 class MessageResponse(_Response, gc=False):
-    """What 8x8 says of one message (``SmsResponse``)."""
+    """What 8x8 says of one message (``SmsResponse``), without what it repeats of the request."""
 
     umid: str
     status: MessageStatus
     client_message_id: str | None = None
-    destination: str = ""
-    encoding: str | None = None
 
     def __repr__(self) -> str:
         return f"<MessageResponse {self.umid} {self.status.code}>"

@@ -62,10 +62,18 @@ class BodyStream:
     :param ends_at: when the call's time is over, on the monotonic clock
     :param send_by: when the request must be complete, in seconds since 1970; the time that is left of it now is
         also held against the monotonic clock, so that a wall clock which is set back gives no more of it
+    :param on_sent: called once the last byte is handed to the socket
     """
 
-    def __init__(self, body: bytes, ends_at: float, send_by: float | None = None) -> None:
+    def __init__(
+        self,
+        body: bytes,
+        ends_at: float,
+        send_by: float | None = None,
+        on_sent: Callable[[], None] | None = None,
+    ) -> None:
         self._body = body
+        self._on_sent = on_sent
         self._send_by = send_by
         self._ends_at = ends_at if send_by is None else min(ends_at, time.monotonic() + send_by - time.time())
         self.begun = False
@@ -85,6 +93,8 @@ class BodyStream:
             self.begun = True
             self._last_was_given |= start == last
             yield self._body[start:end]
+        if self._on_sent is not None:
+            self._on_sent()
 
     @property
     def cannot_be_complete(self) -> bool:
@@ -106,6 +116,7 @@ def exchange(
     body: bytes,
     timeout: float,
     send_by: float | None = None,
+    on_sent: Callable[[], None] | None = None,
 ) -> Answer:
     """
     Make one HTTP call on a connection of its own, and read the answer to its end.
@@ -117,11 +128,12 @@ def exchange(
     :param timeout: seconds for the whole call: connecting, upload and answer together
     :param send_by: seconds since 1970, after which the body is not completed any more: its last byte at least is
         withheld. The answer may come later.
+    :param on_sent: called once the last byte of the body is handed to the socket
     :raises NeverSentError: the call failed before any of the body was handed to the socket; with ``send_by``, before
         its last byte was, be it that the time was over or the connection lost
     :raises UnknownOutcomeError: it failed later
     """
-    stream = BodyStream(body, time.monotonic() + timeout, send_by)
+    stream = BodyStream(body, time.monotonic() + timeout, send_by, on_sent)
     if stream.seconds_left() <= 0:
         raise NeverSentError("nothing was sent to 8x8: the request's time was over before it began")
     with _open(method, url, auth=auth, headers=headers, stream=stream, seconds=timeout, timeout=timeout) as response:

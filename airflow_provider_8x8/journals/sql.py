@@ -119,7 +119,10 @@ class SqlJournal:
 
     def settle(self, entry: Entry) -> Entry:
         """See :class:`~airflow_provider_8x8.surveys.journal.Journal`."""
-        return self._transactions.run(partial(self._settle, entry), "settle a batch")
+        settled, number = self._transactions.run(partial(self._settle, entry), "settle a batch")
+        if self._seen == number - 1:  # nobody else has changed anything: this change need not be read back
+            self._seen = number
+        return settled
 
     def close(self) -> None:
         """Close what connections there are; the journal can be used again."""
@@ -144,20 +147,20 @@ class SqlJournal:
             raise self._lost()
         return number
 
-    def _settle(self, entry: Entry, connection: Connection) -> Entry:
-        changed = self._lock(connection)
+    def _settle(self, entry: Entry, connection: Connection) -> tuple[Entry, int]:
+        """Return the entry as it then stands, and the number of this change."""
+        number = self._lock(connection)
+        this_one = sa.and_(BATCH.c.campaign == self._row_id, BATCH.c.client_batch_id == entry.client_batch_id)
+        columns = {name: value for name, value in row_of(entry).items() if name in _OUTCOME}
+        settled = connection.execute(sa.update(BATCH).where(this_one, _is_open()).values(changed=number, **columns))
+        if settled.rowcount == 1:
+            return entry, number
         stored = self._find(connection, entry.client_batch_id)
         if stored is None:
             raise CorruptJournalError(
                 f"the journal of campaign {self._campaign_id!r} lacks batch {entry.client_batch_id}, which was begun"
             )
-        if not stored.entry.is_open:
-            return stored.entry
-        settled = msgspec.structs.replace(stored.entry, **{name: getattr(entry, name) for name in _OUTCOME})
-        columns = {name: row_of(settled)[name] for name in _OUTCOME}
-        this_one = sa.and_(BATCH.c.campaign == self._row_id, BATCH.c.number == stored.number)
-        connection.execute(sa.update(BATCH).where(this_one).values(changed=changed, **columns))
-        return settled
+        return stored.entry, number
 
     def _read(self, connection: Connection) -> list[_Stored]:
         if connection.execute(sa.select(CAMPAIGN.c.id).where(CAMPAIGN.c.id == self._row_id)).first() is None:
@@ -241,10 +244,14 @@ def _delete(row_id: int, before: datetime, connection: Connection) -> int:
 
 
 def _nothing_open() -> Any:
-    """Say in SQL that no entry of the campaign :attr:`~airflow_provider_8x8.surveys.journal.Entry.is_open`."""
-    is_pending = BATCH.c.state == EntryState.PENDING.value
+    """Say in SQL that no entry of the campaign is open."""
+    return ~sa.exists().where(BATCH.c.campaign == CAMPAIGN.c.id, _is_open())
+
+
+def _is_open() -> Any:
+    """Say in SQL that an entry :attr:`~airflow_provider_8x8.surveys.journal.Entry.is_open`."""
     is_half_known = sa.and_(BATCH.c.state == EntryState.SENT.value, BATCH.c.unknown_keys != b"")
-    return ~sa.exists().where(BATCH.c.campaign == CAMPAIGN.c.id, sa.or_(is_pending, is_half_known))
+    return sa.or_(BATCH.c.state == EntryState.PENDING.value, is_half_known)
 
 
 def _check_campaign_id(campaign_id: str) -> None:

@@ -37,21 +37,29 @@ class RowAnswers:
         return [row.row_key for row, its in zip(self.rows, self.outcomes, strict=True) if its == outcome]
 
     def lines(self, batch_id: str) -> Iterator[ReportLine]:
-        """Yield each row's line of the report."""
-        for row, outcome, answer in zip(self.rows, self.outcomes, self.answers, strict=True):
-            if answer is None:
-                yield row.line(outcome, batch_id=batch_id, description=_NOT_LISTED)
-            else:
-                status = answer.status
-                yield row.line(
-                    outcome, batch_id=batch_id, umid=answer.umid, code=status.code, description=status.description
-                )
+        """Make each row's line of the report."""
+        return (
+            ReportLine(
+                row_number=row.number,
+                outcome=outcome,
+                row_key=row.unique_value,
+                client_message_id=row.client_message_id,
+                destination=row.destination,
+                umid=answer.umid,
+                batch_id=batch_id,
+                code=answer.status.code,
+                description=answer.status.description,
+            )
+            if answer is not None
+            else row.line(outcome, batch_id=batch_id, description=_NOT_LISTED)
+            for row, outcome, answer in zip(self.rows, self.outcomes, self.answers, strict=True)
+        )
 
 
 def match(rows: Sequence[RowMessage], response: BatchResponse) -> RowAnswers:
     """Find what 8x8's answer says of each row, by client message id, and say what does not add up."""
     listed = {answer.client_message_id: answer for answer in response.messages or ()}
-    answers = [listed.get(row.message.client_message_id) for row in rows]
+    answers = [listed.get(row.client_message_id) for row in rows]
     outcomes: list[Outcome] = [
         "unknown" if answer is None else "accepted" if answer.status.code == "QUEUED" else "rejected"
         for answer in answers

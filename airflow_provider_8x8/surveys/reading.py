@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import closing
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from airflow_provider_8x8.api.masking import mask_phone_numbers
@@ -56,11 +57,12 @@ class Reading:
         if self._settings.max_messages is None and self._settings.on_invalid is OnInvalid.SKIP:
             return
         seen: set[bytes] = set()
-        with closing(self._messages(rows)) as messages:
-            for number, found in messages:
+        with closing(self._messages(rows)) as chunks:
+            for number, found in enumerate(chain.from_iterable(chunks), 1):
                 if isinstance(found, RowMessage):
                     seen.add(found.row_key)
-                    self._check_max_messages(len(seen), "nothing was sent")
+                    if self._settings.max_messages is not None and len(seen) > self._settings.max_messages:
+                        raise self._too_many("nothing was sent")
                 elif self._settings.on_invalid is OnInvalid.FAIL:
                     sample = f"Row {number}: {found}"
                     self.tally.sample(sample)
@@ -74,30 +76,36 @@ class Reading:
         """
         batch: list[RowMessage] = []
         seen: set[bytes] = set()
-        size = self._settings.batch_size
+        number = distinct = 0
+        size, limit = self._settings.batch_size, self._settings.max_messages or math.inf
         try:
-            with closing(self._messages(rows)) as messages:
-                for number, found in messages:
-                    self.tally.rows_read = number
-                    if isinstance(found, InvalidRowError):
+            with closing(self._messages(rows)) as chunks:
+                for number, found in enumerate(chain.from_iterable(chunks), 1):
+                    if not isinstance(found, RowMessage):
                         self._note_invalid(number, found)
-                    elif found.row_key in seen:
+                        continue
+                    seen.add(found.row_key)
+                    if len(seen) == distinct:
                         self._note_duplicate(found)
-                    else:
-                        seen.add(found.row_key)
-                        self._check_max_messages(len(seen), "the rest was not sent")
-                        batch.append(found)
-                        if len(batch) == size:
-                            self._weed(batch)
+                        continue
+                    distinct += 1
+                    if distinct > limit:
+                        raise self._too_many("the rest was not sent")
+                    batch.append(found)
+                    if len(batch) == size:
+                        self._weed(batch)
                         if len(batch) == size:
                             full, batch = batch, []
+                            self.tally.rows_read = number
                             yield full
             self._weed(batch)
             if batch:
                 full, batch = batch, []
+                self.tally.rows_read = number
                 yield full
         finally:
             # The source failed, or the campaign must not go on.
+            self.tally.rows_read = number
             self._weed(batch)
             self.leave(batch)
 
@@ -130,20 +138,15 @@ class Reading:
                 for row in part:
                     self._report.write_row(row.line("not_sent"))
 
-    def _messages(self, rows: Rows) -> Generator[tuple[int, RowMessage | InvalidRowError], None, None]:
-        """Yield every row's number with its message, or the reason why it has none."""
-        number = 0
+    def _messages(self, rows: Rows) -> Generator[list[RowMessage | InvalidRowError], None, None]:
+        """Yield every row's message or the reason why it has none, some at a time."""
+        read = 0
         with closing(iter(rows)) as source:  # a query's connection must not outlive a stop
             for chunk in _chunks(source):
-                if number == 0:
+                if read == 0:
                     self._use_columns(rows, chunk[0])
-                    build = self._builder.build
-                for row in chunk:
-                    number += 1
-                    try:
-                        yield number, build(number, row)
-                    except InvalidRowError as error:
-                        yield number, error
+                yield self._builder.build(read + 1, chunk)
+                read += len(chunk)
 
     def _use_columns(self, rows: Rows, first: Any) -> None:
         columns: Collection[str] = rows.columns if rows.columns is not None else getattr(first, "keys", tuple)()
@@ -153,10 +156,9 @@ class Reading:
             raise Stopped(str(error), is_final=True) from None
         self._ledger.use_row_keys_of(self._builder.unique_by)
 
-    def _check_max_messages(self, sendable: int, consequence: str) -> None:
+    def _too_many(self, consequence: str) -> Stopped:
         limit = self._settings.max_messages
-        if limit is not None and sendable > limit:
-            raise Stopped(f"the source has more than max_messages={limit} rows to send; {consequence}", is_final=True)
+        return Stopped(f"the source has more than max_messages={limit} rows to send; {consequence}", is_final=True)
 
     def _note_invalid(self, number: int, error: InvalidRowError) -> None:
         self.tally.invalid += 1
@@ -185,8 +187,7 @@ def _chunks(source: Iterator[Any]) -> Iterator[list[Any]]:
         chunk: list[Any] = []
         failure: Stopped | None = None
         try:
-            for row in islice(source, _ROWS_AT_A_TIME):
-                chunk.append(row)  # what was read before a failure has to be kept
+            chunk.extend(islice(source, _ROWS_AT_A_TIME))  # which keeps what was read before a failure
         except ColumnsError as error:
             failure = Stopped(str(error), is_final=True)
         except Exception as error:  # noqa: BLE001  # every driver has errors of its own

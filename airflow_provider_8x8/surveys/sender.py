@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 
@@ -62,12 +63,25 @@ _LOOK_AT_OTHERS = 2.0
 _ID_ALPHABET = string.ascii_lowercase + string.digits
 
 
+class _Batch:
+    """Rows that go out together, with what is made of them while the batch before is on the wire."""
+
+    def __init__(self, rows: list[RowMessage]) -> None:
+        self.keep(rows)
+
+    def keep(self, rows: list[RowMessage]) -> None:
+        """Have these rows, and no others."""
+        self.rows = rows
+        self.row_keys = pack([row.row_key for row in rows])
+        self.messages = msgspec.Raw(b"[%b]" % b",".join([row.encoded for row in rows]))
+
+
 @dataclass(slots=True)
 class _OnWire:
     """A batch between its journal entry and its answer."""
 
     entry: Entry
-    rows: list[RowMessage]
+    batch: _Batch
     answer: Future[BatchResponse]
 
 
@@ -123,6 +137,7 @@ class SurveySender:
         self._ledger = Ledger(journal, run.run)
         self._reading = Reading(builder, settings, self._ledger, report)
         self._on_wire: _OnWire | None = None
+        self._to_report: deque[tuple[str, Iterable[ReportLine]]] = deque()
         self._unreported: set[str] = set()
         self._unknown_in_a_row = 0
         self._resends = 0
@@ -211,87 +226,102 @@ class SurveySender:
             # What is on the wire is settled, also when Airflow 2 raises from on_kill's signal handler; but not after
             # an AirflowTaskTimeout, which may have struck in the middle of a word between task and supervisor.
             if isinstance(error, Exception) or self._stop.is_set():
-                self._finish()
+                self._wind_up()
             raise
 
     def _send_batches(self, batches: Iterable[list[RowMessage]]) -> None:
-        for batch in batches:  # built while the one before is on the wire
+        for rows in batches:
+            batch = _Batch(rows)  # built while the one before is on the wire
             try:
                 self._finish()
             except BaseException:
-                self._reading.leave(batch)
+                self._reading.leave(rows)
                 raise
             self._start(batch)
-        self._finish()
+        self._wind_up()
+
+    def _wind_up(self) -> None:
+        """See the batch on the wire through, and report all that is not reported yet."""
+        try:
+            self._finish()
+        except Exception:
+            self._write_reports()
+            raise
+        self._write_reports()
 
     # batches -> journal -> 8x8
 
-    def _start(self, rows: list[RowMessage]) -> None:
+    def _start(self, batch: _Batch) -> None:
         """
         Enter a batch into the journal and put it on the wire; :meth:`_finish` sees it through.
 
-        :param rows: what others have entered meanwhile is taken out of it
+        :param batch: what others have entered meanwhile is taken out of it
         """
         try:
             if self._stop.is_set():
                 raise Stopped("the task was told to end")
-            entry = self._begin(rows)
+            entry = self._begin(batch)
         except BaseException:
-            self._reading.leave(rows)
+            self._reading.leave(batch.rows)
             raise
         if entry is not None:
             self._reading.tally.held[entry.client_batch_id] = len(entry)
-        self._take_out_held(rows, entry)
+        self._take_out_held(batch, entry)
         if entry is None:
             return
-        log.debug("Sending a batch of %d messages, client batch id %s", len(rows), entry.client_batch_id)
+        log.debug("Sending a batch of %d messages, client batch id %s", len(batch.rows), entry.client_batch_id)
         request = SurveyBatch(
-            messages=[row.message for row in rows],
+            messages=batch.messages,
             template=self._builder.batch_template,
             client_batch_id=entry.client_batch_id,
             include_messages_in_response=True,
         )
-        answer = self._executor.submit(
-            self._client.send_survey_batch, self._settings.survey_id, request, send_by=entry.send_by
-        )
-        self._on_wire = _OnWire(entry, rows, answer)
+        sent = threading.Event()
+        send = partial(self._client.send_survey_batch, send_by=entry.send_by, on_sent=sent.set)
+        answer = self._executor.submit(send, self._settings.survey_id, request)
+        self._on_wire = _OnWire(entry, batch, answer)
+        # The request first: while this thread computes, the other one would wait for the interpreter at every piece.
+        answer.add_done_callback(lambda _: sent.set())
+        sent.wait()
+        self._write_reports()
 
-    def _begin(self, rows: Sequence[RowMessage]) -> Entry | None:
+    def _begin(self, batch: _Batch) -> Entry | None:
         """Make the entry of a batch durable, without the rows that others have entered meanwhile."""
         client_batch_id = _new_client_batch_id(self._settings.client_batch_id_prefix)
 
         def compose() -> Entry | None:
-            missing = rows
-            if self._ledger.holds_any:
-                missing = [row for row in rows if self._ledger.holder_of(row.row_key) is None]
-            return self._entry(client_batch_id, missing) if missing else None
+            if not self._ledger.holds_any:
+                return self._entry(client_batch_id, batch)
+            missing = [row for row in batch.rows if self._ledger.holder_of(row.row_key) is None]
+            return self._entry(client_batch_id, _Batch(missing)) if missing else None
 
         return self._ledger.begin(compose)
 
-    def _entry(self, client_batch_id: str, rows: Sequence[RowMessage]) -> Entry:
+    def _entry(self, client_batch_id: str, batch: _Batch) -> Entry:
         now = self._clock.now()
+        message_keys = None
+        if self._builder.rows_bring_ids:
+            message_keys = pack([self._row_keys.of(row.client_message_id) for row in batch.rows])
         return Entry(
             client_batch_id=client_batch_id,
             run=self._run.run,
             try_number=self._run.try_number,
             unique_by=self._builder.unique_by,
-            row_keys=pack(row.row_key for row in rows),
-            message_keys=(
-                pack(self._row_keys.of(row.client_message_id) for row in rows) if self._builder.rows_bring_ids else None
-            ),
+            row_keys=batch.row_keys,
+            message_keys=message_keys,
             begun=now,
             send_by=now + SEND_WITHIN,
-            scheduled=self._builder.last_scheduled(rows),
+            scheduled=self._builder.last_scheduled(batch.rows),
         )
 
-    def _take_out_held(self, rows: list[RowMessage], entry: Entry | None) -> None:
-        if entry is not None and len(entry) == len(rows):
+    def _take_out_held(self, batch: _Batch, entry: Entry | None) -> None:
+        if entry is not None and len(entry) == len(batch.rows):
             return
         entered = set() if entry is None else set(unpack(entry.row_keys))
-        for row in rows:
+        for row in batch.rows:
             if row.row_key not in entered:
                 self._reading.note_held(row, str(self._ledger.holder_of(row.row_key)))
-        rows[:] = [row for row in rows if row.row_key in entered]
+        batch.keep([row for row in batch.rows if row.row_key in entered])
 
     # 8x8 -> journal -> report
 
@@ -299,26 +329,29 @@ class SurveySender:
         """See the batch on the wire through, halving what 8x8 refuses for a row's sake until the bad rows are alone."""
         if self._on_wire is None:
             return
-        waiting = deque([self._on_wire.rows])
+        waiting = deque([self._on_wire.batch])
         refusals = Refusals(self._builder.own_fields)
         while waiting:
             part = waiting.popleft()
             try:
                 refusals.anything_accepted |= self._until_sent(self._deliver, part)
             except (NeverSentError, RateLimitedError) as error:
-                self._reading.leave(part, *waiting)
+                self._leave(part, *waiting)
                 raise Stopped(str(error)) from None
             except RefusedError as refused:
-                if refusals.blame_the_whole(refused, len(part)):
+                if refusals.blame_the_whole(refused, len(part.rows)):
                     self._take_back()
-                    self._reading.leave(part, *waiting)
+                    self._leave(part, *waiting)
                     raise Stopped(str(refused), is_final=True) from None
                 waiting.extendleft(self._halve_or_reject(refused))
             except BaseException:
-                self._reading.leave(*waiting)
+                self._leave(*waiting)
                 raise
 
-    def _deliver(self, part: list[RowMessage]) -> bool:
+    def _leave(self, *batches: _Batch) -> None:
+        self._reading.leave(*(batch.rows for batch in batches))
+
+    def _deliver(self, part: _Batch) -> bool:
         """
         Put a part on the wire unless it is, and take the answer; tell whether 8x8 accepted any of it.
 
@@ -341,7 +374,7 @@ class SurveySender:
         return response.accepted_count > 0
 
     def _take_answer(self, sent: _OnWire, response: BatchResponse) -> None:
-        answers = match(sent.rows, response)
+        answers = match(sent.batch.rows, response)
         self._ledger.settle(
             sent.entry,
             state=EntryState.SENT,
@@ -358,8 +391,10 @@ class SurveySender:
         """Leave a batch to be reconciled: only 8x8's logs can tell what became of it."""
         sent = self._taken_off()
         self._unknown_in_a_row += 1
-        log.warning("Batch %s of %d messages: outcome unknown: %s", sent.entry.client_batch_id, len(sent.rows), unknown)
-        self._report_batch(sent.entry, (row.line("unknown", description=str(unknown)) for row in sent.rows))
+        log.warning(
+            "Batch %s of %d messages: outcome unknown: %s", sent.entry.client_batch_id, len(sent.batch.rows), unknown
+        )
+        self._report_batch(sent.entry, (row.line("unknown", description=str(unknown)) for row in sent.batch.rows))
         if self._unknown_in_a_row >= MAX_UNKNOWN_IN_A_ROW:
             raise Stopped(f"{MAX_UNKNOWN_IN_A_ROW} batches in a row have an unknown outcome: {unknown}")
 
@@ -369,17 +404,17 @@ class SurveySender:
             self._ledger.settle(self._on_wire.entry, state=EntryState.NOT_SENT)
             del self._reading.tally.held[self._taken_off().entry.client_batch_id]
 
-    def _halve_or_reject(self, refused: RefusedError) -> Sequence[list[RowMessage]]:
+    def _halve_or_reject(self, refused: RefusedError) -> Sequence[_Batch]:
         """Return the halves of the refused batch, the second first; a row that is alone is rejected."""
         sent = self._on_wire
-        if sent is not None and len(sent.rows) > 1:
+        if sent is not None and len(sent.batch.rows) > 1:
             self._take_back()
-            log.info("8x8 refused %d messages, sending them as two halves: %s", len(sent.rows), refused)
-            middle = len(sent.rows) // 2
-            return sent.rows[middle:], sent.rows[:middle]
+            log.info("8x8 refused %d messages, sending them as two halves: %s", len(sent.batch.rows), refused)
+            rows, middle = sent.batch.rows, len(sent.batch.rows) // 2
+            return _Batch(rows[middle:]), _Batch(rows[:middle])
         alone = self._taken_off()
         self._ledger.settle(alone.entry, state=EntryState.SENT, rejected_keys=alone.entry.row_keys)
-        lines = [row.line("rejected", code=refused.code, description=refused.description) for row in alone.rows]
+        lines = [row.line("rejected", code=refused.code, description=refused.description) for row in alone.batch.rows]
         self._report_batch(alone.entry, lines)
         return ()
 
@@ -390,8 +425,14 @@ class SurveySender:
         return sent
 
     def _report_batch(self, entry: Entry, lines: Iterable[ReportLine]) -> None:
-        if self._report:
-            self._report.write_batch(entry.client_batch_id, lines)
+        """Have a batch reported, once the next one is on the wire: 8x8 need not wait for the file to be written."""
+        self._to_report.append((entry.client_batch_id, lines))
+
+    def _write_reports(self) -> None:
+        while self._to_report:
+            client_batch_id, lines = self._to_report.popleft()
+            if self._report:
+                self._report.write_batch(client_batch_id, lines)
 
     # what is pending
 

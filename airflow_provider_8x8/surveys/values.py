@@ -13,6 +13,8 @@ from uuid import UUID
 
 # Beyond it, JSON readers that keep numbers as doubles change the last digits: an order number must not change.
 MAX_EXACT_NUMBER = 2**53 - 1
+
+_PLAIN = frozenset({str, int})  # of which nearly all values are: asked for first, since isinstance is slow to say no
 _DECORATION = re.compile(r"[\s().\-\u00ad\u200b-\u200f\u2010-\u2015\u202a-\u202e\u2060-\u2069\ufeff]")
 
 _FLOAT_END = re.compile(r"(?<=\d{4})\.0+\Z")
@@ -26,6 +28,8 @@ def is_missing(value: Any) -> bool:
     """Tell whether a value is NULL: None, or a NaN, which is how DataFrames say it."""
     if value is None:
         return True
+    if type(value) in _PLAIN:
+        return False
     if isinstance(value, float):
         return math.isnan(value)
     return isinstance(value, Decimal) and value.is_nan()
@@ -58,6 +62,8 @@ def to_text(value: Any) -> str:
 
     :raises UnusableValueError: the value is neither text, number, date nor time
     """
+    if type(value) is int:
+        return str(value)
     if isinstance(value, Enum):
         value = value.value
     if isinstance(value, str):

@@ -272,8 +272,9 @@ def test_what_no_version_has_written_stops_everything(new_journal: Callable[...,
             journal.news()
         with pytest.raises(CorruptJournalError, match=told):
             journal.begin(always(None))
-        with pytest.raises(CorruptJournalError, match=told):
-            journal.settle(settled(entry_of(name)))
+        if column == "state":
+            with pytest.raises(CorruptJournalError, match=told):
+                journal.settle(settled(entry_of(name)))
 
 
 def test_a_deleted_campaign_is_missed(new_journal: Callable[..., SqlJournal], journal_database: Database) -> None:

@@ -34,6 +34,7 @@ from airflow_provider_8x8.api.models import (
 )
 from tests.simulation.message_logs import Lag, Logged
 from tests.simulation.worlds import Process, World
+from tests.support.received import messages_of
 
 SUBACCOUNT = "simulated_hq"
 
@@ -103,18 +104,19 @@ class EightByEight:
         """Take in a whole request; return what it answers, if that is not lost."""
         fate = self._fate()
         self.posts += 1
-        self.world.note("8x8 has all of %s, %s: %s", batch.client_batch_id, [_key(m) for m in batch.messages], fate)
+        messages = messages_of(batch)
+        self.world.note("8x8 has all of %s, %s: %s", batch.client_batch_id, [_key(m) for m in messages], fate)
         if fate == "429":
             return RateLimitedError(429, 1, "too many requests")
         if fate == "401":
             return RefusedError(401, 1200, "unauthorized")
         if fate in ("lost_before", "500_before"):
             return UnknownOutcomeError(fate)
-        bad = next((code for m in batch.messages if (code := self.habits.bad.get(_key(m)))), None)
+        bad = next((code for m in messages if (code := self.habits.bad.get(_key(m)))), None)
         if bad is not None and self.habits.refuses_bad_rows:
-            self.rejected.update(_key(m) for m in batch.messages if _key(m) in self.habits.bad)
+            self.rejected.update(_key(m) for m in messages if _key(m) in self.habits.bad)
             return RefusedError(400, bad, "a bad row")
-        answer = self._accept(run, batch)
+        answer = self._accept(run, batch, messages)
         if fate in ("lost_after", "500_after"):
             return UnknownOutcomeError(fate)
         return self._odd(answer) if self.happens("odd") else answer
@@ -127,11 +129,11 @@ class EightByEight:
                 return fate
         return "taken"
 
-    def _accept(self, run: str, batch: SurveyBatch) -> BatchResponse:
+    def _accept(self, run: str, batch: SurveyBatch, messages: list[SurveyMessage]) -> BatchResponse:
         accepted_at = self.world.now
         batch_id = f"batch-{self._next()}"
         answers = []
-        for message in batch.messages:
+        for message in messages:
             key = _key(message)
             is_bad = key in self.habits.bad or self.happens("rejected_row")
             if is_bad:
@@ -281,7 +283,9 @@ class Client:
         self._run = run
         self.canaries = 0
 
-    def send_survey_batch(self, survey_id: str, batch: SurveyBatch, *, send_by: float) -> BatchResponse:
+    def send_survey_batch(
+        self, survey_id: str, batch: SurveyBatch, *, send_by: float, on_sent: Callable[[], None]
+    ) -> BatchResponse:
         """POST a batch, once."""
         process, server = self._process, self._server
         process.touch("POST: connect")

@@ -22,6 +22,7 @@ from airflow_provider_8x8.surveys.row_keys import RowKeys
 from airflow_provider_8x8.surveys.sender import SurveySender
 from airflow_provider_8x8.surveys.settings import Run, Settings
 from airflow_provider_8x8.surveys.template import Template
+from tests.support.received import messages_of
 
 Answer = Callable[[SurveyBatch], BatchResponse]
 
@@ -38,7 +39,9 @@ class Client:
     def start_log_export(self, request: Any) -> Any:
         raise RefusedError(403, 1201, "no exports here")
 
-    def send_survey_batch(self, survey_id: str, batch: SurveyBatch, *, send_by: float) -> BatchResponse:
+    def send_survey_batch(
+        self, survey_id: str, batch: SurveyBatch, *, send_by: float, on_sent: Callable[[], None]
+    ) -> BatchResponse:
         self.batches.append(batch)
         return self._answer(batch)
 
@@ -81,7 +84,7 @@ def taken(batch: SurveyBatch, *, rejected: int = 0, **changed: Any) -> BatchResp
             client_message_id=message.client_message_id,
             status=MessageStatus(code="REJECTED" if number < rejected else "QUEUED"),
         )
-        for number, message in enumerate(batch.messages)
+        for number, message in enumerate(messages_of(batch))
     ]
     whole = {
         "batch_id": f"batch-{batch.client_batch_id}",
@@ -165,7 +168,7 @@ def test_every_post_has_a_client_batch_id_of_its_own() -> None:
 
 def refusing(bad: set[str], code: int = 1002) -> Answer:
     def answer(batch: SurveyBatch) -> BatchResponse:
-        if bad & {message.destination for message in batch.messages}:
+        if bad & {message.destination for message in messages_of(batch)}:
             raise RefusedError(400, code, "no")
         return taken(batch)
 
@@ -178,7 +181,7 @@ def test_bad_rows_are_found_wherever_they_are(bad: set[int]) -> None:
     summary = sender(client).send(rows(100))
     if summary.stop is None:
         assert outcomes(summary) == {"accepted": 100 - len(bad), "rejected": len(bad)}
-    sent = Counter(message.destination for batch in client.batches for message in batch.messages)
+    sent = Counter(message.destination for batch in client.batches for message in messages_of(batch))
     assert len(sent) == 100
 
 
@@ -231,7 +234,7 @@ def test_what_never_left_is_sent_again_in_a_batch_of_its_own() -> None:
     client = Client(failing_once(NeverSentError("gone"), 2))
     summary = sender(client, batch_size=2).send(rows(8))
     assert outcomes(summary) == {"accepted": 8}
-    assert client.batches[1].messages == client.batches[2].messages
+    assert messages_of(client.batches[1]) == messages_of(client.batches[2])
     assert client.batches[1].client_batch_id != client.batches[2].client_batch_id
 
 
