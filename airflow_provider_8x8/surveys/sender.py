@@ -15,7 +15,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -41,6 +40,7 @@ from airflow_provider_8x8.surveys.journal import (
 )
 from airflow_provider_8x8.surveys.ledger import Ledger
 from airflow_provider_8x8.surveys.messages import MessageBuilder, RowMessage, Rows
+from airflow_provider_8x8.surveys.posting import Poster, Posting, PostingThread
 from airflow_provider_8x8.surveys.reading import Reading, Stopped
 from airflow_provider_8x8.surveys.reconcile import Canary, Finding, Reconciler
 from airflow_provider_8x8.surveys.refusals import Refusals
@@ -82,7 +82,7 @@ class _OnWire:
 
     entry: Entry
     batch: _Batch
-    answer: Future[BatchResponse]
+    posting: Posting
 
 
 class SurveySender:
@@ -98,7 +98,7 @@ class SurveySender:
     :param report: where each row's outcome is written
     :param stop: set from outside when the try is to end: no batch is begun any more
     :param clock: tells the time and waits
-    :param executor: makes the POSTs, so that a batch is built while the one before is on the wire
+    :param poster: makes the POSTs, so that a batch is built while the one before is on the wire
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class SurveySender:
         report: Report | None = None,
         stop: threading.Event | None = None,
         clock: Clock | None = None,
-        executor: Executor | None = None,
+        poster: Poster | None = None,
     ) -> None:
         self._client = client
         self._builder = builder
@@ -123,7 +123,7 @@ class SurveySender:
         self._report = report
         self._stop = stop or threading.Event()
         self._clock = clock or SystemClock(self._stop)
-        self._executor = executor or ThreadPoolExecutor(1, thread_name_prefix="8x8-batch")
+        self._poster = poster or PostingThread()
         self._until_sent = until_sent.copy(sleep=self._clock.sleep)
         self._reconciler = Reconciler(
             client,
@@ -160,7 +160,7 @@ class SurveySender:
             may_go_better = isinstance(error, JournalUnavailableError | SupersededError)
             self._note(Stopped(str(error), is_final=not may_go_better))
         finally:
-            self._executor.shutdown(wait=False)
+            self._poster.close()
         return self._summary()
 
     def _send(self, rows: Rows) -> None:
@@ -276,13 +276,11 @@ class SurveySender:
             client_batch_id=entry.client_batch_id,
             include_messages_in_response=True,
         )
-        sent = threading.Event()
-        send = partial(self._client.send_survey_batch, send_by=entry.send_by, on_sent=sent.set)
-        answer = self._executor.submit(send, self._settings.survey_id, request)
-        self._on_wire = _OnWire(entry, batch, answer)
+        send = partial(self._client.send_survey_batch, self._settings.survey_id, request)
+        posting = self._poster.post(lambda on_sent: send(send_by=entry.send_by, on_sent=on_sent))
+        self._on_wire = _OnWire(entry, batch, posting)
         # The request first: while this thread computes, the other one would wait for the interpreter at every piece.
-        answer.add_done_callback(lambda _: sent.set())
-        sent.wait()
+        posting.wait_until_sent()
         self._write_reports()
 
     def _begin(self, batch: _Batch) -> Entry | None:
@@ -363,7 +361,7 @@ class SurveySender:
         if self._on_wire is None:
             return False  # others have all of it
         try:
-            response = self._on_wire.answer.result()
+            response = self._on_wire.posting.result()
         except UnknownOutcomeError as unknown:
             self._leave_unknown(unknown)
             return False

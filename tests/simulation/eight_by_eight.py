@@ -300,6 +300,7 @@ class Client:
         process.touch("POST: last piece")
         self._check_time(send_by, ends_at)
         answer = server.take(self._run, batch)
+        on_sent()
         process.touch("POST: answer")
         if process.world.now > ends_at:
             raise UnknownOutcomeError("timeout")

@@ -39,11 +39,11 @@ from tests.simulation.sources import UNIQUE_BY, Source, Table, invalid_row, row
 from tests.simulation.state_stores import Accessor, StateStore
 from tests.simulation.worlds import (
     Crashed,
-    InlineExecutor,
+    InlinePoster,
     Process,
     ProcessClock,
     Terminated,
-    ThreadExecutor,
+    ThreadPoster,
     TimedOut,
     World,
 )
@@ -263,7 +263,7 @@ class History:
         plan = self.plan
         row_keys = RowKeys(_CAMPAIGN)
         client: Any = Client(process, self.server, task.name)
-        executor: Any = ThreadExecutor(process) if plan.has_threads else InlineExecutor()
+        poster = ThreadPoster(process) if plan.has_threads else InlinePoster()
         scheduled = None if plan.scheduled is None else datetime.fromtimestamp(plan.scheduled, UTC)
         report = Report(SimulatedPath(process, self.disk), _CAMPAIGN, task.name) if plan.has_report else None
         return SurveySender(
@@ -281,7 +281,7 @@ class History:
             report=report,
             stop=process.stop,
             clock=ProcessClock(process),
-            executor=executor,
+            poster=poster,
         )
 
     def settings(self) -> Settings:

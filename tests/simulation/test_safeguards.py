@@ -19,7 +19,7 @@ from tests.simulation.campaign_journals import CampaignJournal
 from tests.simulation.histories import History
 from tests.simulation.message_logs import Disorder
 from tests.simulation.plans import Plan, Where, draw
-from tests.simulation.worlds import START
+from tests.simulation.worlds import START, World
 
 MAX_SEEDS = 6_000
 
@@ -50,9 +50,16 @@ class OtherJournal(History):
         )
 
 
+@pytest.fixture
+def overtaken_while_storing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow's API server stores late what it has let in: a newer try begins, and reads, in between."""
+    monkeypatch.setattr("tests.simulation.state_stores._LONGEST_STORING", 25.0)
+    monkeypatch.setattr(World, "stall", lambda world: world.random.uniform(0.0, 60.0))
+
+
+@pytest.mark.usefixtures("overtaken_while_storing")
 def test_with_every_safeguard_on_nobody_is_texted_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.simulation.test_safeguards.MAX_SEEDS", 500)
-    monkeypatch.setattr("tests.simulation.state_stores._LONGEST_STORING", 100.0)
+    monkeypatch.setattr("tests.simulation.test_safeguards.MAX_SEEDS", 2_000)
     assert not texted_twice(OtherJournal, journal=Where.STATE_STORE)
 
 
@@ -92,10 +99,8 @@ def test_without_withholding_the_last_piece() -> None:
     assert texted_twice(make, final_canary=True, has_canary=True)
 
 
-def test_without_the_owner_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Airflow's API server stores late what it has let in: a newer try may have begun, and read, in between.
-    monkeypatch.setattr("tests.simulation.state_stores._LONGEST_STORING", 100.0)
-
+@pytest.mark.usefixtures("overtaken_while_storing")
+def test_without_the_owner_check() -> None:
     class Unchecked(StateStoreJournal):
         def begin(self, compose: Compose) -> Entry | None:
             if (entry := compose(())) is not None:

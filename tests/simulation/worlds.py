@@ -11,10 +11,11 @@ import heapq
 import random
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Any
 
 from greenlet import getcurrent, greenlet
+
+from airflow_provider_8x8.surveys.posting import Post, Posting
 
 START = 1_800_000_000.0
 """When every history begins, in seconds since 1970."""
@@ -309,66 +310,95 @@ class ProcessClock:
         self._process.sleep(seconds)
 
 
-class InlineExecutor:
-    """Does at once what it is given, in the thread that gives it."""
+class InlinePoster:
+    """Makes POSTs at once, in the thread that asks for them."""
 
-    def submit(self, work: Callable[..., Any], /, *arguments: Any, **options: Any) -> Future[Any]:
-        """See :class:`concurrent.futures.Executor`."""
-        future: Future[Any] = Future()
-        try:
-            future.set_result(work(*arguments, **options))
-        except Exception as error:  # noqa: BLE001  # as every executor does
-            future.set_exception(error)
-        return future
+    def post(self, post: Post) -> Posting:
+        """See :class:`~airflow_provider_8x8.surveys.posting.Poster`."""
+        posting = _Posting()
+        posting.work(post)
+        return posting
 
-    def shutdown(self, wait: bool = True) -> None:
-        """See :class:`concurrent.futures.Executor`."""
+    def close(self) -> None:
+        """See :class:`~airflow_provider_8x8.surveys.posting.Poster`."""
 
 
-class _Answer:
-    """What a thread of a process will have done."""
+class _Posting:
+    """A POST that is over."""
 
-    def __init__(self, process: Process) -> None:
-        self._process = process
-        self._waiting: Thread | None = None
-        self._is_done = False
+    def __init__(self) -> None:
         self._value: Any = None
         self._error: Exception | None = None
 
+    def work(self, post: Post) -> None:
+        """Make the POST."""
+        try:
+            self._value = post(self.on_sent)
+        except Exception as error:  # noqa: BLE001  # as every executor does
+            self._error = error
+
+    def on_sent(self) -> None:
+        """Take note that the request is out."""
+
+    def wait_until_sent(self) -> None:
+        """See :class:`~airflow_provider_8x8.surveys.posting.Posting`."""
+
     def result(self) -> Any:
-        """See :class:`concurrent.futures.Future`."""
-        self._process.touch("wait for the POST")
-        while not self._is_done:
-            self._waiting = getcurrent()  # type: ignore[assignment]
-            self._process.world.park()
-            if self._process.is_dead:
-                raise Crashed
+        """See :class:`~airflow_provider_8x8.surveys.posting.Posting`."""
         if self._error is not None:
             raise self._error
         return self._value
 
-    def work(self, work: Callable[[], Any]) -> None:
-        """Do it, and tell who waits."""
-        try:
-            self._value = work()
-        except Exception as error:  # noqa: BLE001  # as every executor does
-            self._error = error
-        self._is_done = True
-        if self._waiting is not None:
-            self._process.world.wake(self._waiting)
 
-
-class ThreadExecutor:
-    """Does what it is given in a thread of its own, as the sender's own executor does."""
+class ThreadPoster(InlinePoster):
+    """Makes POSTs in a thread of their own, as the sender's own does."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
 
-    def submit(self, work: Callable[..., Any], /, *arguments: Any, **options: Any) -> _Answer:
-        """See :class:`concurrent.futures.Executor`."""
-        answer = _Answer(self._process)
-        self._process.fork(lambda: answer.work(lambda: work(*arguments, **options)))
-        return answer
+    def post(self, post: Post) -> Posting:
+        """See :class:`~airflow_provider_8x8.surveys.posting.Poster`."""
+        posting = _ThreadPosting(self._process)
+        self._process.fork(lambda: posting.work(post))
+        return posting
 
-    def shutdown(self, wait: bool = True) -> None:
-        """See :class:`concurrent.futures.Executor`."""
+
+class _ThreadPosting(_Posting):
+    """A POST that a thread of a process makes."""
+
+    def __init__(self, process: Process) -> None:
+        super().__init__()
+        self._process = process
+        self._waiting: Thread | None = None
+        self._is_sent = self._is_over = False
+
+    def work(self, post: Post) -> None:
+        """Make the POST, and tell who waits."""
+        super().work(post)
+        self._is_over = True
+        self.on_sent()
+
+    def on_sent(self) -> None:
+        """Tell who waits that the request is out."""
+        self._is_sent = True
+        if self._waiting is not None:
+            self._process.world.wake(self._waiting)
+
+    def wait_until_sent(self) -> None:
+        """See :class:`~airflow_provider_8x8.surveys.posting.Posting`."""
+        while not self._is_sent:
+            self._park()
+
+    def result(self) -> Any:
+        """See :class:`~airflow_provider_8x8.surveys.posting.Posting`."""
+        self._process.touch("wait for the POST")
+        while not self._is_over:
+            self._park()
+        return super().result()
+
+    def _park(self) -> None:
+        self._waiting = getcurrent()  # type: ignore[assignment]
+        self._process.world.park()
+        self._waiting = None
+        if self._process.is_dead:
+            raise Crashed
