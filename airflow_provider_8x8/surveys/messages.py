@@ -309,6 +309,7 @@ class _Plan:
         """
         built: list[RowMessage | InvalidRowError] = []
         is_plain, destination_at, unique_at = self._is_plain, self._destination, self._unique
+        encode = msgspec.json.Encoder().encode
         for number, values in enumerate(rows, first_number):
             try:
                 own = _NOTHING if is_plain else self._own_fields(values)
@@ -348,9 +349,7 @@ class _Plan:
                     message = self._with_other_fields(message, own)
                 if longest > template.longest_safe_value:
                     _check_parts(template, variables, message.encoding or self._common.get("encoding"))
-                built.append(
-                    RowMessage(number, row_key, unique_value, destination, client_message_id, _encode(message))
-                )
+                built.append(RowMessage(number, row_key, unique_value, destination, client_message_id, encode(message)))
             except InvalidRowError as error:
                 built.append(error.with_traceback(None))
             except UnusableValueError as error:
@@ -463,7 +462,6 @@ def check_common(fields: Mapping[str, Any]) -> None:
         raise ValueError(_say(error, named)) from None
 
 
-_encode = msgspec.json.Encoder().encode
 _parse = lru_cache(maxsize=256)(Template.parse)
 
 

@@ -50,9 +50,10 @@ class PostingThread:
 
 class _FuturePosting:
     def __init__(self, executor: ThreadPoolExecutor, post: Post) -> None:
-        self._sent = threading.Event()
-        self._answer: Future[BatchResponse] = executor.submit(post, self._sent.set)
-        self._answer.add_done_callback(lambda _: self._sent.set())
+        self._sent = sent = threading.Event()
+        self._answer: Future[BatchResponse] = executor.submit(post, sent.set)
+        # Not by way of self: the answer, some megabytes, would be in a cycle, and wait for the garbage collector.
+        self._answer.add_done_callback(lambda _: sent.set())
 
     def wait_until_sent(self) -> None:
         """See :class:`Posting`."""
