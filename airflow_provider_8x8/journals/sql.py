@@ -141,11 +141,16 @@ class SqlJournal:
     def _lock(self, connection: Connection) -> int:
         """Wait for the campaign's other changes to be committed; return the number of this one."""
         ours = CAMPAIGN.c.id == self._row_id
-        connection.execute(sa.update(CAMPAIGN).where(ours).values(last_number=CAMPAIGN.c.last_number + 1, used=_now()))
-        number: int | None = connection.execute(sa.select(CAMPAIGN.c.last_number).where(ours)).scalar()
+        lock = sa.update(CAMPAIGN).where(ours).values(last_number=CAMPAIGN.c.last_number + 1, used=_now())
+        number: Any
+        if getattr(connection.dialect, "update_returning", False):  # which SQLAlchemy 1.4 does not tell
+            number = connection.execute(lock.returning(CAMPAIGN.c.last_number)).scalar()
+        else:
+            connection.execute(lock)
+            number = connection.execute(sa.select(CAMPAIGN.c.last_number).where(ours)).scalar()
         if number is None:
             raise self._lost()
-        return number
+        return int(number)
 
     def _settle(self, entry: Entry, connection: Connection) -> tuple[Entry, int]:
         """Return the entry as it then stands, and the number of this change."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from airflow_provider_8x8.api.models import BatchResponse, MessageResponse
@@ -28,7 +27,7 @@ class RowAnswers:
 
     rows: Sequence[RowMessage]
     outcomes: list[Outcome]
-    answers: list[MessageResponse | None]
+    answers: Sequence[MessageResponse | None]
 
     def row_keys_of(self, outcome: Outcome) -> list[bytes]:
         """Return the row keys with one outcome."""
@@ -58,19 +57,24 @@ class RowAnswers:
 
 def match(rows: Sequence[RowMessage], response: BatchResponse) -> RowAnswers:
     """Find what 8x8's answer says of each row, by client message id, and say what does not add up."""
-    listed = {answer.client_message_id: answer for answer in response.messages or ()}
-    answers = [listed.get(row.client_message_id) for row in rows]
+    messages = response.messages or []
+    answers: Sequence[MessageResponse | None] = messages
+    strangers = 0
+    if [answer.client_message_id for answer in messages] != [row.client_message_id for row in rows]:
+        # 8x8 promises no order, though it keeps that of the request.
+        listed = {answer.client_message_id: answer for answer in messages}
+        answers = [listed.get(row.client_message_id) for row in rows]
+        strangers = len(listed) - sum(answer is not None for answer in answers)
     outcomes: list[Outcome] = [
         "unknown" if answer is None else "accepted" if answer.status.code == "QUEUED" else "rejected"
         for answer in answers
     ]
-    counted = Counter(outcomes)
+    counted = _counted(outcomes)
     not_listed = counted["unknown"]
     if not_listed:
         outcome = _outcome_of_unlisted(not_listed, counted, response)
         outcomes = [its if its != "unknown" else outcome for its in outcomes]
-        counted = Counter(outcomes)
-    strangers = len(listed) - (len(rows) - not_listed)
+        counted = _counted(outcomes)
     as_counted_by_8x8 = (counted["accepted"], counted["rejected"]) == (response.accepted_count, response.rejected_count)
     if not_listed or strangers or not as_counted_by_8x8:
         log.warning(
@@ -89,7 +93,11 @@ def match(rows: Sequence[RowMessage], response: BatchResponse) -> RowAnswers:
     return RowAnswers(rows, outcomes, answers)
 
 
-def _outcome_of_unlisted(unlisted: int, listed: Counter[Outcome], response: BatchResponse) -> Outcome:
+def _counted(outcomes: list[Outcome]) -> dict[Outcome, int]:
+    return {outcome: outcomes.count(outcome) for outcome in ("accepted", "rejected", "unknown")}
+
+
+def _outcome_of_unlisted(unlisted: int, listed: Mapping[Outcome, int], response: BatchResponse) -> Outcome:
     """Tell from 8x8's counts what became of the messages that its answer does not list."""
     missing = (response.accepted_count - listed["accepted"], response.rejected_count - listed["rejected"])
     if missing == (unlisted, 0):
