@@ -60,6 +60,7 @@ class TaskInstance(NamedTuple):
     state: str | None
     try_number: int
     pid: int | None
+    map_index: int
 
 
 def wait_for(what: str, ask: Callable[[], Any], *, patience: float = PATIENCE, pause: float = 0.5) -> Any:
@@ -136,14 +137,21 @@ class Deployment:
 
     def task(self, dag_id: str, task_id: str = "send_surveys") -> TaskInstance | None:
         """Return the task instance of a DAG's one run, if there is one yet."""
-        found = self._query("SELECT run_id, state, try_number, pid FROM task_instance", dag_id, task_id)
-        return TaskInstance(*found[0]) if found else None
+        return next(iter(self.tasks(dag_id, task_id)), None)
+
+    def tasks(self, dag_id: str, task_id: str = "send_surveys") -> list[TaskInstance]:
+        """Return the instances of a mapped task in a DAG's one run."""
+        columns = ", ".join(TaskInstance._fields)
+        return [TaskInstance(*row) for row in self._query(f"SELECT {columns} FROM task_instance", dag_id, task_id)]
 
     def result(self, dag_id: str, task_id: str = "send_surveys") -> Any:
         """Return what the task returned."""
+        return next(iter(self.results(dag_id, task_id)), None)
+
+    def results(self, dag_id: str, task_id: str = "send_surveys") -> list[Any]:
+        """Return what the instances of a mapped task returned."""
         found = self._query("SELECT value FROM xcom", dag_id, task_id, "AND key = 'return_value'")
-        value = found[0][0] if found else None
-        return json.loads(bytes(value)) if isinstance(value, memoryview) else value
+        return [json.loads(bytes(value)) if isinstance(value, memoryview) else value for (value,) in found]
 
     def log_text(self, dag_id: str, task_id: str = "send_surveys") -> str:
         """Return the log of all tries of a task."""
