@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from airflow_provider_8x8.surveys.held_keys import HeldKeys
 from airflow_provider_8x8.surveys.journal import Entry, EntryState, Header, Journal, JournalMismatchError, unpack
 
 
@@ -25,7 +26,7 @@ class Ledger:
         self._journal = journal
         self._run = run
         self._entries: dict[str, Entry] = {}
-        self._holder: dict[bytes, str] = {}
+        self._held = HeldKeys()
         self._begun: set[str] = set()
         self._unique_by: str | None = None
 
@@ -52,7 +53,7 @@ class Ledger:
     def begin_reading(self) -> None:
         """The source is read anew: what was begun in the reading before holds its row keys as any other entry does."""
         self._begun = set()
-        self._holder = {}
+        self._held = HeldKeys()
         for entry in self._entries.values():
             self._hold(entry)
 
@@ -72,12 +73,12 @@ class Ledger:
 
         What was begun in this reading is not asked for: no row key comes up in it twice.
         """
-        return self._holder.get(row_key)
+        return self._held.holder_of(row_key)
 
     @property
     def holds_any(self) -> bool:
         """Whether :meth:`holder_of` knows any row key."""
-        return bool(self._holder)
+        return bool(self._held)
 
     def begin(self, compose: Callable[[], Entry | None]) -> Entry | None:
         """Make an entry durable; ``compose`` makes it, once what others have entered is known."""
@@ -103,22 +104,17 @@ class Ledger:
             self._check(entry)
             self._entries[entry.client_batch_id] = entry
             if entry.client_batch_id not in self._begun:
-                self._release(entry)
+                self._held.release(unpack(entry.row_keys), entry.client_batch_id)
                 self._hold(entry)
-
-    def _release(self, entry: Entry) -> None:
-        for key in unpack(entry.row_keys):
-            if self._holder.get(key) == entry.client_batch_id:
-                del self._holder[key]
 
     def _hold(self, entry: Entry) -> None:
         if not entry.is_in_effect:
             return
-        is_free_for_us = not self.is_own(entry) and entry.state is EntryState.SENT
-        free = set(unpack(entry.rejected_keys)) if is_free_for_us else ()
-        for key in unpack(entry.row_keys):
-            if key not in free:
-                self._holder.setdefault(key, entry.client_batch_id)
+        row_keys = unpack(entry.row_keys)
+        if entry.rejected_keys and entry.state is EntryState.SENT and not self.is_own(entry):
+            free = set(unpack(entry.rejected_keys))
+            row_keys = [row_key for row_key in row_keys if row_key not in free]
+        self._held.hold(row_keys, entry.client_batch_id)
 
     def _check(self, entry: Entry) -> None:
         if self._unique_by is not None and entry.unique_by != self._unique_by:

@@ -113,10 +113,10 @@ class Reading:
         """Take out of a batch what is not to be sent in it."""
         # First out of the batch, then noted: noting may fail with the report, and no row may be noted twice.
         if self._ledger.holds_any:
-            rows = list(batch)
-            batch[:] = [row for row in rows if self._ledger.holder_of(row.row_key) is None]
-            for row in rows:
-                if (holder := self._ledger.holder_of(row.row_key)) is not None:
+            holders = [(row, self._ledger.holder_of(row.row_key)) for row in batch]
+            batch[:] = [row for row, holder in holders if holder is None]
+            for row, holder in holders:
+                if holder is not None:
                     self.note_held(row, holder)
         if self._builder.rows_bring_ids:
             batch[:], repeated = _told_apart(batch)

@@ -1,0 +1,43 @@
+"""Who holds which row key."""
+
+from __future__ import annotations
+
+import tracemalloc
+from random import Random
+
+from airflow_provider_8x8.surveys.held_keys import HeldKeys
+from airflow_provider_8x8.surveys.journal import ROW_KEY_BYTES
+
+
+def test_it_is_as_a_dict_would_be() -> None:
+    random = Random(8)  # noqa: S311  # no secret
+    for _ in range(200):
+        held, expected = HeldKeys(), dict[bytes, str]()
+        # Few buckets and few bytes, so that the end of one record and the beginning of the next often look like a key.
+        keys = [bytes([0, random.randrange(2), *random.choices((0, 1), k=8)]) for _ in range(60)]
+        for _ in range(40):
+            some, holder = random.sample(keys, 10), f"batch-{random.randrange(6)}"
+            if random.random() < 0.6:
+                held.hold(some, holder)
+                for key in some:
+                    expected.setdefault(key, holder)
+            else:
+                held.release(some, holder)
+                for key in some:
+                    if expected.get(key) == holder:
+                        del expected[key]
+            assert {key: held.holder_of(key) for key in keys} == {key: expected.get(key) for key in keys}
+            assert bool(held) == bool(expected)
+
+
+def test_a_key_takes_little_more_than_its_bytes() -> None:
+    random, count = Random(8), 300_000  # noqa: S311
+    tracemalloc.start()
+    try:
+        held, before = HeldKeys(), tracemalloc.get_traced_memory()[0]
+        for batch in range(count // 10_000):
+            held.hold([random.randbytes(ROW_KEY_BYTES) for _ in range(10_000)], f"batch-{batch}")
+        # Beside its record, a bucket takes a hundred bytes or two: much here, with 5 keys each, and nothing with 150.
+        assert (tracemalloc.get_traced_memory()[0] - before - 65_536 * 200) / count < 20
+    finally:
+        tracemalloc.stop()
