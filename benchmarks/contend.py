@@ -56,6 +56,7 @@ def run(job: Job) -> Outcome:
         run_id=f"{task.run_id}-warm-up",
         select=f"{task.select} LIMIT {_WARM_UP_ROWS}",
         report_path=f"{task.report_path}-warm-up",
+        others=0,
     )
     prepare(warm_up)()
     work = prepare(task)

@@ -7,6 +7,7 @@ Each is called with a :class:`Task`, gets ready, and returns the work itself. Al
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,12 +35,14 @@ class Task(msgspec.Struct, frozen=True):
     :ivar select: the query
     :ivar url: where 8x8 is
     :ivar report_path: a folder for the operator's report
+    :ivar others: how many row keys other shards of the campaign have sent before
     """
 
     run_id: str
     select: str
     url: str
     report_path: str
+    others: int = 0
 
     @property
     def endpoint(self) -> str:
@@ -69,6 +72,34 @@ def ours_xcom(task: Task) -> Work:
     names = ("destination", "firstName", "order_nr")
     rows = [dict(zip(names, row, strict=True)) for row in _warehouse().get_records(task.select)]
     return lambda: _execute(task, rows=rows, journal_conn_id=JOURNAL)
+
+
+def ours_shard(task: Task) -> Work:
+    """The operator as a shard whose campaign's other shards have sent all of theirs."""
+    from airflow_provider_8x8.journals.engines import engine_of
+    from airflow_provider_8x8.journals.sql import SqlJournal
+    from airflow_provider_8x8.surveys.journal import ROW_KEY_BYTES, Entry, EntryState, Header
+    from airflow_provider_8x8.surveys.row_keys import ROW_KEY_RULES
+
+    journal = SqlJournal(engine_of(JOURNAL), task.run_id, journal_conn_id=JOURNAL)
+    journal.open(Header(survey_id=SURVEY_ID, subaccount_id=SUBACCOUNT, row_key_rules=ROW_KEY_RULES))
+    for number in range(task.others // BATCH_SIZE):
+        entry = Entry(
+            client_batch_id=f"{task.run_id}-{number}",
+            run="another shard",
+            try_number=1,
+            unique_by="destination",
+            row_keys=os.urandom(ROW_KEY_BYTES * BATCH_SIZE),
+            begun=0.0,
+            send_by=0.0,
+            state=EntryState.SENT,
+            batch_id=str(number),
+        )
+        journal.begin(lambda news, entry=entry: entry)  # type: ignore[misc]
+    journal.close()
+    return lambda: _execute(
+        task, sql=task.select, sql_conn_id=WAREHOUSE, journal_conn_id=JOURNAL, campaign_id=task.run_id
+    )
 
 
 def _execute(task: Task, **arguments: Any) -> None:
@@ -259,6 +290,7 @@ CONTENDERS: Mapping[str, Callable[[Task], Work]] = {
     "ours, state store": ours_state_store,
     "ours, from DuckDB": ours_duckdb,
     "ours, from XCom": ours_xcom,
+    "ours, one of ten shards": ours_shard,
     "by hand": by_hand,
     "by hand, counts only": by_hand_counts,
     "by hand, DataFrame": data_frame,

@@ -105,7 +105,8 @@ class SqlJournal:
             number = self._lock(connection)
             if composed and (stored := self._find(connection, composed.client_batch_id)):
                 return stored.entry, stored.number
-            news = self._changed(connection)
+            # Changes are numbered without gaps: nobody else has made one since the last look.
+            news = [] if number == self._seen + 1 else self._changed(connection)
             composed = compose([each.entry for each in news])
             if composed is None:
                 _roll_back(connection)

@@ -52,10 +52,9 @@ class Ledger:
 
     def begin_reading(self) -> None:
         """The source is read anew: what was begun in the reading before holds its row keys as any other entry does."""
-        self._begun = set()
-        self._held = HeldKeys()
-        for entry in self._entries.values():
-            self._hold(entry)
+        begun, self._begun = self._begun, set()
+        for client_batch_id in begun:
+            self._hold(self._entries[client_batch_id])
 
     def use_row_keys_of(self, unique_by: str) -> None:
         """
