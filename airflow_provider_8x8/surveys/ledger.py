@@ -101,19 +101,27 @@ class Ledger:
     def _learn(self, entries: Iterable[Entry]) -> None:
         for entry in entries:
             self._check(entry)
+            before = self._entries.get(entry.client_batch_id)
             self._entries[entry.client_batch_id] = entry
-            if entry.client_batch_id not in self._begun:
+            if entry.client_batch_id in self._begun:
+                continue
+            if before is None:
+                self._hold(entry)
+            elif self._free_keys(entry) != self._free_keys(before):
                 self._held.release(unpack(entry.row_keys), entry.client_batch_id)
                 self._hold(entry)
 
     def _hold(self, entry: Entry) -> None:
-        if not entry.is_in_effect:
-            return
         row_keys = unpack(entry.row_keys)
-        if entry.rejected_keys and entry.state is EntryState.SENT and not self.is_own(entry):
-            free = set(unpack(entry.rejected_keys))
-            row_keys = [row_key for row_key in row_keys if row_key not in free]
+        if free_keys := set(unpack(self._free_keys(entry))):
+            row_keys = [row_key for row_key in row_keys if row_key not in free_keys]
         self._held.hold(row_keys, entry.client_batch_id)
+
+    def _free_keys(self, entry: Entry) -> bytes:
+        """Return the row keys that an entry has and does not hold."""
+        if not entry.is_in_effect:
+            return entry.row_keys
+        return entry.rejected_keys if entry.state is EntryState.SENT and not self.is_own(entry) else b""
 
     def _check(self, entry: Entry) -> None:
         if self._unique_by is not None and entry.unique_by != self._unique_by:
