@@ -22,8 +22,8 @@ from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.api.models import MAX_ALPHANUMERIC_SOURCE_LENGTH, MAX_BATCH_SIZE, Destination
 from airflow_provider_8x8.get_provider_info import DEFAULT_CONN_NAME
 from airflow_provider_8x8.rows import GivenRows, SqlRows
+from airflow_provider_8x8.surveys.builder import MessageBuilder, Rows, check_common
 from airflow_provider_8x8.surveys.journal import MAX_CAMPAIGN_ID_LENGTH, Journal, MemoryJournal
-from airflow_provider_8x8.surveys.messages import MessageBuilder, Rows, check_common
 from airflow_provider_8x8.surveys.report import Report
 from airflow_provider_8x8.surveys.row_keys import RowKeys
 from airflow_provider_8x8.surveys.settings import (

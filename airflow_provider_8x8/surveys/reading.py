@@ -9,8 +9,9 @@ from itertools import chain, islice
 from typing import Any
 
 from airflow_provider_8x8.api.masking import mask_phone_numbers
+from airflow_provider_8x8.surveys.builder import ColumnsError, MessageBuilder, Rows
 from airflow_provider_8x8.surveys.ledger import Ledger
-from airflow_provider_8x8.surveys.messages import ColumnsError, InvalidRowError, MessageBuilder, RowMessage, Rows
+from airflow_provider_8x8.surveys.messages import InvalidRowError, RowMessage
 from airflow_provider_8x8.surveys.report import Report, ReportLine
 from airflow_provider_8x8.surveys.settings import OnInvalid, Settings
 from airflow_provider_8x8.surveys.summary import Tally

@@ -25,6 +25,7 @@ from airflow_provider_8x8.api.client import EightByEightClient, until_sent
 from airflow_provider_8x8.api.errors import NeverSentError, RateLimitedError, RefusedError, UnknownOutcomeError
 from airflow_provider_8x8.api.models import MAX_CLIENT_BATCH_ID_LENGTH, BatchResponse, SurveyBatch
 from airflow_provider_8x8.surveys.answers import match
+from airflow_provider_8x8.surveys.builder import MessageBuilder, Rows
 from airflow_provider_8x8.surveys.clock import Clock, SystemClock
 from airflow_provider_8x8.surveys.journal import (
     SEND_WITHIN,
@@ -39,7 +40,7 @@ from airflow_provider_8x8.surveys.journal import (
     unpack,
 )
 from airflow_provider_8x8.surveys.ledger import Ledger
-from airflow_provider_8x8.surveys.messages import MessageBuilder, RowMessage, Rows
+from airflow_provider_8x8.surveys.messages import RowMessage
 from airflow_provider_8x8.surveys.posting import Poster, Posting, PostingThread
 from airflow_provider_8x8.surveys.reading import Reading, Stopped
 from airflow_provider_8x8.surveys.reconcile import Canary, Finding, Reconciler

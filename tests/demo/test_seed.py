@@ -13,7 +13,8 @@ import duckdb
 import pytest
 from seed import WRONG_NUMBERS, Customer, Warehouse, make_customers, seed
 
-from airflow_provider_8x8.surveys.messages import InvalidRowError, MessageBuilder, RowMessage
+from airflow_provider_8x8.surveys.builder import MessageBuilder
+from airflow_provider_8x8.surveys.messages import InvalidRowError, RowMessage
 from airflow_provider_8x8.surveys.row_keys import RowKeys
 from airflow_provider_8x8.surveys.template import Template
 
@@ -48,7 +49,11 @@ def builder() -> MessageBuilder:
 
 
 def build(customer: Customer) -> RowMessage:
-    return builder().build(1, {"destination": customer.phone, "firstName": customer.first_name, "order_nr": 1})
+    row = {"destination": customer.phone, "firstName": customer.first_name, "order_nr": 1}
+    (built,) = builder().build(1, [row])
+    if isinstance(built, InvalidRowError):
+        raise built
+    return built
 
 
 def test_the_same_seed_gives_the_same_warehouse(warehouse: tuple[Path, Warehouse], tmp_path: Path) -> None:
@@ -110,7 +115,7 @@ def test_every_other_number_can_be_sent_however_it_is_written(customers: list[Cu
     good = [customer for customer in customers if customer.trouble in (None, "second_account")]
     assert len(good) > TOTAL * 0.9
     for customer in good:
-        destination = build(customer).message.destination
+        destination = build(customer).destination
         assert FICTION.fullmatch(destination.removeprefix("+")), customer.phone
     phones = [str(customer.phone) for customer in good]
     for notation in (
@@ -127,7 +132,7 @@ def test_every_other_number_can_be_sent_however_it_is_written(customers: list[Cu
 
 def test_only_8x8_can_tell_that_a_calling_code_is_unassigned(customers: list[Customer]) -> None:
     unassigned = [customer for customer in customers if customer.trouble == "unassigned"]
-    destinations = {build(customer).message.destination.removeprefix("+") for customer in unassigned}
+    destinations = {build(customer).destination.removeprefix("+") for customer in unassigned}
     assert len(destinations) == len(unassigned) == TOTAL // 100
     assert all(UNASSIGNED.fullmatch(destination) for destination in destinations)
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_8x8.api.client import EightByEightClient
-from airflow_provider_8x8.surveys.messages import MessageBuilder
+from airflow_provider_8x8.surveys.builder import MessageBuilder
 from airflow_provider_8x8.surveys.row_keys import RowKeys
 from airflow_provider_8x8.surveys.sender import SurveySender
 from airflow_provider_8x8.surveys.settings import Run, Settings

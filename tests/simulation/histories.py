@@ -23,8 +23,8 @@ from airflow_provider_8x8.journals import state_store
 from airflow_provider_8x8.journals.state_store import StateStoreJournal
 from airflow_provider_8x8.surveys import messages as messages_module
 from airflow_provider_8x8.surveys import sender as sender_module
+from airflow_provider_8x8.surveys.builder import MessageBuilder
 from airflow_provider_8x8.surveys.journal import Journal, MemoryJournal
-from airflow_provider_8x8.surveys.messages import MessageBuilder
 from airflow_provider_8x8.surveys.report import Report
 from airflow_provider_8x8.surveys.row_keys import RowKeys
 from airflow_provider_8x8.surveys.sender import OnUnknown, Run, Settings, SurveySender

@@ -10,7 +10,8 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from airflow_provider_8x8.surveys.messages import ColumnsError, InvalidRowError, MessageBuilder, RowMessage
+from airflow_provider_8x8.surveys.builder import ColumnsError, MessageBuilder
+from airflow_provider_8x8.surveys.messages import InvalidRowError, RowMessage
 from airflow_provider_8x8.surveys.row_keys import RowKeys
 from airflow_provider_8x8.surveys.template import Template
 

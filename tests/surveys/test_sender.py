@@ -15,8 +15,8 @@ import pytest
 from airflow_provider_8x8.api.client import MAX_TRIES
 from airflow_provider_8x8.api.errors import EightByEightError, NeverSentError, RefusedError, UnknownOutcomeError
 from airflow_provider_8x8.api.models import BatchResponse, MessageResponse, MessageStatus, SurveyBatch
+from airflow_provider_8x8.surveys.builder import MessageBuilder
 from airflow_provider_8x8.surveys.journal import Entry, MemoryJournal
-from airflow_provider_8x8.surveys.messages import MessageBuilder
 from airflow_provider_8x8.surveys.report import Report
 from airflow_provider_8x8.surveys.row_keys import RowKeys
 from airflow_provider_8x8.surveys.sender import SurveySender

@@ -1,0 +1,227 @@
+"""The rows of one source become messages."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
+from datetime import datetime
+from itertools import groupby
+from typing import Any, Protocol
+
+import msgspec
+
+from airflow_provider_8x8.api.models import SurveyMessage, SurveyTemplate
+from airflow_provider_8x8.surveys.messages import (
+    CAMEL_CASE,
+    InvalidRowError,
+    Plan,
+    RowMessage,
+    say_what_is_wrong,
+)
+from airflow_provider_8x8.surveys.row_keys import RowKeys
+from airflow_provider_8x8.surveys.template import Template
+from airflow_provider_8x8.surveys.values import is_missing, to_variable
+
+_MAX_KNOWN_PLANS = 1_000
+_NO_MAPPING = "the row is of type {}; expected a mapping of columns to values"
+
+# How a column may spell the field it fills: as 8x8 spells it, or in snake_case.
+_FIELD_OF_COLUMN = {spelling: name for name, camel in CAMEL_CASE.items() for spelling in (name, camel)}
+
+
+class ColumnsError(ValueError):
+    """The source as a whole lacks a column, or has one twice."""
+
+
+class Rows(Protocol):
+    """A source of rows that can be read more than once; each pass begins anew."""
+
+    columns: Collection[str] | None
+    """The names of the values that every row is, known once a pass has begun; None where rows are mappings."""
+
+    def __iter__(self) -> Generator[Any, None, None]: ...
+
+
+class MessageBuilder:
+    """
+    Builds messages from the rows of one source.
+
+    A column named like a message field, in snake_case or as 8x8 spells it, fills that field. Each placeholder is
+    filled from the column of its name, else from the row's ``template_variables``, else from the common ones; a
+    NULL counts as no value. Other columns stay here.
+
+    :param row_keys: makes the campaign's row keys
+    :param template: the common text, or None if every row brings its own
+    :param common: template fields for messages that have none of their own; sent once for each batch where there is
+        a common text, else in each message
+    :param variables: template variables common to all messages
+    :param unique_by: the row key's column; by default ``client_message_id`` if the source has that column, else
+        ``destination``
+    """
+
+    def __init__(
+        self,
+        *,
+        row_keys: RowKeys,
+        template: Template | None,
+        common: Mapping[str, Any] | None = None,
+        variables: Mapping[str, Any] | None = None,
+        unique_by: str | None = None,
+    ) -> None:
+        self._row_keys = row_keys
+        self._template = template
+        self._common = {name: value for name, value in (common or {}).items() if value is not None}
+        self._variables = {name: value for name, value in (variables or {}).items() if not is_missing(value)}
+        self._unique_by = _FIELD_OF_COLUMN.get(unique_by, unique_by) if unique_by else None
+        self._plans: dict[tuple[str, ...], Plan] = {}
+        self._plan: Plan | None = None
+        self.own_fields: set[str] = set()
+        """The message fields that columns of the source have filled so far."""
+
+    @property
+    def batch_template(self) -> SurveyTemplate | None:
+        """What 8x8 gets once for a whole batch."""
+        if self._template is None:
+            return None
+        return SurveyTemplate(template_body=self._template.body, **self._common)
+
+    @property
+    def unique_by(self) -> str:
+        """
+        The column that row keys are made of.
+
+        :raises RuntimeError: no row was read that could tell
+        """
+        if self._unique_by is None:
+            raise RuntimeError("the row key's column is not known before the first row")
+        return self._unique_by
+
+    @property
+    def rows_bring_ids(self) -> bool:
+        """Whether client message ids cannot be told from row keys."""
+        return "client_message_id" in self.own_fields and self.unique_by != "client_message_id"
+
+    def last_scheduled(self, rows: Iterable[RowMessage]) -> float | None:
+        """Return when the last of some messages goes out, in seconds since 1970; None for at once."""
+        common: datetime | None = self._common.get("scheduled")
+        times = [common] if common is not None else []
+        if "scheduled" in self.own_fields:
+            times += [scheduled for row in rows if (scheduled := row.message.scheduled) is not None]
+        return max(times).timestamp() if times else None
+
+    def canary(self, destination: str) -> SurveyMessage:
+        """
+        Make a message like the campaign's own that goes to a number of the team's own.
+
+        A placeholder without a common value shows its own name.
+        """
+        template = self._template or Template.parse("{{url}}")
+        return SurveyMessage(
+            destination=destination,
+            template_body=template.body,
+            template_variables={name: to_variable(self._variables.get(name, name)) for name in template.names} or None,
+            client_message_id=secrets.token_hex(16),
+            source=self._common.get("source"),
+            encoding=self._common.get("encoding"),
+        )
+
+    def use_columns(self, columns: Collection[str], *, complete: bool) -> None:
+        """
+        Learn which columns the first row has, before it is built.
+
+        :param complete: every row has these columns and no others, in this order, so that what is missing can be said
+            now, and rows come as values alone
+        :raises ColumnsError: two columns fill one field, or a column is missing that every row needs
+        """
+        fields = _fields_of(columns)
+        if self._unique_by is None:
+            self._unique_by = "client_message_id" if "client_message_id" in fields else "destination"
+        if complete:
+            self._check_columns(set(columns), fields)
+            self._plan = self._plan_of(tuple(columns))
+
+    def _check_columns(self, names: set[str], fields: Mapping[str, str]) -> None:
+        needed = [fields.get(name, name) for name in ("destination", self.unique_by)]
+        if self._template is None:
+            needed.append(fields.get("template_body", "template_body"))
+        elif "template_variables" not in fields:
+            needed.extend(name for name in self._template.names if name not in self._variables)
+        if missing := [name for name in dict.fromkeys(needed) if name not in names]:
+            raise ColumnsError(
+                f"the source lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; it has "
+                f"{', '.join(sorted(names)) or 'none'}. Name the columns in the query "
+                "(SELECT phone AS destination, ...; quote names with capitals) or give a common value in "
+                "template_variables"
+            )
+
+    def build(self, first_number: int, rows: Sequence[Any]) -> list[RowMessage | InvalidRowError]:
+        """
+        Make the messages of rows that follow one another, or the reasons why there are none.
+
+        :param first_number: the first row's
+        :param rows: mappings, or the values of the columns that the source has said its rows all have
+        """
+        if self._plan is not None:
+            return self._plan.build(first_number, rows)
+        built: list[RowMessage | InvalidRowError] = []
+        for columns, alike in groupby(rows, _columns_of):
+            number = first_number + len(built)
+            if columns is None:
+                built += [InvalidRowError(_NO_MAPPING.format(type(row).__name__)) for row in alike]
+                continue
+            values = [tuple(row.values()) for row in alike]
+            try:
+                built += self._plan_of(columns).build(number, values)
+            except ColumnsError as error:
+                built += [InvalidRowError(str(error)) for _ in values]
+        return built
+
+    def _plan_of(self, columns: tuple[str, ...]) -> Plan:
+        """
+        Return how rows with these columns become messages. Rows of XCom need not be alike.
+
+        :raises ColumnsError: two columns fill one field
+        """
+        plan = self._plans.get(columns)
+        if plan is None:
+            fields = _fields_of(columns)
+            self.own_fields.update(fields)
+            plan = Plan(columns, fields, self.unique_by, self._template, self._common, self._variables, self._row_keys)
+            if len(self._plans) < _MAX_KNOWN_PLANS:
+                self._plans[columns] = plan
+        return plan
+
+
+def _columns_of(row: Any) -> tuple[str, ...] | None:
+    """Return the columns of a row that is a mapping, None of any other."""
+    return tuple(row) if isinstance(row, Mapping) else None
+
+
+def _fields_of(columns: Iterable[str]) -> dict[str, str]:
+    """
+    Return the message fields that columns fill, each with its column.
+
+    :raises ColumnsError: two columns fill one field
+    """
+    fields: dict[str, str] = {}
+    for column in columns:
+        field = _FIELD_OF_COLUMN.get(column)
+        if field is None:
+            continue
+        if field in fields:
+            raise ColumnsError(f"the columns {fields[field]} and {column} fill the same field; leave one out")
+        fields[field] = column
+    return fields
+
+
+def check_common(fields: Mapping[str, Any]) -> None:
+    """
+    Check values that are common to all messages, by their names in snake_case.
+
+    :raises ValueError: one of them is not what 8x8 takes
+    """
+    named = {CAMEL_CASE[name]: value for name, value in fields.items() if value is not None}
+    try:
+        msgspec.convert({"templateBody": "{{url}}", **named}, SurveyTemplate)
+    except msgspec.ValidationError as error:
+        raise ValueError(say_what_is_wrong(error, named)) from None
