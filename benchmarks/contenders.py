@@ -296,3 +296,6 @@ CONTENDERS: Mapping[str, Callable[[Task], Work]] = {
     "by hand, DataFrame": data_frame,
     "bare loop": bare_loop,
 }
+
+OTHER_SHARDS = {"ours, one of ten shards": 9}
+"""How many shards as large have sent all of theirs before a contender begins."""

