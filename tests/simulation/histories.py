@@ -21,7 +21,7 @@ from greenlet import getcurrent
 from airflow_provider_8x8.api import client as client_module
 from airflow_provider_8x8.journals import state_store
 from airflow_provider_8x8.journals.state_store import StateStoreJournal
-from airflow_provider_8x8.surveys import messages as messages_module
+from airflow_provider_8x8.surveys import builder as builder_module
 from airflow_provider_8x8.surveys import sender as sender_module
 from airflow_provider_8x8.surveys.builder import MessageBuilder
 from airflow_provider_8x8.surveys.journal import Journal, MemoryJournal
@@ -336,7 +336,7 @@ def _simulated(world: World) -> Iterator[None]:
     try:
         with (
             mock.patch.object(sender_module, "secrets", chance),
-            mock.patch.object(messages_module, "secrets", chance),
+            mock.patch.object(builder_module, "secrets", chance),
             mock.patch.object(client_module, "random", chance),
             mock.patch.object(state_store, "_again_if_unavailable", again),
         ):
