@@ -7,8 +7,9 @@ Each is called with a :class:`Task`, gets ready, and returns the work itself. Al
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,19 +84,25 @@ def ours_shard(task: Task) -> Work:
 
     journal = SqlJournal(engine_of(JOURNAL), task.run_id, journal_conn_id=JOURNAL)
     journal.open(Header(survey_id=SURVEY_ID, subaccount_id=SUBACCOUNT, row_key_rules=ROW_KEY_RULES))
-    for number in range(task.others // BATCH_SIZE):
-        entry = Entry(
-            client_batch_id=f"{task.run_id}-{number}",
-            run="another shard",
-            try_number=1,
-            unique_by="destination",
-            row_keys=os.urandom(ROW_KEY_BYTES * BATCH_SIZE),
-            begun=0.0,
-            send_by=0.0,
-            state=EntryState.SENT,
-            batch_id=str(number),
+    sent = Entry(
+        client_batch_id="",
+        run="another shard",
+        try_number=1,
+        unique_by="destination",
+        row_keys=b"",
+        begun=0.0,
+        send_by=0.0,
+        state=EntryState.SENT,
+    )
+
+    def next_entry(news: Sequence[Entry]) -> Entry:
+        return msgspec.structs.replace(
+            sent, client_batch_id=f"{task.run_id}-{next(numbers)}", row_keys=os.urandom(ROW_KEY_BYTES * BATCH_SIZE)
         )
-        journal.begin(lambda news, entry=entry: entry)  # type: ignore[misc]
+
+    numbers = itertools.count()
+    for _ in range(task.others // BATCH_SIZE):
+        journal.begin(next_entry)
     journal.close()
     return lambda: _execute(
         task, sql=task.select, sql_conn_id=WAREHOUSE, journal_conn_id=JOURNAL, campaign_id=task.run_id

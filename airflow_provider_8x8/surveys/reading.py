@@ -45,6 +45,7 @@ class Reading:
     def __init__(self, builder: MessageBuilder, settings: Settings, ledger: Ledger, report: Report | None) -> None:
         self._builder = builder
         self._settings = settings
+        self._limit = settings.max_messages or math.inf
         self._ledger = ledger
         self._report = report
         self.tally = Tally()
@@ -62,7 +63,7 @@ class Reading:
             for number, found in enumerate(chain.from_iterable(chunks), 1):
                 if isinstance(found, RowMessage):
                     seen.add(found.row_key)
-                    if self._settings.max_messages is not None and len(seen) > self._settings.max_messages:
+                    if len(seen) > self._limit:
                         raise self._too_many("nothing was sent")
                 elif self._settings.on_invalid is OnInvalid.FAIL:
                     sample = f"Row {number}: {found}"
@@ -78,7 +79,7 @@ class Reading:
         batch: list[RowMessage] = []
         seen: set[bytes] = set()
         number = distinct = 0
-        size, limit = self._settings.batch_size, self._settings.max_messages or math.inf
+        size = self._settings.batch_size
         try:
             with closing(self._messages(rows)) as chunks:
                 for number, found in enumerate(chain.from_iterable(chunks), 1):
@@ -86,11 +87,11 @@ class Reading:
                         self._note_invalid(number, found)
                         continue
                     seen.add(found.row_key)
-                    if len(seen) == distinct:
+                    if len(seen) == distinct:  # one look into the set instead of two
                         self._note_duplicate(found)
                         continue
                     distinct += 1
-                    if distinct > limit:
+                    if distinct > self._limit:
                         raise self._too_many("the rest was not sent")
                     batch.append(found)
                     if len(batch) == size:

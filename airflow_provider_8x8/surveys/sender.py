@@ -14,7 +14,7 @@ import string
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -73,7 +73,6 @@ class _Batch:
     def keep(self, rows: list[RowMessage]) -> None:
         """Have these rows, and no others."""
         self.rows = rows
-        self.row_keys = pack([row.row_key for row in rows])
         self.messages = msgspec.Raw(b"[%b]" % b",".join([row.encoded for row in rows]))
 
 
@@ -138,7 +137,7 @@ class SurveySender:
         self._ledger = Ledger(journal, run.run)
         self._reading = Reading(builder, settings, self._ledger, report)
         self._on_wire: _OnWire | None = None
-        self._to_report: deque[tuple[str, Iterable[ReportLine]]] = deque()
+        self._to_report: deque[Callable[[], None]] = deque()
         self._unreported: set[str] = set()
         self._unknown_in_a_row = 0
         self._resends = 0
@@ -289,28 +288,28 @@ class SurveySender:
         client_batch_id = _new_client_batch_id(self._settings.client_batch_id_prefix)
 
         def compose() -> Entry | None:
-            if not self._ledger.holds_any:
-                return self._entry(client_batch_id, batch)
-            missing = [row for row in batch.rows if self._ledger.holder_of(row.row_key) is None]
-            return self._entry(client_batch_id, _Batch(missing)) if missing else None
+            missing = batch.rows
+            if self._ledger.holds_any:
+                missing = [row for row in missing if self._ledger.holder_of(row.row_key) is None]
+            return self._entry(client_batch_id, missing) if missing else None
 
         return self._ledger.begin(compose)
 
-    def _entry(self, client_batch_id: str, batch: _Batch) -> Entry:
+    def _entry(self, client_batch_id: str, rows: Sequence[RowMessage]) -> Entry:
         now = self._clock.now()
         message_keys = None
         if self._builder.rows_bring_ids:
-            message_keys = pack([self._row_keys.of(row.client_message_id) for row in batch.rows])
+            message_keys = pack([self._row_keys.of(row.client_message_id) for row in rows])
         return Entry(
             client_batch_id=client_batch_id,
             run=self._run.run,
             try_number=self._run.try_number,
             unique_by=self._builder.unique_by,
-            row_keys=batch.row_keys,
+            row_keys=pack([row.row_key for row in rows]),
             message_keys=message_keys,
             begun=now,
             send_by=now + SEND_WITHIN,
-            scheduled=self._builder.last_scheduled(batch.rows),
+            scheduled=self._builder.last_scheduled(rows),
         )
 
     def _take_out_held(self, batch: _Batch, entry: Entry | None) -> None:
@@ -425,13 +424,12 @@ class SurveySender:
 
     def _report_batch(self, entry: Entry, lines: Iterable[ReportLine]) -> None:
         """Have a batch reported, once the next one is on the wire: 8x8 need not wait for the file to be written."""
-        self._to_report.append((entry.client_batch_id, lines))
+        if self._report:
+            self._to_report.append(partial(self._report.write_batch, entry.client_batch_id, lines))
 
     def _write_reports(self) -> None:
         while self._to_report:
-            client_batch_id, lines = self._to_report.popleft()
-            if self._report:
-                self._report.write_batch(client_batch_id, lines)
+            self._to_report.popleft()()
 
     # what is pending
 
