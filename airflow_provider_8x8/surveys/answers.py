@@ -36,23 +36,15 @@ class RowAnswers:
         return [row.row_key for row, its in zip(self.rows, self.outcomes, strict=True) if its == outcome]
 
     def lines(self, batch_id: str) -> Iterator[ReportLine]:
-        """Make each row's line of the report."""
-        return (
-            ReportLine(
-                row_number=row.number,
-                outcome=outcome,
-                row_key=row.unique_value,
-                client_message_id=row.client_message_id,
-                destination=row.destination,
-                umid=answer.umid,
-                batch_id=batch_id,
-                code=answer.status.code,
-                description=answer.status.description,
-            )
-            if answer is not None
-            else row.line(outcome, batch_id=batch_id, description=_NOT_LISTED)
-            for row, outcome, answer in zip(self.rows, self.outcomes, self.answers, strict=True)
-        )
+        """Yield each row's line of the report."""
+        for row, outcome, answer in zip(self.rows, self.outcomes, self.answers, strict=True):
+            if answer is None:
+                yield row.line(outcome, batch_id=batch_id, description=_NOT_LISTED)
+            else:
+                status = answer.status
+                yield row.line(
+                    outcome, batch_id=batch_id, umid=answer.umid, code=status.code, description=status.description
+                )
 
 
 def match(rows: Sequence[RowMessage], response: BatchResponse) -> RowAnswers:
