@@ -109,6 +109,12 @@ class EightByEightClient:
     def __repr__(self) -> str:
         return f"<EightByEightClient {self.subaccount_id} at {self.base_url}>"
 
+    @property
+    def address(self) -> str:
+        """Which 8x8 this leads to: scheme and host. All loopback addresses, where sandboxes are, count as one."""
+        parts = urlsplit(self.base_url)
+        return "a loopback address" if _is_loopback(parts.hostname or "") else f"{parts.scheme}://{parts.netloc}"
+
     def send_survey_batch(
         self,
         survey_id: str,

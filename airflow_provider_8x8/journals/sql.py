@@ -1,7 +1,7 @@
 """
 The journal in a SQL database: it outlives Clear, the deletion of runs, and Airflow's own database.
 
-PostgreSQL, MySQL, MariaDB and SQLite. Its two tables (:mod:`~airflow_provider_8x8.journals.tables`) make themselves;
+PostgreSQL, MySQL, MariaDB and SQLite. Its tables (:mod:`~airflow_provider_8x8.journals.tables`) make themselves;
 a role that may not make tables needs them made before, and SELECT, INSERT and UPDATE on them.
 
 Changes of one campaign are made one after the other: each first updates the campaign's row, and so waits for the one
@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import msgspec
@@ -21,10 +22,13 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from airflow_provider_8x8.journals.engines import engine_of
+from airflow_provider_8x8.journals.marks import JournalName, Mark, Place
 from airflow_provider_8x8.journals.tables import (
     BATCH,
     CAMPAIGN,
+    MARK,
     MAX_STORED_CAMPAIGN_ID_LENGTH,
+    METADATA,
     entry_of,
     header_of,
     make_tables,
@@ -32,6 +36,7 @@ from airflow_provider_8x8.journals.tables import (
 )
 from airflow_provider_8x8.journals.transactions import Transactions
 from airflow_provider_8x8.surveys.journal import (
+    KEYS_BY_OUTCOME,
     Compose,
     CorruptJournalError,
     Entry,
@@ -39,10 +44,13 @@ from airflow_provider_8x8.surveys.journal import (
     Header,
     JournalLostError,
     check_header,
+    completed_header,
+    states_that_give_way_to,
 )
 
-_OUTCOME = ("state", "batch_id", "rejected_keys", "unknown_keys")
-_MAKE_TABLES = f"find or make the tables {CAMPAIGN.name} and {BATCH.name}"
+_OUTCOME = ("state", "batch_id", "watermark_begun", "watermark_seen", *KEYS_BY_OUTCOME)
+_MAKE_TABLES = f"find or make the tables {', '.join(METADATA.tables)}"
+_DECIDED = (BATCH.c.assumed_keys, BATCH.c.resent_keys)
 _SHORTEST_REST = timedelta(days=1)
 
 
@@ -65,8 +73,6 @@ class SqlJournal:
     :raises ValueError: the database is of a kind whose locking was never tried, or the campaign id cannot be kept
     """
 
-    outlives_try = True
-
     def __init__(self, engine: Engine, campaign_id: str, *, journal_conn_id: str) -> None:
         _check_campaign_id(campaign_id)
         self._transactions = Transactions(engine, journal_conn_id)
@@ -74,25 +80,30 @@ class SqlJournal:
         self._row_id: int | None = None
         self._seen = 0
 
-    def open(self, header: Header) -> None:
+    def open(self, header: Header, *, must_exist: bool = False) -> None:
         """
-        See :class:`~airflow_provider_8x8.surveys.journal.Journal`.
+        See :class:`~airflow_provider_8x8.journals.marks.TaskJournal`.
 
         It writes in any case, so that a connection that may only read shows before anything is sent.
         """
         self._transactions.run(make_tables, _MAKE_TABLES)
-        self._row_id, found = self._transactions.run(partial(self._find_or_make_campaign, header), "write a campaign")
-        check_header(found, header, self._campaign_id)
+        open_it = partial(self._find_or_make_campaign, header, must_exist)
+        self._row_id = self._transactions.run(open_it, "write a campaign")
+
+    def entries(self) -> Sequence[Entry] | None:
+        """See :class:`~airflow_provider_8x8.journals.marks.TaskJournal`."""
+        self._transactions.run(make_tables, _MAKE_TABLES)
+        return self._transactions.run(self._read_all, "read a campaign's batches")
 
     def news(self) -> Sequence[Entry]:
-        """See :class:`~airflow_provider_8x8.surveys.journal.Journal`."""
+        """See :class:`~airflow_provider_8x8.surveys.journal.EntryLog`."""
         news = self._transactions.run(self._read, "read a campaign's batches")
         self._seen = _last_change(news, self._seen)
         return [each.entry for each in news]
 
     def begin(self, compose: Compose) -> Entry | None:
         """
-        See :class:`~airflow_provider_8x8.surveys.journal.Journal`.
+        See :class:`~airflow_provider_8x8.surveys.journal.EntryLog`.
 
         If a commit's answer is lost, the next try waits for the campaign's row until the server is through with the
         lost one, and so sees for sure whether it was committed.
@@ -119,7 +130,7 @@ class SqlJournal:
         return entry
 
     def settle(self, entry: Entry) -> Entry:
-        """See :class:`~airflow_provider_8x8.surveys.journal.Journal`."""
+        """See :class:`~airflow_provider_8x8.surveys.journal.EntryLog`."""
         settled, number = self._transactions.run(partial(self._settle, entry), "settle a batch")
         if self._seen == number - 1:  # nobody else has changed anything: this change need not be read back
             self._seen = number
@@ -129,15 +140,26 @@ class SqlJournal:
         """Close what connections there are; the journal can be used again."""
         self._transactions.close()
 
-    def _find_or_make_campaign(self, header: Header, connection: Connection) -> tuple[int, Header]:
+    def _find_or_make_campaign(self, header: Header, must_exist: bool, connection: Connection) -> int:
         ours = CAMPAIGN.c.campaign_id == self._campaign_id
         find = sa.select(CAMPAIGN).where(ours)
         connection.execute(sa.update(CAMPAIGN).where(ours).values(used=_now()))
         if connection.execute(find).first() is None:
+            if must_exist:
+                raise self._lost()
             values = {"campaign_id": self._campaign_id, "last_number": 0, "created": _now(), "used": _now()}
             connection.execute(sa.insert(CAMPAIGN).values(**values, **msgspec.structs.asdict(header)))
         row = connection.execute(find).mappings().one()
-        return row["id"], header_of(row)
+        found = header_of(row)
+        check_header(found, header, self._campaign_id)
+        if (completed := completed_header(found, header)) != found:
+            connection.execute(sa.update(CAMPAIGN).where(ours).values(**msgspec.structs.asdict(completed)))
+        return int(row["id"])
+
+    def _read_all(self, connection: Connection) -> list[Entry] | None:
+        ours = sa.select(CAMPAIGN.c.id).where(CAMPAIGN.c.campaign_id == self._campaign_id)
+        self._row_id = connection.execute(ours).scalar()
+        return None if self._row_id is None else [each.entry for each in self._select(connection)]
 
     def _lock(self, connection: Connection) -> int:
         """Wait for the campaign's other changes to be committed; return the number of this one."""
@@ -158,7 +180,8 @@ class SqlJournal:
         number = self._lock(connection)
         this_one = sa.and_(BATCH.c.campaign == self._row_id, BATCH.c.client_batch_id == entry.client_batch_id)
         columns = {name: value for name, value in row_of(entry).items() if name in _OUTCOME}
-        settled = connection.execute(sa.update(BATCH).where(this_one, _is_open()).values(changed=number, **columns))
+        gives_way = _gives_way_to(entry)
+        settled = connection.execute(sa.update(BATCH).where(this_one, gives_way).values(changed=number, **columns))
         if settled.rowcount == 1:
             return entry, number
         stored = self._find(connection, entry.client_batch_id)
@@ -201,8 +224,73 @@ class SqlJournal:
 
     def _lost(self) -> JournalLostError:
         return JournalLostError(
-            f"campaign {self._campaign_id!r} is not in {CAMPAIGN.name} any more; somebody has deleted what it has sent"
+            f"campaign {self._campaign_id!r} is not in {CAMPAIGN.name} any more: somebody has deleted what it has "
+            "sent. Nothing is sent; trigger a new DAG run with the rows that are missing"
         )
+
+
+class SqlMemory:
+    """
+    What a SQL journal's database knows of one task instance; see :class:`~airflow_provider_8x8.journals.marks.Memory`.
+
+    :param engine: an engine of its own
+    :param task_instance: its name, without its tries
+    :param journal_conn_id: where the engine comes from
+    :raises ValueError: the database is of a kind whose locking was never tried
+    """
+
+    def __init__(self, engine: Engine, task_instance: str, *, journal_conn_id: str) -> None:
+        self._engine = engine
+        self._transactions = Transactions(engine, journal_conn_id)
+        self._journal_conn_id = journal_conn_id
+        self._task_instance = task_instance
+        self._task_key = blake2b(task_instance.encode(), digest_size=32).hexdigest()
+        self._name: JournalName | None = None
+
+    @property
+    def name(self) -> JournalName:
+        """See :class:`~airflow_provider_8x8.journals.marks.Memory`."""
+        if self._name is None:
+            journal_id = self._transactions.run(make_tables, _MAKE_TABLES)
+            self._name = JournalName("sql", self._journal_conn_id, journal_id)
+        return self._name
+
+    def marks(self) -> Sequence[Mark]:
+        """See :class:`~airflow_provider_8x8.journals.marks.Memory`."""
+        self._transactions.run(make_tables, _MAKE_TABLES)
+        return self._transactions.run(self._read_marks, "read what earlier tries have left")
+
+    def leave(self, mark: Mark) -> None:
+        """See :class:`~airflow_provider_8x8.journals.marks.Memory`."""
+        self._transactions.run(partial(self._write_mark, mark), "write that this try has begun")
+
+    def journal(self, campaign_id: str) -> SqlJournal:
+        """See :class:`~airflow_provider_8x8.journals.marks.Memory`."""
+        return SqlJournal(self._engine, campaign_id, journal_conn_id=self._journal_conn_id)
+
+    def close(self) -> None:
+        """See :class:`~airflow_provider_8x8.journals.marks.Memory`."""
+        self._transactions.close()
+
+    def _read_marks(self, connection: Connection) -> list[Mark]:
+        found = connection.execute(sa.select(MARK).where(MARK.c.task_key == self._task_key)).mappings()
+        return [self._mark(row) for row in found]
+
+    def _mark(self, row: Mapping[Any, Any]) -> Mark:
+        try:
+            places = msgspec.json.decode(row["places"], type=list[Place])
+        except msgspec.MsgspecError as error:
+            raise CorruptJournalError(
+                f"what try {row['try_number']} of {self._task_instance} has left in {MARK.name} is not what this "
+                f"provider writes ({error})"
+            ) from None
+        return Mark(try_number=row["try_number"], began=row["began"], places=places)
+
+    def _write_mark(self, mark: Mark, connection: Connection) -> None:
+        this_try = {"task_key": self._task_key, "try_number": mark.try_number}
+        what = {"began": mark.began, "places": msgspec.json.encode(mark.places).decode()}
+        connection.execute(sa.delete(MARK).where(*(MARK.c[name] == value for name, value in this_try.items())))
+        connection.execute(sa.insert(MARK).values(task_instance=self._task_instance, **this_try, **what))
 
 
 def prune_journal(journal_conn_id: str, older_than: timedelta) -> int:
@@ -210,7 +298,8 @@ def prune_journal(journal_conn_id: str, older_than: timedelta) -> int:
     Delete the campaigns that were not used for some time, with their entries.
 
     A campaign with a batch of which nobody knows what became of it stays. A task of a deleted campaign that is cleared
-    later sends its surveys again: ``older_than`` should be more than the time in which anybody would clear one.
+    later refuses to send, but a new run of a deleted ``campaign_id`` sends its surveys again: ``older_than`` should be
+    more than the time in which anybody would start one.
 
     :param older_than: at least a day, since a campaign may rest between two tries
     :return: how many campaigns were deleted
@@ -230,6 +319,9 @@ def prune_journal(journal_conn_id: str, older_than: timedelta) -> int:
 def _prune(transactions: Transactions, before: datetime) -> int:
     transactions.run(make_tables, _MAKE_TABLES)
     old = transactions.run(partial(_old_campaigns, before), "look for old campaigns")
+    # A task instance that is cleared later finds its entries if there are any, else it refuses to send.
+    is_old = MARK.c.began < before.replace(tzinfo=UTC).timestamp()
+    transactions.run(lambda connection: connection.execute(sa.delete(MARK).where(is_old)), "delete old marks")
     return sum(transactions.run(partial(_delete, row_id, before), "delete a campaign") for row_id in old)
 
 
@@ -258,6 +350,19 @@ def _is_open() -> Any:
     """Say in SQL that an entry :attr:`~airflow_provider_8x8.surveys.journal.Entry.is_open`."""
     is_half_known = sa.and_(BATCH.c.state == EntryState.SENT.value, BATCH.c.unknown_keys != b"")
     return sa.or_(BATCH.c.state == EntryState.PENDING.value, is_half_known)
+
+
+def _gives_way_to(entry: Entry) -> Any:
+    """Say in SQL that the stored entry :meth:`~airflow_provider_8x8.surveys.journal.Entry.gives_way_to` this one."""
+    known_less = BATCH.c.state.in_([state.value for state in states_that_give_way_to(entry.state)])
+    if entry.state is not EntryState.SENT:
+        return known_less
+    unknown = sa.func.length(BATCH.c.unknown_keys)
+    undecided = unknown + sum(sa.func.coalesce(sa.func.length(column), 0) for column in _DECIDED)
+    left = len(entry.unknown_keys) + len(entry.assumed_keys) + len(entry.resent_keys)
+    is_open_still = sa.and_(undecided == left, unknown > 0, unknown >= len(entry.unknown_keys))
+    was_sent = sa.and_(BATCH.c.state == EntryState.SENT.value, sa.or_(undecided > left, is_open_still))
+    return sa.or_(known_less, was_sent)
 
 
 def _check_campaign_id(campaign_id: str) -> None:

@@ -12,12 +12,14 @@ is refused, but what it gets reads as *nothing*. So an entry counts as written o
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import msgspec
 import tenacity
 
+from airflow_provider_8x8.journals.marks import JournalName, Mark, Place
 from airflow_provider_8x8.surveys.journal import (
     Compose,
     CorruptJournalError,
@@ -29,6 +31,7 @@ from airflow_provider_8x8.surveys.journal import (
     JournalUnavailableError,
     SupersededError,
     check_header,
+    completed_header,
 )
 
 MAX_VALUE_LENGTH = 60_000
@@ -51,13 +54,17 @@ class StateStore(Protocol):
 
 
 class _Settled(msgspec.Struct, frozen=True, tag="settled", omit_defaults=True):
-    """What became of an entry."""
+    """What became of an entry: some of its fields, under their own names."""
 
     client_batch_id: str
     state: EntryState
     batch_id: str | None = None
     rejected_keys: bytes = b""
     unknown_keys: bytes = b""
+    assumed_keys: bytes = b""
+    resent_keys: bytes = b""
+    watermark_begun: float | None = None
+    watermark_seen: float | None = None
 
 
 class _Begun(msgspec.Struct, frozen=True, tag="begun"):
@@ -72,45 +79,47 @@ _decoder: msgspec.json.Decoder[_Record] = msgspec.json.Decoder(_Record)
 
 class StateStoreJournal:
     """
-    A journal in the task state store, see :class:`~airflow_provider_8x8.surveys.journal.Journal`.
+    A journal in the task state store, see :class:`~airflow_provider_8x8.journals.marks.TaskJournal`.
 
     :param store: the task instance's
     :param campaign_id: names the campaign in messages
     :param try_number: this try's
-    :param was_cleared: whether the task instance was cleared: then there must have been a journal
     :param never_expire: Airflow's word for keeping a value without end
     """
 
-    outlives_try = True
-
-    def __init__(
-        self, store: StateStore, *, campaign_id: str, try_number: int, was_cleared: bool, never_expire: Any
-    ) -> None:
-        self._store = store
+    def __init__(self, store: StateStore, *, campaign_id: str, try_number: int, never_expire: Any) -> None:
+        self._store = _Store(store, never_expire)
         self._campaign_id = campaign_id
         self._try_number = try_number
-        self._was_cleared = was_cleared
-        self._never_expire = never_expire
         self._entries: dict[str, Entry] = {}
         self._records = 0
         self._was_read = False
 
-    def open(self, header: Header) -> None:
-        """See :class:`~airflow_provider_8x8.surveys.journal.Journal`."""
-        written = self._get(_HEADER)
-        if written is not None:
-            check_header(self._read_header(written), header, self._campaign_id)
-        elif self._was_cleared:
+    def open(self, header: Header, *, must_exist: bool = False) -> None:
+        """See :class:`~airflow_provider_8x8.journals.marks.TaskJournal`."""
+        written = self._store.get(_HEADER)
+        if written is None and must_exist:
             raise JournalLostError(
-                "this task instance was cleared, and Airflow has thrown away what its earlier tries sent "
-                "([state_store] clear_on_success, or somebody has deleted it); trigger a new DAG run with the rows "
-                "that are missing, or use journal_conn_id, whose journal a Clear does not touch"
+                "Airflow has thrown away what earlier tries of this task instance sent, or somebody has deleted it; "
+                "trigger a new DAG run with the rows that are missing, or use journal_conn_id"
             )
-        else:
-            self._set(_HEADER, msgspec.to_builtins(header))
+        completed = header
+        if written is not None:
+            found = self._read_header(written)
+            check_header(found, header, self._campaign_id)
+            completed = completed_header(found, header)
+        if written is None or completed != found:
+            self._store.set(_HEADER, msgspec.to_builtins(completed))
+
+    def entries(self) -> Sequence[Entry] | None:
+        """See :class:`~airflow_provider_8x8.journals.marks.TaskJournal`."""
+        if self._store.get(_HEADER) is None:
+            return None
+        self.news()
+        return list(self._entries.values())
 
     def news(self) -> Sequence[Entry]:
-        """See :class:`~airflow_provider_8x8.surveys.journal.Journal`."""
+        """See :class:`~airflow_provider_8x8.surveys.journal.EntryLog`."""
         if self._was_read:
             return ()  # nobody but this try writes
         for try_number in range(1, self._try_number + 1):
@@ -120,26 +129,20 @@ class StateStoreJournal:
         return list(self._entries.values())
 
     def begin(self, compose: Compose) -> Entry | None:
-        """See :class:`~airflow_provider_8x8.surveys.journal.Journal`."""
+        """See :class:`~airflow_provider_8x8.surveys.journal.EntryLog`."""
         entry = compose(())
         if entry is None:
             return None
         record = _Begun(entry)
         key, head = self._write(record)
-        if self._get(key) != head:
-            raise SupersededError(
-                "a newer try of this task instance has begun, so this one sends nothing more: Airflow does not give "
-                "back what was just written to the task state store"
-            )
+        self._store.check(key, head)
         self._apply(record)
         return entry
 
     def settle(self, entry: Entry) -> Entry:
-        """See :class:`~airflow_provider_8x8.surveys.journal.Journal`."""
-        if self._entries[entry.client_batch_id].is_open:
-            record = _Settled(
-                entry.client_batch_id, entry.state, entry.batch_id, entry.rejected_keys, entry.unknown_keys
-            )
+        """See :class:`~airflow_provider_8x8.surveys.journal.EntryLog`."""
+        if self._entries[entry.client_batch_id].gives_way_to(entry):
+            record = _Settled(**{name: getattr(entry, name) for name in _Settled.__struct_fields__})
             self._write(record)
             self._apply(record)
         return self._entries[entry.client_batch_id]
@@ -151,13 +154,9 @@ class StateStoreJournal:
         entry = self._entries.get(record.client_batch_id)
         if entry is None:
             raise self._corrupt(f"batch {record.client_batch_id} is settled, but was never begun")
-        self._entries[record.client_batch_id] = msgspec.structs.replace(
-            entry,
-            state=record.state,
-            batch_id=record.batch_id,
-            rejected_keys=record.rejected_keys,
-            unknown_keys=record.unknown_keys,
-        )
+        settled = msgspec.structs.replace(entry, **msgspec.structs.asdict(record))
+        if entry.gives_way_to(settled):  # a try that was overtaken may have known better than the one after it
+            self._entries[record.client_batch_id] = settled
 
     # records as values
 
@@ -167,16 +166,16 @@ class StateStoreJournal:
         text = msgspec.json.encode(record).decode()
         pieces = [text[start : start + MAX_VALUE_LENGTH] for start in range(0, len(text), MAX_VALUE_LENGTH)]
         for number, piece in enumerate(pieces[1:], 1):
-            self._set(f"{key}/{number}", piece)
+            self._store.set(f"{key}/{number}", piece)
         head = {"pieces": len(pieces), "text": pieces[0]}
-        self._set(key, head)
+        self._store.set(key, head)
         self._records += 1  # a number that is left out would hide what comes after it
         return key, head
 
     def _read_try(self, try_number: int) -> Iterator[_Record]:
         """Yield the records of one try. This one's own may be there if its process is not the first to run it."""
         number = 1
-        while (head := self._get(key := f"{_PREFIX}/{try_number}/{number}")) is not None:
+        while (head := self._store.get(key := f"{_PREFIX}/{try_number}/{number}")) is not None:
             yield self._read(key, head)
             if try_number == self._try_number:
                 self._records = number
@@ -190,7 +189,7 @@ class StateStoreJournal:
             raise self._corrupt(f"{key} is not what this provider writes ({type(error).__name__})") from None
 
     def _piece(self, key: str, number: int) -> str:
-        piece = self._get(f"{key}/{number}")
+        piece = self._store.get(f"{key}/{number}")
         if not isinstance(piece, str):
             raise self._corrupt(f"{key}/{number} is missing")
         return piece
@@ -214,13 +213,92 @@ class StateStoreJournal:
             "the rows that are missing"
         )
 
-    # the store
 
-    def _get(self, key: str) -> Any:
+class StateStoreMemory:
+    """
+    What the task state store knows of its task instance; see :class:`~airflow_provider_8x8.journals.marks.Memory`.
+
+    :param store: the task instance's
+    :param task_instance: its name, without its tries
+    :param try_number: this try's
+    :param never_expire: Airflow's word for keeping a value without end
+    """
+
+    name = JournalName("task state store")
+
+    def __init__(self, store: StateStore, task_instance: str, *, try_number: int, never_expire: Any) -> None:
+        self._given = store
+        self._store = _Store(store, never_expire)
+        self._task_instance = task_instance
+        self._try_number = try_number
+        self._never_expire = never_expire
+
+    def marks(self) -> Sequence[Mark]:
+        """See :class:`~airflow_provider_8x8.journals.marks.Memory`."""
+        found = [
+            self._mark(try_number, written)
+            for try_number in range(1, self._try_number + 1)
+            if (written := self._store.get(_mark_key(try_number))) is not None
+        ]
+        if not found and self._store.get(_HEADER) is not None:  # as versions without marks have left it
+            here = Place(self.name, self._task_instance)
+            return [Mark(try_number=1, began=time.time(), places=[here])]
+        return found
+
+    def leave(self, mark: Mark) -> None:
+        """See :class:`~airflow_provider_8x8.journals.marks.Memory`."""
+        value = msgspec.to_builtins(mark)
+        key = _mark_key(mark.try_number)
+        self._store.set(key, value)
+        self._store.check(key, value)
+
+    def journal(self, campaign_id: str) -> StateStoreJournal:
+        """See :class:`~airflow_provider_8x8.journals.marks.Memory`."""
+        return StateStoreJournal(
+            self._given, campaign_id=campaign_id, try_number=self._try_number, never_expire=self._never_expire
+        )
+
+    def close(self) -> None:
+        """Do nothing: the store has no connections of its own."""
+
+    def _mark(self, try_number: int, written: Any) -> Mark:
+        try:
+            return msgspec.convert(written, Mark)
+        except msgspec.ValidationError as error:
+            raise CorruptJournalError(
+                f"what try {try_number} of {self._task_instance} has left in Airflow's task state store is not what "
+                f"this provider writes ({error})"
+            ) from None
+
+
+def _mark_key(try_number: int) -> str:
+    return f"{_PREFIX}/mark/{try_number}"
+
+
+class _Store:
+    """The task state store, with the errors of a journal; what fails is tried again."""
+
+    def __init__(self, store: StateStore, never_expire: Any) -> None:
+        self._store = store
+        self._never_expire = never_expire
+
+    def get(self, key: str) -> Any:
         return _again_if_unavailable(self._call, "read", self._store.get, key)
 
-    def _set(self, key: str, value: Any) -> None:
+    def set(self, key: str, value: Any) -> None:
         _again_if_unavailable(self._call, "written", self._store.set, key, value, retention=self._never_expire)
+
+    def check(self, key: str, value: Any) -> None:
+        """
+        Read back what was written.
+
+        :raises SupersededError: it is not there: Airflow has begun a newer try
+        """
+        if self.get(key) != value:
+            raise SupersededError(
+                "a newer try of this task instance has begun, so this one sends nothing more: Airflow does not give "
+                "back what was just written to the task state store"
+            )
 
     def _call(self, what: str, operation: Any, *arguments: Any, **options: Any) -> Any:
         try:

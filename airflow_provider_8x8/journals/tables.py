@@ -1,14 +1,17 @@
 """
-The SQL journal's two tables, and what may stand in them.
+The SQL journal's tables, and what may stand in them.
 
 ``eight_by_eight_campaign`` has one row for each campaign: its header, and the number of its last change. Whoever
 changes anything of a campaign updates that row first, which is the lock. ``eight_by_eight_batch`` has one row for each
-:class:`~airflow_provider_8x8.surveys.journal.Entry`, under the entry's own names. Neither holds a phone number or a
-name: row keys are hashes. Times without a unit in their comment are in UTC.
+:class:`~airflow_provider_8x8.surveys.journal.Entry`, under the entry's own names. ``eight_by_eight_mark`` has the
+:class:`~airflow_provider_8x8.journals.marks.Mark` of each try, and ``eight_by_eight_journal`` one row, by which the
+database knows itself. None holds a phone number or a name: row keys are hashes. Times without a unit in their comment
+are in UTC.
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -16,7 +19,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.mysql import LONGBLOB
 
-from airflow_provider_8x8.surveys.journal import ROW_KEY_BYTES, Entry, Header
+from airflow_provider_8x8.surveys.journal import JOURNAL_FORMAT, ROW_KEY_BYTES, Entry, Header
 
 Struct = TypeVar("Struct", bound=msgspec.Struct)
 
@@ -45,6 +48,8 @@ CAMPAIGN = sa.Table(
     sa.Column("last_number", sa.Integer, nullable=False, comment="of the last change; updating it is the lock"),
     sa.Column("created", sa.DateTime, nullable=False, comment="in UTC"),
     sa.Column("used", sa.DateTime, nullable=False, comment="in UTC; opened or changed last"),
+    sa.Column("address", sa.Text, nullable=True, comment="where the 8x8 is that has its messages"),
+    sa.Column("deployment", sa.Text, nullable=True, comment="the Airflow that sends them"),
     comment="one row for each campaign of surveys that Airflow sends through 8x8",
     sqlite_autoincrement=True,  # else a deleted campaign's id could come back as another's
     **_MYSQL_OPTIONS,
@@ -67,23 +72,75 @@ BATCH = sa.Table(
     sa.Column("send_by", _SECONDS, nullable=False, comment="seconds since 1970; nothing was sent later"),
     sa.Column("scheduled", _SECONDS, nullable=True, comment="seconds since 1970; when its last message goes out"),
     sa.Column("message_keys", _BYTES, nullable=True, comment="hashes of client message ids, in the row keys' order"),
-    sa.Column("state", sa.String(16), nullable=False, comment="pending, sent, not_sent, assumed_sent or resent"),
+    sa.Column("state", sa.String(16), nullable=False, comment="what is known of it"),
     sa.Column("batch_id", sa.Text, nullable=True, comment="8x8's"),
     sa.Column("rejected_keys", _BYTES, nullable=False, comment="row keys that 8x8 has rejected"),
     sa.Column("unknown_keys", _BYTES, nullable=False, comment="row keys of which 8x8 has said nothing"),
+    sa.Column("assumed_keys", _BYTES, nullable=True, comment="likewise; by on_unknown never sent again"),
+    sa.Column("resent_keys", _BYTES, nullable=True, comment="likewise; by on_unknown set free"),
+    sa.Column("answer_by", _SECONDS, nullable=True, comment="seconds since 1970; no answer was awaited later"),
+    sa.Column("watermark_begun", _SECONDS, nullable=True, comment="seconds since 1970; of a message in 8x8's logs"),
+    sa.Column("watermark_seen", _SECONDS, nullable=True, comment="seconds since 1970; when it was seen there first"),
     sa.UniqueConstraint("campaign", "changed"),
     comment="one row for each batch of surveys, written before it is sent",
     **_MYSQL_OPTIONS,
 )
 
+MARK = sa.Table(
+    "eight_by_eight_mark",
+    METADATA,
+    sa.Column("task_key", sa.String(64), primary_key=True, comment="hash of the task instance's name"),
+    sa.Column("try_number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("task_instance", sa.Text, nullable=False),
+    sa.Column("began", _SECONDS, nullable=False, comment="seconds since 1970; the first try"),
+    sa.Column("places", sa.Text, nullable=False, comment="JSON: the journals in which what was sent may be entered"),
+    comment="what each try of a task instance has left, so that the next one knows where to look",
+    **_MYSQL_OPTIONS,
+)
 
-def make_tables(connection: sa.engine.Connection) -> None:
-    """
-    Make the tables that are not there yet.
+JOURNAL = sa.Table(
+    "eight_by_eight_journal",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("journal_id", sa.String(64), nullable=False, comment="random; another database has another one"),
+    sa.Column("journal_format", sa.Integer, nullable=False, comment="which tables and columns there are"),
+    comment="one row, by which this database is known again",
+    **_MYSQL_OPTIONS,
+)
 
-    Another one may make them at the same moment, and then this fails; it is to be called again.
+_ONLY_ROW = 1
+
+
+def make_tables(connection: sa.engine.Connection) -> str:
     """
+    Make the tables and columns that are not there yet; return by which id the database knows itself.
+
+    Another one may make them at the same moment, and then this fails; it is to be called again. The row that says that
+    all is there comes last, since where DDL has no transactions it may end in the middle.
+    """
+    this = sa.select(JOURNAL.c.journal_id, JOURNAL.c.journal_format).where(JOURNAL.c.id == _ONLY_ROW)
+    row = connection.execute(this).first() if sa.inspect(connection).has_table(JOURNAL.name) else None
+    if row is not None and row.journal_format >= JOURNAL_FORMAT:
+        return str(row.journal_id)
     METADATA.create_all(connection)
+    for table in METADATA.sorted_tables:
+        _add_columns(connection, table)
+    if row is None:
+        new = {"id": _ONLY_ROW, "journal_id": secrets.token_hex(8), "journal_format": JOURNAL_FORMAT}
+        connection.execute(sa.insert(JOURNAL).values(**new))
+    else:
+        connection.execute(sa.update(JOURNAL).values(journal_format=JOURNAL_FORMAT))
+    return str(connection.execute(this).one().journal_id)
+
+
+def _add_columns(connection: sa.engine.Connection, table: sa.Table) -> None:
+    """Add the columns that an older version did not have."""
+    there = {column["name"] for column in sa.inspect(connection).get_columns(table.name)}
+    prepare = connection.dialect.identifier_preparer
+    for column in table.columns:
+        if column.name not in there:
+            definition = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
+            connection.exec_driver_sql(f"ALTER TABLE {prepare.format_table(table)} ADD COLUMN {definition}")
 
 
 def header_of(row: Mapping[Any, Any]) -> Header:
@@ -106,4 +163,6 @@ def entry_of(row: Mapping[Any, Any]) -> Entry:
 
 
 def _struct_of(row: Mapping[Any, Any], struct: type[Struct]) -> Struct:
-    return msgspec.convert({name: row[name] for name in struct.__struct_fields__}, struct)
+    # What is NULL in a row of an older version has its default.
+    given = {name: value for name in struct.__struct_fields__ if (value := row[name]) is not None}
+    return msgspec.convert(given, struct)

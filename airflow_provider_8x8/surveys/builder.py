@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
@@ -111,7 +110,7 @@ class MessageBuilder:
 
     def canary(self, destination: str) -> SurveyMessage:
         """
-        Make a message like the campaign's own that goes to a number of the team's own.
+        Make a message like the campaign's own that goes to a number of the team's own, without an id.
 
         A placeholder without a common value shows its own name.
         """
@@ -120,7 +119,6 @@ class MessageBuilder:
             destination=destination,
             template_body=template.body,
             template_variables={name: to_variable(self._variables.get(name, name)) for name in template.names} or None,
-            client_message_id=secrets.token_hex(16),
             source=self._common.get("source"),
             encoding=self._common.get("encoding"),
         )

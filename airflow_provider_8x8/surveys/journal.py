@@ -9,6 +9,7 @@ is a batch that 8x8 may have accepted, or not: only 8x8's logs can tell, by
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -16,14 +17,20 @@ from typing import Protocol
 
 import msgspec
 
-JOURNAL_FORMAT = 1
-"""Rises when a journal is written that this version could not read."""
+JOURNAL_FORMAT = 2
+"""Rises when a journal is written that an older version could not read. Older formats are still read."""
 
 ROW_KEY_BYTES = 10
 """A row key is kept as a hash: at 100 million of them, two agree by chance once in 240 million campaigns."""
 
 SEND_WITHIN = 30.0
 """Seconds from an entry's beginning until the last byte of its request must be out."""
+
+_LONGEST_CALL_OF_FORMAT_1 = 60.0
+"""Seconds: the default of a connection's timeout, where an entry does not say how long its answer was awaited."""
+
+KEYS_BY_OUTCOME = ("rejected_keys", "unknown_keys", "assumed_keys", "resent_keys")
+"""The fields of an entry that have some of its row keys; all others of a sent batch are accepted."""
 
 MAX_CAMPAIGN_ID_LENGTH = 250
 """Characters of a campaign id that a user chooses."""
@@ -58,12 +65,16 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     What gives the row keys of a campaign their meaning; it is written before any entry.
 
     :ivar row_key_rules: how values become row keys, numbers above all; a version of this package may raise it
+    :ivar address: which 8x8 has the messages; None where it is not known, as in a journal of format 1
+    :ivar deployment: which Airflow sends them; likewise
     """
 
     survey_id: str
     subaccount_id: str
     row_key_rules: int
     journal_format: int = JOURNAL_FORMAT
+    address: str | None = None
+    deployment: str | None = None
 
 
 class EntryState(StrEnum):
@@ -79,6 +90,21 @@ class EntryState(StrEnum):
     """Nobody knows, and ``on_unknown="assume_sent"`` chose never to send it again."""
     RESENT = "resent"
     """Nobody knows, and ``on_unknown="resend"`` chose to set its row keys free."""
+    CANARY = "canary"
+    """No batch, but one survey to the team's own number, which 8x8 may have: it shows how far 8x8's logs are."""
+    MOVED = "moved"
+    """No batch: a try of the task instance keeps its entries in another journal from here on."""
+
+
+_KNOWLEDGE = {
+    EntryState.PENDING: 0,
+    EntryState.CANARY: 0,
+    EntryState.ASSUMED_SENT: 1,
+    EntryState.RESENT: 1,
+    EntryState.NOT_SENT: 2,
+    EntryState.SENT: 3,
+    EntryState.MOVED: 3,
+}
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,10 +119,15 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     :ivar message_keys: where client message ids cannot be told from row keys, their hashes in the same order
     :ivar begun: seconds since 1970 by the worker's clock
     :ivar send_by: likewise; no byte of the request is handed to the network later
+    :ivar answer_by: likewise; no answer to it is awaited later. None in a journal of format 1
     :ivar scheduled: likewise; when the last of its messages goes out, if later than at once
     :ivar batch_id: 8x8's, once it is known
     :ivar rejected_keys: the row keys that 8x8 has rejected
     :ivar unknown_keys: of a sent batch, the row keys of which 8x8 has not said what became of them
+    :ivar assumed_keys: of a sent batch, those of them that ``on_unknown="assume_sent"`` chose never to send again
+    :ivar resent_keys: of a sent batch, those of them that ``on_unknown="resend"`` chose to set free
+    :ivar watermark_begun: when the message was begun that shows how far 8x8's logs were
+    :ivar watermark_seen: when the logs were first seen to hold it
     """
 
     client_batch_id: str
@@ -112,9 +143,14 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     batch_id: str | None = None
     rejected_keys: bytes = b""
     unknown_keys: bytes = b""
+    assumed_keys: bytes = b""
+    resent_keys: bytes = b""
+    answer_by: float | None = None
+    watermark_begun: float | None = None
+    watermark_seen: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("row_keys", "message_keys", "rejected_keys", "unknown_keys"):
+        for name in ("row_keys", "message_keys", *KEYS_BY_OUTCOME):
             keys = getattr(self, name) or b""
             if len(keys) % ROW_KEY_BYTES:
                 raise ValueError(f"{name} has {len(keys)} bytes, not a multiple of {ROW_KEY_BYTES}")
@@ -122,8 +158,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(
                 f"there are {len(self.message_keys)} bytes of message_keys to {len(self.row_keys)} of row_keys"
             )
-        if len(self.rejected_keys) + len(self.unknown_keys) > len(self.row_keys):
-            raise ValueError("more row keys are rejected or unknown than there are")
+        if sum(len(getattr(self, name)) for name in KEYS_BY_OUTCOME) > len(self.row_keys):
+            raise ValueError("more row keys have an outcome of their own than there are")
 
     def __repr__(self) -> str:
         return f"<Entry {self.client_batch_id} {self.state}, {len(self)} row keys>"
@@ -131,6 +167,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     def __len__(self) -> int:
         """How many row keys it has."""
         return len(self.row_keys) // ROW_KEY_BYTES
+
+    @property
+    def is_batch(self) -> bool:
+        """Whether it is one; else it is a canary, or says that its task instance has gone to another journal."""
+        return bool(self.row_keys)
 
     @property
     def is_open(self) -> bool:
@@ -148,21 +189,61 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         return len(self.rejected_keys) // ROW_KEY_BYTES
 
     @property
+    def resent_count(self) -> int:
+        """How many row keys of a sent batch were set free, though nobody knows whether 8x8 has accepted them."""
+        return len(self.resent_keys) // ROW_KEY_BYTES
+
+    @property
     def unknown_count(self) -> int:
-        """Of how many row keys nobody knows whether 8x8 has accepted them."""
+        """Of how many row keys that it holds nobody knows whether 8x8 has accepted them."""
         if self.state is EntryState.SENT:
-            return len(self.unknown_keys) // ROW_KEY_BYTES
+            return (len(self.unknown_keys) + len(self.assumed_keys)) // ROW_KEY_BYTES
         return len(self) if self.is_in_effect else 0
 
     @property
     def accepted_count(self) -> int:
         """How many row keys 8x8 has accepted."""
-        return len(self) - self.rejected_count - self.unknown_count if self.state is EntryState.SENT else 0
+        if self.state is not EntryState.SENT:
+            return 0
+        return len(self) - self.rejected_count - self.unknown_count - self.resent_count
+
+    @property
+    def may_be_answered_until(self) -> float:
+        """Seconds since 1970, after which its call has ended, whoever made it."""
+        return self.answer_by if self.answer_by is not None else self.send_by + _LONGEST_CALL_OF_FORMAT_1
+
+    def gives_way_to(self, other: Entry) -> bool:
+        """
+        Tell whether what another entry of the same POST says is known better than what this one says.
+
+        What 8x8 has said beats what was decided without it, and that it has a batch beats that it has not: whoever
+        holds a row key in vain leaves a person out for a while, whoever frees it in vain texts somebody twice.
+        """
+        if self.state is not EntryState.SENT or other.state is not EntryState.SENT:
+            return self.state in states_that_give_way_to(other.state)
+        if self._undecided != other._undecided:
+            return self._undecided > other._undecided
+        return 0 < len(self.unknown_keys) >= len(other.unknown_keys)
+
+    @property
+    def _undecided(self) -> int:
+        return len(self.unknown_keys) + len(self.assumed_keys) + len(self.resent_keys)
 
     @property
     def begun_at(self) -> str:
         """When it was begun, for people."""
         return datetime.fromtimestamp(self.begun, UTC).isoformat(timespec="seconds")
+
+
+def states_that_give_way_to(state: EntryState) -> list[EntryState]:
+    """
+    Return the states of an entry that are replaced by this one; see :meth:`Entry.gives_way_to`.
+
+    Two entries that are sent are compared by what is left unknown of them.
+    """
+    if state is EntryState.PENDING:
+        return [state]  # with what was seen of the logs since
+    return [each for each in EntryState if _KNOWLEDGE[each] < _KNOWLEDGE[state]]
 
 
 Compose = Callable[[Sequence[Entry]], Entry | None]
@@ -174,24 +255,12 @@ client batch id.
 """
 
 
-class Journal(Protocol):
+class EntryLog(Protocol):
     """
-    The journal of one campaign, as one try sees it.
+    The entries of one campaign, as one try sees them.
 
     Every method raises :class:`JournalError`; what was to be written may then have been written, or not.
-
-    :ivar outlives_try: whether another try can read it
     """
-
-    outlives_try: bool
-
-    def open(self, header: Header) -> None:
-        """
-        Write the header, or check it against the one that is there.
-
-        :raises JournalMismatchError: another one is there
-        :raises JournalLostError: one was there
-        """
 
     def news(self) -> Sequence[Entry]:
         """
@@ -209,9 +278,32 @@ class Journal(Protocol):
 
     def settle(self, entry: Entry) -> Entry:
         """
-        Write what became of an entry, unless it is settled already, and return it as it then stands.
+        Write what became of an entry if the one that is there gives way to it, and return it as it then stands.
 
-        :param entry: the entry with its new state
+        :param entry: the entry with its new state; see :meth:`Entry.gives_way_to`
+        """
+
+
+class Journal(EntryLog, Protocol):
+    """
+    The journal of one campaign, for the sender of one try.
+
+    :ivar outlives_try: whether another try can read it
+    :ivar first_begun: when the first try of the task instance began, in seconds since 1970, known once it is open
+    """
+
+    outlives_try: bool
+
+    @property
+    def first_begun(self) -> float:
+        """See above."""
+
+    def open(self, header: Header) -> None:
+        """
+        Write the header, or check it against the one that is there.
+
+        :raises JournalMismatchError: another one is there
+        :raises JournalLostError: what the task instance has sent is not known any more
         """
 
 
@@ -224,8 +316,14 @@ class MemoryJournal:
 
     outlives_try = False
 
-    def __init__(self) -> None:
+    def __init__(self, began: float | None = None) -> None:
+        self._first_begun = time.time() if began is None else began
         self._entries: dict[str, Entry] = {}
+
+    @property
+    def first_begun(self) -> float:
+        """See :class:`Journal`."""
+        return self._first_begun
 
     def open(self, header: Header) -> None:
         """Do nothing: there was no header before."""
@@ -243,9 +341,26 @@ class MemoryJournal:
 
     def settle(self, entry: Entry) -> Entry:
         """See :class:`Journal`."""
-        if self._entries[entry.client_batch_id].is_open:
+        if self._entries[entry.client_batch_id].gives_way_to(entry):
             self._entries[entry.client_batch_id] = entry
         return self._entries[entry.client_batch_id]
+
+
+_MEANINGS = {
+    "survey_id": "survey_id",
+    "subaccount_id": "subaccount_id",
+    "row_key_rules": "row_key_rules",
+    "address": "8x8 at",
+    "deployment": "the Airflow deployment",
+}
+_ONCE_UNKNOWN = frozenset({"address", "deployment"})
+_WAY_OUT = "change it back, or trigger a new DAG run with another campaign_id"
+_WAYS_OUT = {
+    "deployment": (
+        "if the two are one, or are to share the campaign, set [eight_by_eight] deployment to the same in both; else "
+        "give each a journal database, or a campaign_id, of its own"
+    ),
+}
 
 
 def check_header(found: Header, expected: Header, campaign_id: str) -> None:
@@ -259,13 +374,23 @@ def check_header(found: Header, expected: Header, campaign_id: str) -> None:
             f"the journal of campaign {campaign_id!r} has format {found.journal_format}, and this version of the "
             f"provider reads up to {expected.journal_format}; upgrade airflow-provider-8x8"
         )
-    for name in ("survey_id", "subaccount_id", "row_key_rules"):
+    for name, meaning in _MEANINGS.items():
         there, here = getattr(found, name), getattr(expected, name)
-        if there != here:
+        if there != here and not (name in _ONCE_UNKNOWN and None in (there, here)):
             raise JournalMismatchError(
-                f"the journal of campaign {campaign_id!r} was written for {name} {there!r}, and this task has "
-                f"{here!r}; change it back, or give the task another campaign_id"
+                f"the journal of campaign {campaign_id!r} was written for {meaning} {there!r}, and this task has "
+                f"{here!r}; {_WAYS_OUT.get(name, _WAY_OUT)}"
             )
+
+
+def completed_header(found: Header, expected: Header) -> Header:
+    """Return a campaign's header as it is to be from now on, with what an older version did not know."""
+    return msgspec.structs.replace(
+        found,
+        journal_format=expected.journal_format,
+        address=found.address or expected.address,
+        deployment=found.deployment or expected.deployment,
+    )
 
 
 def pack(keys: Iterable[bytes]) -> bytes:

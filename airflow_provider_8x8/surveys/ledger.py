@@ -8,7 +8,16 @@ from typing import Any
 import msgspec
 
 from airflow_provider_8x8.surveys.held_keys import HeldKeys
-from airflow_provider_8x8.surveys.journal import Entry, EntryState, Header, Journal, JournalMismatchError, unpack
+from airflow_provider_8x8.surveys.journal import (
+    Entry,
+    EntryState,
+    Header,
+    Journal,
+    JournalMismatchError,
+    SupersededError,
+    unpack,
+)
+from airflow_provider_8x8.surveys.settings import Run
 
 
 class Ledger:
@@ -19,10 +28,10 @@ class Ledger:
     them only: nobody was texted, and another run may come with data that were mended since.
 
     :param journal: the campaign's
-    :param run: the task instance on whose behalf is asked
+    :param run: on whose behalf is asked
     """
 
-    def __init__(self, journal: Journal, run: str) -> None:
+    def __init__(self, journal: Journal, run: Run) -> None:
         self._journal = journal
         self._run = run
         self._entries: dict[str, Entry] = {}
@@ -39,7 +48,16 @@ class Ledger:
 
     def is_own(self, entry: Entry) -> bool:
         """Tell whether a try of this task instance made an entry."""
-        return entry.run == self._run
+        return entry.run == self._run.run
+
+    def is_of_this_try(self, entry: Entry) -> bool:
+        """Tell whether this very try made an entry."""
+        return self.is_own(entry) and entry.try_number == self._run.try_number
+
+    @property
+    def first_begun(self) -> float:
+        """When the first try of this task instance began, in seconds since 1970."""
+        return self._journal.first_begun
 
     def open(self, header: Header) -> None:
         """Open the journal and read all of it."""
@@ -74,6 +92,10 @@ class Ledger:
         """
         return self._held.holder_of(row_key)
 
+    def is_of_this_reading(self, entry: Entry) -> bool:
+        """Tell whether an entry was begun in this reading of the source."""
+        return entry.client_batch_id in self._begun
+
     @property
     def holds_any(self) -> bool:
         """Whether :meth:`holder_of` knows any row key."""
@@ -89,7 +111,8 @@ class Ledger:
         entry = self._journal.begin(learn_and_compose)
         if entry is not None:
             self._entries[entry.client_batch_id] = entry
-            self._begun.add(entry.client_batch_id)
+            if entry.is_batch:
+                self._begun.add(entry.client_batch_id)
         return entry
 
     def settle(self, entry: Entry, **changes: Any) -> Entry:
@@ -101,6 +124,9 @@ class Ledger:
     def _learn(self, entries: Iterable[Entry]) -> None:
         for entry in entries:
             self._check(entry)
+            if not entry.is_batch:
+                self._entries[entry.client_batch_id] = entry
+                continue
             before = self._entries.get(entry.client_batch_id)
             self._entries[entry.client_batch_id] = entry
             if entry.client_batch_id in self._begun:
@@ -121,11 +147,21 @@ class Ledger:
         """Return the row keys that an entry has and does not hold."""
         if not entry.is_in_effect:
             return entry.row_keys
-        return entry.rejected_keys if entry.state is EntryState.SENT and not self.is_own(entry) else b""
+        if entry.state is not EntryState.SENT:
+            return b""
+        return entry.resent_keys if self.is_own(entry) else entry.resent_keys + entry.rejected_keys
 
     def _check(self, entry: Entry) -> None:
+        if entry.state is EntryState.MOVED and self.is_own(entry) and entry.try_number >= self._run.try_number:
+            raise SupersededError(
+                f"try {entry.try_number} of this task instance keeps what is sent in another journal: this one may "
+                "not send any more"
+            )
+        if not entry.is_batch:
+            return
         if self._unique_by is not None and entry.unique_by != self._unique_by:
             raise JournalMismatchError(
                 f"batch {entry.client_batch_id} of this campaign tells rows apart by the column {entry.unique_by!r}, "
-                f"this source by {self._unique_by!r}; set unique_by to the first, or give the task another campaign_id"
+                f"this source by {self._unique_by!r}; set unique_by to the first, or trigger a new DAG run with "
+                "another campaign_id"
             )

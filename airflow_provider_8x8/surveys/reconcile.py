@@ -1,5 +1,5 @@
 """
-Settles batches of unknown outcome from 8x8's logs.
+What 8x8's logs tell of batches of unknown outcome.
 
 8x8 offers no way to ask after a batch by its client batch id, but an export of its message logs holds that id. A batch
 that is in the logs was accepted. One that is not may still come: the logs lag. It counts as not accepted only when
@@ -11,6 +11,8 @@ that is in the logs was accepted. One that is not may still come: the logs lag. 
 That rests on one assumption: 8x8's logs may lag as long as they like, but show a message later than one accepted after
 it only by less than ``log_settle_time``, measured between their acceptances or between their appearances.
 
+That a watermark was seen, and when, is kept in the batch's entry: another try, or another run, goes on from there.
+
 Source: 8x8's pages "Log export" and "SMS logs"; how far the logs lag is documented nowhere.
 """
 
@@ -19,7 +21,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import chain, repeat
@@ -27,25 +29,29 @@ from itertools import chain, repeat
 import msgspec
 
 from airflow_provider_8x8.api.client import EightByEightClient
-from airflow_provider_8x8.api.errors import EightByEightError, RefusedError, UnknownOutcomeError
-from airflow_provider_8x8.api.models import LogExportRequest, LogLine, SurveyMessage
+from airflow_provider_8x8.api.errors import (
+    EightByEightError,
+    RateLimitedError,
+    RefusedError,
+    UnknownOutcomeError,
+)
+from airflow_provider_8x8.api.models import LogExportRequest, LogLine
 from airflow_provider_8x8.surveys.clock import Clock
 from airflow_provider_8x8.surveys.journal import Entry, EntryState, pack, unpack
 from airflow_provider_8x8.surveys.row_keys import RowKeys
-from airflow_provider_8x8.surveys.settings import DEFAULT_LOG_SETTLE_TIME, DEFAULT_RECONCILE_TIMEOUT
 
 log = logging.getLogger(__name__)
 
-CLOCK_MARGIN = timedelta(hours=1)
-"""How far the clocks of a worker and of 8x8 may differ."""
+CLOCK_MARGIN = timedelta(hours=1).total_seconds()
+"""Seconds that the clocks of a worker and of 8x8 may differ."""
 
-_PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0)
-_LONGEST_PAUSE = 30.0
 _JOB_PAUSES = (0.2, 0.5, 1.0, 2.0)
 _LONGEST_JOB_PAUSE = 5.0
-_JOB_TIMEOUT = 600.0
+_LEAST_CALL_SECONDS = 1.0
+_LINES_AT_A_TIME = 1_000
 _REJECTED = "rejected"
 _JOB_ENDED = frozenset({"failed", "cancelled", "error"})
+_JOB_IS_GONE = frozenset({404, 410})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,235 +68,277 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Canary:
-    """
-    One survey to a number of the team's own, for a watermark where nothing else can be one.
+class _Window:
+    """From when to when messages were made that are asked for, in seconds since 1970."""
 
-    :ivar survey_id: which survey
-    :ivar message: the whole message
-    """
+    first: float
+    last: float
 
-    survey_id: str
-    message: SurveyMessage
+    def __contains__(self, entry: Entry) -> bool:
+        own = _window_of(entry)
+        return self.first <= own.first and own.last <= self.last
 
 
 class Reconciler:
     """
-    Looks into 8x8's logs for the batches of one try.
+    Looks into 8x8's logs for batches.
 
     :param client: the sub-account that sent them
     :param row_keys: the campaign's
     :param clock: tells the time and waits
     :param stop: set when the try is to end
-    :param settle_time: how much later than younger messages a message may show in the logs
-    :param timeout: how long to wait for the logs
-    :param canary: what to send, at most once, when nothing else can be the watermark
+    :param settle_time: seconds by which a message may show later in the logs than a younger one
     """
 
     def __init__(
-        self,
-        client: EightByEightClient,
-        row_keys: RowKeys,
-        *,
-        clock: Clock,
-        stop: threading.Event,
-        settle_time: timedelta = DEFAULT_LOG_SETTLE_TIME,
-        timeout: timedelta = DEFAULT_RECONCILE_TIMEOUT,
-        canary: Canary | None = None,
+        self, client: EightByEightClient, row_keys: RowKeys, *, clock: Clock, stop: threading.Event, settle_time: float
     ) -> None:
         self._client = client
         self._row_keys = row_keys
         self._clock = clock
         self._stop = stop
-        self._settle_time = settle_time.total_seconds()
-        self._timeout = timeout.total_seconds()
-        self._canary = canary
-        self._canary_begun: float | None = None
-        self._watermark_seen: dict[str, float] = {}
-        """By client batch id, when an export first held a watermark for the batch."""
+        self._settle_time = settle_time
+        self.exports = 0
+        """How many exports were asked for so far."""
         self.problem: str | None = None
         """Why the last look failed, if it did."""
+        self.not_before = 0.0
+        """Seconds since 1970, before which 8x8 wants no other look."""
 
-    def settle(
-        self,
-        wanted: Callable[[], Sequence[Entry]],
-        sent: Callable[[], Iterable[Entry]],
-        take: Callable[[Finding], None],
-        *,
-        wait: bool,
-    ) -> None:
-        """
-        Look into the logs until they tell all that is wanted, or the time to wait is over.
-
-        :param wanted: gives the entries of which something is not known, as they now stand
-        :param sent: gives the batches of ours that 8x8 has: each may be the watermark
-        :param take: gets what is found
-        :param wait: look more than once if need be
-        """
-        ends_at = self._clock.now() + (self._timeout if wait else 0.0)
-        for pause in chain(_PAUSES, repeat(_LONGEST_PAUSE)):
-            entries = wanted()
-            if not entries or self._stop.is_set():
-                return
-            findings, may_go_better = self._look(entries, list(sent()))
-            for finding in findings:
-                take(finding)
-            entries = wanted()
-            left = ends_at - self._clock.now()
-            if not entries or left <= 0 or not may_go_better:
-                return
-            self._send_canary_if_due(entries, list(sent()), ends_at)
-            pause = min(pause, left)
-            self._log_progress(entries, pause, left)
-            self._clock.sleep(pause)
-
-    # one look
-
-    def _look(self, wanted: Sequence[Entry], sent: Sequence[Entry]) -> tuple[list[Finding], bool]:
-        """Return what one export tells, and whether another may tell more."""
-        asked_at = self._clock.now()
-        self.problem = None
-        try:
-            logs = self._export(wanted, sent)
-        except EightByEightError as error:
-            self.problem = str(error)
-            log.warning("8x8's logs could not be read: %s", error)
-            return [], not isinstance(error, RefusedError)
-        seen_at = self._clock.now()
-        findings = []
-        for entry in wanted:
-            is_proof = self._is_proof(entry, logs.watermark, asked_at, seen_at)
-            finding = _judge(entry, logs.lines.get(entry.client_batch_id), is_proof=is_proof)
-            if finding is not None:
-                findings.append(finding)
-        return findings, True
-
-    def _is_proof(self, entry: Entry, watermark: float | None, asked_at: float, seen_at: float) -> bool:
-        """Tell whether an export proves that what it lacks of a batch was not accepted."""
-        if watermark is None or watermark < self._from_when_a_watermark_counts(entry):
-            return False
-        first_seen = self._watermark_seen.setdefault(entry.client_batch_id, seen_at)
-        return asked_at >= first_seen + self._settle_time and first_seen < seen_at
-
-    def _from_when_a_watermark_counts(self, entry: Entry) -> float:
+    def counts_from(self, entry: Entry) -> float:
+        """Return how young a message must be to be a watermark for a batch, in seconds since 1970."""
         # 8x8 may take what was begun before send_by, and logs a scheduled message perhaps only when it goes out.
         return max(entry.send_by, entry.scheduled or 0.0) + self._settle_time
 
-    def _export(self, wanted: Sequence[Entry], sent: Sequence[Entry]) -> _Logs:
-        row_key_of = {entry.client_batch_id: self._row_keys.by_message(entry) for entry in wanted}
-        begun = {entry.client_batch_id: entry.begun for entry in sent if entry.accepted_count}
-        canary_id = self._canary.message.client_message_id if self._canary and self._canary_begun else None
+    def watermarks(self, entry: Entry, entries: Iterable[Entry], now: float) -> list[Entry]:
+        """Return which entries can be the watermark for a batch, the oldest first."""
+        counts_from = self.counts_from(entry)
+        young = [each for each in entries if each.begun >= counts_from and self._will_show(each, now)]
+        return sorted(young, key=lambda each: each.begun)
+
+    def proven_from(self, entry: Entry) -> float | None:
+        """Return from when on an export that lacks a batch proves that it was not accepted, if a watermark was seen."""
+        if entry.watermark_begun is None or entry.watermark_seen is None:
+            return None
+        # It may have been seen by a try with a shorter log_settle_time.
+        return entry.watermark_seen + self._settle_time if entry.watermark_begun >= self.counts_from(entry) else None
+
+    def look(self, wanted: Sequence[Entry], entries: Iterable[Entry], *, by: float) -> list[Finding]:
+        """
+        Return what the logs tell just now.
+
+        :param wanted: the batches of which something is not known
+        :param entries: all that the journal has: each of them may be a watermark
+        :param by: seconds since 1970, when the look must be over
+        """
+        self.problem = None
+        watermarks = self._oldest_watermarks(wanted, entries)
         logs = _Logs()
-        for link in self._links(wanted):
-            for line in self._client.read_log_export(link):
+        asked_at: dict[str, float] = {}
+        for window in _windows([*wanted, *watermarks]):
+            in_it = [entry for entry in wanted if entry in window]
+            now = self._clock.now()
+            try:
+                self._read(window, in_it, watermarks, logs, by)
+            except EightByEightError as error:
+                self._note(error)
+                continue
+            asked_at.update((entry.client_batch_id, now) for entry in in_it)
+        seen_at = self._clock.now()
+        findings = []
+        for entry in wanted:
+            if entry.client_batch_id in asked_at:
+                finding = self._judge(entry, logs, asked_at[entry.client_batch_id], seen_at)
+                if finding is not None:
+                    findings.append(finding)
+        return findings
+
+    def _will_show(self, entry: Entry, now: float) -> bool:
+        """Tell whether a line of an entry is to be expected in the logs."""
+        if entry.is_batch:
+            return entry.accepted_count > 0 and (entry.scheduled or 0.0) <= now
+        if entry.state is EntryState.CANARY:  # its answer was lost, and perhaps the canary with it
+            return now < entry.begun + self._settle_time
+        return entry.state is EntryState.SENT
+
+    def _oldest_watermarks(self, wanted: Sequence[Entry], entries: Iterable[Entry]) -> list[Entry]:
+        known, now = list(entries), self._clock.now()
+        found = [
+            watermarks[0]
+            for entry in wanted
+            if entry.is_open and self.proven_from(entry) is None and (watermarks := self.watermarks(entry, known, now))
+        ]
+        return list({entry.client_batch_id: entry for entry in found}.values())
+
+    def _note(self, error: EightByEightError) -> None:
+        self.problem = str(error)
+        log.warning("8x8's logs could not be read: %s", error)
+        if isinstance(error, RateLimitedError) and error.retry_after is not None:
+            self.not_before = self._clock.now() + error.retry_after
+
+    # one export
+
+    def _read(
+        self, window: _Window, wanted: Sequence[Entry], watermarks: Sequence[Entry], logs: _Logs, by: float
+    ) -> None:
+        """
+        Add what one export holds.
+
+        :raises EightByEightError: it could not be read to its end, and proves nothing
+        """
+        row_key_of = {entry.client_batch_id: self._row_keys.by_message(entry) for entry in wanted}
+        begun = {entry.client_batch_id: entry.begun for entry in watermarks if entry.is_batch}
+        canaries = {entry.client_batch_id: entry.begun for entry in watermarks if not entry.is_batch}
+        found = _Logs()
+        for link in self._links(window, by):
+            lines = self._client.read_log_export(link, seconds=self._seconds_left(by))
+            for number, line in enumerate(lines):
+                if number % _LINES_AT_A_TIME == 0:
+                    self._check_time(by)
                 if line.client_batch_id in row_key_of:
-                    logs.add(line, row_key_of[line.client_batch_id](line.client_message_id))
+                    found.add(line, row_key_of[line.client_batch_id](line.client_message_id))
                 if line.status == _REJECTED:
                     continue
-                if canary_id is not None and line.client_message_id == canary_id:
-                    logs.mark(self._canary_begun or 0.0)
-                elif line.client_batch_id in begun:
-                    logs.mark(begun[line.client_batch_id])
-        return logs
+                if line.client_batch_id in begun:
+                    found.mark(begun[line.client_batch_id])
+                elif line.client_message_id in canaries:
+                    found.mark(canaries[line.client_message_id])
+        logs.update(found)
 
-    def _links(self, wanted: Sequence[Entry]) -> Sequence[str]:
-        """Have 8x8 export its logs of the time in question."""
-        now = self._clock.now()
+    def _links(self, window: _Window, by: float) -> Sequence[str]:
+        """Have 8x8 export its logs of a window of time."""
         # 8x8 describes these as times in whole seconds.
-        first = datetime.fromtimestamp(math.floor(min(entry.begun for entry in wanted)), UTC) - CLOCK_MARGIN
-        request = LogExportRequest(from_=first, to=datetime.fromtimestamp(math.ceil(now), UTC), limit=0)
-        job = self._client.start_log_export(request)
+        last = min(math.ceil(window.last), math.ceil(self._clock.now()))
+        request = LogExportRequest(
+            from_=datetime.fromtimestamp(math.floor(window.first), UTC), to=datetime.fromtimestamp(last, UTC), limit=0
+        )
+        self.exports += 1
+        job = self._client.start_log_export(request, max_tries=1, timeout=self._seconds_left(by))
+        problem: EightByEightError | None = None
         for pause in chain(_JOB_PAUSES, repeat(_LONGEST_JOB_PAUSE)):
-            export = self._client.get_log_export(job.job_id)
-            if export.status in ("succeeded", "empty"):
-                return export.data
-            if export.status in _JOB_ENDED:
-                raise UnknownOutcomeError(f"8x8's log export ended as {export.status}")
-            if self._stop.is_set() or self._clock.now() > now + _JOB_TIMEOUT:
+            try:
+                export = self._client.get_log_export(job.job_id, max_tries=1, timeout=self._seconds_left(by))
+            except EightByEightError as error:
+                if isinstance(error, RefusedError) and error.http_status in _JOB_IS_GONE:
+                    raise
+                problem = error  # the job goes on, whatever became of the question
+                pause = max(pause, getattr(error, "retry_after", None) or 0.0)
+            else:
+                problem = None
+                if export.status in ("succeeded", "empty"):
+                    return export.data
+                if export.status in _JOB_ENDED:
+                    raise UnknownOutcomeError(f"8x8's log export ended as {export.status}")
+            if self._stop.is_set() or self._clock.now() + pause > by:
                 break
             self._clock.sleep(pause)
-        raise UnknownOutcomeError("8x8's log export was not ready in time")
+        raise problem or UnknownOutcomeError("8x8's log export was not ready in time")
 
-    # the canary
+    def _seconds_left(self, by: float) -> float:
+        return max(by - self._clock.now(), _LEAST_CALL_SECONDS)
 
-    def _send_canary_if_due(self, wanted: Iterable[Entry], sent: Iterable[Entry], ends_at: float) -> None:
+    def _check_time(self, by: float) -> None:
+        if self._stop.is_set():
+            raise UnknownOutcomeError("8x8's log export was not read to its end, since the task is to end")
+        if self._clock.now() > by:
+            raise UnknownOutcomeError("8x8's log export could not be read to its end in time")
+
+    # what it means
+
+    def _judge(self, entry: Entry, logs: _Logs, asked_at: float, seen_at: float) -> Finding | None:
         """
-        Send the canary if batches are missing that no batch of ours can be the watermark for.
+        Return what the logs tell of one batch, or None if they tell nothing new.
 
-        There is but one: it waits for the youngest of those that it can still prove anything about in this try's time,
-        and is not sent if there are none.
+        :param asked_at: when the export was asked for, in seconds since 1970
+        :param seen_at: likewise, when it had been read
         """
-        if self._canary is None or self._canary_begun is not None:
-            return
-        now = self._clock.now()
-        youngest = max((entry.begun for entry in sent if entry.accepted_count), default=0.0)
-        in_need = [
-            counts_from
-            for entry in wanted
-            if entry.is_open
-            and youngest < (counts_from := self._from_when_a_watermark_counts(entry)) <= ends_at - self._settle_time
-        ]
-        if not in_need or now < max(in_need):
-            return
-        self._canary_begun = now
-        try:
-            self._client.send_survey(self._canary.survey_id, self._canary.message)
-        except EightByEightError as error:
-            log.warning("The canary, which was to show how far 8x8's logs are, failed: %s", error)
+        proven_from = self.proven_from(entry)
+        is_proof = proven_from is not None and asked_at >= proven_from
+        if proven_from is None and entry.is_open and (logs.watermark or 0.0) >= self.counts_from(entry):
+            entry = msgspec.structs.replace(entry, watermark_begun=logs.watermark, watermark_seen=seen_at)
+            is_news = True
         else:
-            log.info("Sent the canary, one survey to the team's own number: its log line shows how far the logs are")
+            is_news = False
+        finding = _judge(entry, logs.lines.get(entry.client_batch_id), is_proof=is_proof)
+        return Finding(entry) if finding is None and is_news else finding
 
-    def _log_progress(self, wanted: Sequence[Entry], pause: float, left: float) -> None:
-        log.info(
-            "Looking for %d batches with %d messages in 8x8's logs: again in %.0f s, for %.0f s at most",
-            len(wanted),
-            sum(len(entry) for entry in wanted),
-            pause,
-            left,
-        )
+
+@dataclass(slots=True)
+class _Lines:
+    """
+    What an export holds of one batch.
+
+    :ivar by_row_key: the lines of its messages
+    :ivar strangers: the umids of messages in it whose client message id is none of ours
+    :ivar some_rejected: whether one of these is rejected
+    """
+
+    by_row_key: dict[bytes, LogLine] = field(default_factory=dict)
+    strangers: set[str] = field(default_factory=set)
+    some_rejected: bool = False
+    batch_id: str | None = None
 
 
 @dataclass(slots=True)
 class _Logs:
     """
-    What one export holds of our batches.
+    What exports hold of our batches.
 
-    :ivar lines: by client batch id and row key
-    :ivar watermark: when the youngest batch of ours, or the canary, was begun that is in it
+    :ivar lines: by client batch id
+    :ivar watermark: when the youngest batch of ours, or canary, was begun that is in them
     """
 
-    lines: dict[str, dict[bytes, LogLine]] = field(default_factory=dict)
+    lines: dict[str, _Lines] = field(default_factory=dict)
     watermark: float | None = None
 
     def add(self, line: LogLine, row_key: bytes | None) -> None:
-        # A line that names no row of ours still proves that 8x8 has the batch.
-        of_batch = self.lines.setdefault(line.client_batch_id, {})
-        if row_key is not None and (row_key not in of_batch or line.status != _REJECTED):
-            of_batch[row_key] = line
+        of_batch = self.lines.setdefault(line.client_batch_id, _Lines())
+        of_batch.batch_id = of_batch.batch_id or line.batch_id or None
+        if row_key is None:
+            of_batch.strangers.add(line.umid)
+            of_batch.some_rejected |= line.status == _REJECTED
+        elif row_key not in of_batch.by_row_key or line.status != _REJECTED:
+            of_batch.by_row_key[row_key] = line
 
     def mark(self, begun: float) -> None:
         self.watermark = begun if self.watermark is None else max(self.watermark, begun)
 
+    def update(self, other: _Logs) -> None:
+        self.lines.update(other.lines)
+        if other.watermark is not None:
+            self.mark(other.watermark)
 
-def _judge(entry: Entry, lines: Mapping[bytes, LogLine] | None, *, is_proof: bool) -> Finding | None:
+
+def _judge(entry: Entry, found: _Lines | None, *, is_proof: bool) -> Finding | None:
     """
     Return what one export tells of one batch, or None if it tells nothing new.
 
-    :param lines: what the export holds of it, None for nothing
+    :param found: what the export holds of it, None for nothing
     :param is_proof: what the export lacks was not accepted
     """
-    if lines is None and not is_proof and (entry.is_open or entry.accepted_count):
+    if found is None and not is_proof and (entry.is_open or entry.accepted_count):
         return None
-    if lines is None and entry.state is EntryState.PENDING:
+    if found is None and entry.state is EntryState.PENDING:
         return Finding(msgspec.structs.replace(entry, state=EntryState.NOT_SENT))
-    lines = lines or {}
+    found = found or _Lines()
+    lines = found.by_row_key
     undecided = unpack(entry.row_keys if entry.state is EntryState.PENDING else entry.unknown_keys)
     missing = [key for key in undecided if key not in lines]
     rejected = [key for key in undecided if key in lines and lines[key].status == _REJECTED]
+    if missing and found.strangers:
+        # 8x8 has messages of this batch under ids that are not ours: which of the missing rows they are is not known.
+        log.warning(
+            "8x8's logs have %d messages of batch %s under client message ids that it was not sent",
+            len(found.strangers),
+            entry.client_batch_id,
+        )
+        is_proof = False
+        if len(found.strangers) >= len(missing) and not found.some_rejected:
+            missing = []  # each of them is one of these
     settled = msgspec.structs.replace(
         entry,
         state=EntryState.SENT,
-        batch_id=entry.batch_id or next((line.batch_id for line in lines.values()), None),
+        batch_id=entry.batch_id or found.batch_id,
         rejected_keys=entry.rejected_keys + pack(rejected) + (pack(missing) if is_proof else b""),
         unknown_keys=b"" if is_proof else pack(missing),
     )
@@ -299,3 +347,19 @@ def _judge(entry: Entry, lines: Mapping[bytes, LogLine] | None, *, is_proof: boo
     # All is known but the umids, for the report.
     is_whole = is_proof or len(lines) >= settled.accepted_count
     return Finding(entry, lines) if is_whole else None
+
+
+def _window_of(entry: Entry) -> _Window:
+    last = max(entry.may_be_answered_until, entry.scheduled or 0.0)
+    return _Window(entry.begun - CLOCK_MARGIN, last + CLOCK_MARGIN)
+
+
+def _windows(entries: Iterable[Entry]) -> list[_Window]:
+    """Return windows that cover those of all entries, and little more: 8x8's logs may go back for months."""
+    joined: list[_Window] = []
+    for window in sorted(map(_window_of, entries), key=lambda each: each.first):
+        if joined and window.first <= joined[-1].last:
+            joined[-1] = _Window(joined[-1].first, max(joined[-1].last, window.last))
+        else:
+            joined.append(window)
+    return joined

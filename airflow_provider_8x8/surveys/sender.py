@@ -23,7 +23,7 @@ import msgspec
 
 from airflow_provider_8x8.api.client import EightByEightClient, until_sent
 from airflow_provider_8x8.api.errors import NeverSentError, RateLimitedError, RefusedError, UnknownOutcomeError
-from airflow_provider_8x8.api.models import MAX_CLIENT_BATCH_ID_LENGTH, BatchResponse, SurveyBatch
+from airflow_provider_8x8.api.models import MAX_CLIENT_BATCH_ID_LENGTH, BatchResponse, SurveyBatch, SurveyMessage
 from airflow_provider_8x8.surveys.answers import match
 from airflow_provider_8x8.surveys.builder import MessageBuilder, Rows
 from airflow_provider_8x8.surveys.clock import Clock, SystemClock
@@ -43,23 +43,17 @@ from airflow_provider_8x8.surveys.ledger import Ledger
 from airflow_provider_8x8.surveys.messages import RowMessage
 from airflow_provider_8x8.surveys.posting import Poster, Posting, PostingThread
 from airflow_provider_8x8.surveys.reading import Reading, Stopped
-from airflow_provider_8x8.surveys.reconcile import Canary, Finding, Reconciler
 from airflow_provider_8x8.surveys.refusals import Refusals
 from airflow_provider_8x8.surveys.report import Report, ReportError, ReportLine
 from airflow_provider_8x8.surveys.row_keys import ROW_KEY_RULES, RowKeys
-from airflow_provider_8x8.surveys.settings import OnUnknown, Run, Settings
+from airflow_provider_8x8.surveys.settings import Run, Settings
+from airflow_provider_8x8.surveys.settling import Settling
 from airflow_provider_8x8.surveys.summary import Summary, summarize
 
 log = logging.getLogger(__name__)
 
 MAX_UNKNOWN_IN_A_ROW = 3
 """Batches of unknown outcome, one after the other, after which 8x8 is not well and sending stops."""
-
-MAX_RESENDS = 3
-"""How often one try sends again, by ``on_unknown="resend"``, what then becomes unknown again."""
-
-_LOOK_AT_OTHERS = 2.0
-"""Seconds between two looks at what another run has on the wire."""
 
 _ID_ALPHABET = string.ascii_lowercase + string.digits
 
@@ -125,22 +119,22 @@ class SurveySender:
         self._clock = clock or SystemClock(self._stop)
         self._poster = poster or PostingThread()
         self._until_sent = until_sent.copy(sleep=self._clock.sleep)
-        self._reconciler = Reconciler(
+        self._ledger = Ledger(journal, run)
+        self._settling = Settling(
             client,
+            self._ledger,
             row_keys,
+            run=run,
+            settings=settings,
+            report=report,
+            canary=_canary(builder, settings),
             clock=self._clock,
             stop=self._stop,
-            settle_time=settings.log_settle_time,
-            timeout=settings.reconcile_timeout,
-            canary=_canary(builder, settings),
         )
-        self._ledger = Ledger(journal, run.run)
         self._reading = Reading(builder, settings, self._ledger, report)
         self._on_wire: _OnWire | None = None
         self._to_report: deque[Callable[[], None]] = deque()
-        self._unreported: set[str] = set()
         self._unknown_in_a_row = 0
-        self._resends = 0
         self._messages_sent = 0
         self._began = time.monotonic()
         self._stopped: Stopped | None = None
@@ -165,17 +159,17 @@ class SurveySender:
 
     def _send(self, rows: Rows) -> None:
         self._open()
-        self._settle_open(wait=False)
+        self._settling.look()
         while self._stopped is None:
             try:
                 self._send_missing(rows)
             except Stopped as stopped:
                 self._note(stopped)
-            self._settle_open(wait=True)
-            if not self._has_set_rows_free():
+            self._settling.settle(self._reading.tally)
+            if not self._settling.has_set_rows_free():
                 break
-        if self._unreported:
-            missing = ", ".join(sorted(self._unreported))
+        if self._settling.unreported:
+            missing = ", ".join(sorted(self._settling.unreported))
             self._note(Stopped(f"the report lacks the batches {missing}: 8x8's logs do not have them yet"))
 
     def _note(self, stopped: Stopped) -> None:
@@ -184,7 +178,8 @@ class SurveySender:
 
     def _summary(self) -> Summary:
         summary = summarize(self._run.campaign_id, self._run.run, self._ledger.entries(), self._reading.tally)
-        summary.logs_problem = self._reconciler.problem
+        summary.logs_problem = self._settling.logs_problem
+        summary.outlook = self._settling.outlook() if summary.unknown_client_batch_ids else None
         summary.report = None if self._report is None else str(self._report.folder)
         if self._stopped is not None:
             summary.stop, summary.is_final = str(self._stopped), self._stopped.is_final
@@ -197,8 +192,12 @@ class SurveySender:
                 survey_id=self._settings.survey_id,
                 subaccount_id=self._client.subaccount_id,
                 row_key_rules=ROW_KEY_RULES,
+                address=self._client.address,
+                deployment=self._settings.deployment,
             )
         )
+        if self._settings.settled_batches:
+            self._settling.apply_what_a_person_says(self._settings.settled_batches)
         if self._report:
             self._compare(self._report)
 
@@ -208,7 +207,7 @@ class SurveySender:
             if not entry.is_in_effect:
                 report.take_back_batch(entry.client_batch_id, with_rows=False)  # an overtaken try may have written it
             elif entry.state is EntryState.SENT and not report.has_batch(entry.client_batch_id):
-                self._unreported.add(entry.client_batch_id)
+                self._settling.unreported.add(entry.client_batch_id)
 
     # rows -> messages -> batches
 
@@ -309,6 +308,7 @@ class SurveySender:
             message_keys=message_keys,
             begun=now,
             send_by=now + SEND_WITHIN,
+            answer_by=now + SEND_WITHIN + self._client.timeout,
             scheduled=self._builder.last_scheduled(rows),
         )
 
@@ -431,86 +431,6 @@ class SurveySender:
         while self._to_report:
             self._to_report.popleft()()
 
-    # what is pending
-
-    def _settle_open(self, *, wait: bool) -> None:
-        """Find out from 8x8's logs what became of batches of unknown outcome, then decide about the rest."""
-        if wait:
-            self._wait_for_others()
-        self._reconciler.settle(self._wanted, self._ledger.entries, self._take, wait=wait)
-        if wait and not self._stop.is_set():
-            self._decide()
-
-    def _wait_for_others(self) -> None:
-        """Give other runs' batches with rows of this source their time: whoever made one may be dead."""
-        held = self._reading.tally.held
-        while not self._stop.is_set():
-            self._ledger.refresh()
-            pending = [entry for holder in held if (entry := self._ledger[holder]).state is EntryState.PENDING]
-            ends_at = max((entry.send_by for entry in pending if not self._ledger.is_own(entry)), default=0.0)
-            left = ends_at - self._clock.now()
-            if left <= 0:
-                break
-            self._clock.sleep(min(left, _LOOK_AT_OTHERS))
-
-    def _wanted(self) -> list[Entry]:
-        """Return the batches that 8x8's logs have to tell about. Another run's may still be on the wire for a while."""
-        self._ledger.refresh()
-        now = self._clock.now()
-        return [
-            entry
-            for entry in self._ledger.entries()
-            if entry.client_batch_id in self._unreported
-            or (entry.is_open and (self._ledger.is_own(entry) or now >= entry.send_by))
-        ]
-
-    def _take(self, finding: Finding) -> None:
-        """Report and settle what 8x8's logs tell of a batch."""
-        entry = finding.entry
-        log.info("8x8's logs: batch %s of %d messages is %s", entry.client_batch_id, len(entry), entry.state)
-        # The report first: if the worker dies in between, the next try finds the batch open, and does both again.
-        self._report_finding(entry, finding)
-        if entry != self._ledger[entry.client_batch_id]:
-            settled = self._ledger.settle(entry)
-            if settled != entry:  # somebody was faster, and knew better
-                self._report_finding(settled, finding)
-        self._unreported.discard(entry.client_batch_id)
-
-    def _report_finding(self, entry: Entry, finding: Finding) -> None:
-        if self._report and entry.is_in_effect:
-            self._report.write_batch_from_logs(entry, finding.lines, self._row_keys)
-        elif self._report:
-            is_of_this_reading = self._reading.tally.held[entry.client_batch_id] > 0
-            self._report.take_back_batch(entry.client_batch_id, with_rows=is_of_this_reading)
-
-    def _decide(self) -> None:
-        """Do what ``on_unknown`` says about the batches that stay unknown."""
-        on_unknown = self._settings.on_unknown
-        if on_unknown is OnUnknown.RESEND:
-            self._resends += 1
-        for entry in self._wanted():
-            if entry.state is not EntryState.PENDING:
-                continue
-            if on_unknown is OnUnknown.ASSUME_SENT:
-                self._take(Finding(msgspec.structs.replace(entry, state=EntryState.ASSUMED_SENT)))
-            elif on_unknown is OnUnknown.RESEND and self._resends <= MAX_RESENDS:
-                self._take(Finding(msgspec.structs.replace(entry, state=EntryState.RESENT)))
-            elif self._report and not self._report.has_batch(entry.client_batch_id):
-                self._report.write_batch_from_logs(entry, {}, self._row_keys)
-
-    def _has_set_rows_free(self) -> bool:
-        """Tell whether rows that this reading left to an entry may be sent now."""
-        self._ledger.refresh()
-        held = self._reading.tally.held
-        return any(self._has_been_freed(self._ledger[holder]) for holder in held)
-
-    def _has_been_freed(self, entry: Entry) -> bool:
-        if not entry.is_in_effect:
-            return True
-        # What was rejected is free for another run than the one that sent it.
-        was_unknown = entry.client_batch_id in self._reading.tally.met_open and not self._ledger.is_own(entry)
-        return was_unknown and entry.state is EntryState.SENT and bool(entry.rejected_keys)
-
     def _log_progress(self, response: BatchResponse) -> None:
         self._messages_sent += response.accepted_count + response.rejected_count
         log.info(
@@ -523,9 +443,8 @@ class SurveySender:
         )
 
 
-def _canary(builder: MessageBuilder, settings: Settings) -> Canary | None:
-    destination = settings.canary_destination
-    return None if destination is None else Canary(settings.survey_id, builder.canary(destination))
+def _canary(builder: MessageBuilder, settings: Settings) -> SurveyMessage | None:
+    return None if settings.canary_destination is None else builder.canary(settings.canary_destination)
 
 
 def _new_client_batch_id(prefix: str) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from airflow_provider_8x8.api.models import MAX_BATCH_SIZE
 
@@ -16,6 +17,13 @@ DEFAULT_RECONCILE_TIMEOUT = timedelta(minutes=15)
 
 DEFAULT_LOG_SETTLE_TIME = timedelta(minutes=10)
 """How much later than younger messages a message may show in 8x8's logs."""
+
+
+Said = Literal["accepted", "not_accepted"]
+"""What a person can say of a batch."""
+
+EVERYTHING_ELSE = "*"
+"""In place of a client batch id: what earlier tries may have sent that is entered nowhere."""
 
 
 class OnUnknown(StrEnum):
@@ -47,6 +55,8 @@ class Settings:
     :ivar reconcile_timeout: how long to wait for 8x8's logs
     :ivar log_settle_time: how much later than younger messages a message may show in 8x8's logs
     :ivar canary_destination: a number of the team's own, see :mod:`~airflow_provider_8x8.surveys.reconcile`
+    :ivar settled_batches: by client batch id, what a person has seen of a batch in 8x8's portal
+    :ivar deployment: which Airflow this is, None if that is not known
     """
 
     survey_id: str
@@ -58,6 +68,8 @@ class Settings:
     reconcile_timeout: timedelta = DEFAULT_RECONCILE_TIMEOUT
     log_settle_time: timedelta = DEFAULT_LOG_SETTLE_TIME
     canary_destination: str | None = None
+    settled_batches: Mapping[str, Said] = field(default_factory=dict)
+    deployment: str | None = None
 
 
 class Run(NamedTuple):

@@ -23,6 +23,7 @@ class Summary:
     :ivar stop: why sending ended before the source did, phone numbers masked
     :ivar is_final: whether another try could not mend that
     :ivar logs_problem: why 8x8's logs could not be read when they were last needed
+    :ivar outlook: what can tell of the unknown batches, and from when on
     """
 
     campaign_id: str
@@ -36,6 +37,7 @@ class Summary:
     stop: str | None = None
     is_final: bool = False
     logs_problem: str | None = None
+    outlook: str | None = None
 
 
 @dataclass(slots=True)
@@ -90,12 +92,16 @@ def summarize(campaign_id: str, run: str, entries: Iterable[Entry], tally: Tally
     outcomes.update({"invalid": tally.invalid, "duplicate": tally.duplicate, "not_sent": tally.not_sent})
     for entry in entries:
         rows = tally.held[entry.client_batch_id]
+        if not entry.is_batch:
+            continue
         if not entry.is_in_effect:
             outcomes["not_sent"] += rows
             if entry.run == run and entry.state is EntryState.RESENT:  # 8x8 may have it all the same
                 summary.client_batch_ids.append(entry.client_batch_id)
         elif entry.run == run:
-            summary.rows_read += len(entry) - rows
+            counted = len(entry) - entry.resent_count
+            outcomes["not_sent"] += max(0, rows - counted)  # set free, and the source was not read since
+            summary.rows_read += counted - min(rows, counted)
             _count_own(summary, entry)
         elif rows and entry.state is EntryState.PENDING:
             outcomes["unknown"] += rows

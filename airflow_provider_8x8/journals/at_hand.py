@@ -1,0 +1,122 @@
+"""Which journal a running task has: that of a SQL database, else Airflow's task state store, else none."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from airflow_provider_8x8.journals.marks import JournalName, Memory
+from airflow_provider_8x8.journals.task_memory import TaskMemory
+from airflow_provider_8x8.surveys.clock import Clock
+from airflow_provider_8x8.surveys.journal import Entry, Journal, JournalError, MemoryJournal
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_8x8.journals.task_memory import RememberedJournal
+
+log = logging.getLogger(__name__)
+
+
+class JournalsAtHand:
+    """
+    The memories of a task instance that one try can reach.
+
+    Nothing that fails here is raised at once: that the try has begun is to be left in whatever can be reached.
+
+    :param context: the running task's
+    :param journal_conn_id: of the SQL journal, None if there is none
+    :param clock: tells the time
+    """
+
+    def __init__(self, context: Context, journal_conn_id: str | None, *, clock: Clock) -> None:
+        ti = context["ti"]
+        self.task_instance = name_of(context)
+        self._try_number: int = ti.try_number
+        self._began = clock.now()
+        self._problem: Exception | None = None
+        memories: list[Memory] = []
+        if journal_conn_id is not None:
+            try:
+                memories.append(self._sql_memory(journal_conn_id))
+            except (TypeError, ValueError) as error:
+                self._problem = error
+        if (store := context.get("task_state_store")) is not None:
+            from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined]  # its stub lags behind
+
+            from airflow_provider_8x8.journals.state_store import StateStoreMemory
+
+            memories.append(
+                StateStoreMemory(
+                    store, self.task_instance, try_number=self._try_number, never_expire=NEVER_EXPIRE
+                )
+            )
+        self._memory = (
+            TaskMemory(self.task_instance, self._try_number, memories, connect=self._connect, clock=clock)
+            if memories
+            else None
+        )
+        self._journal: RememberedJournal | None = None
+
+    def leave_mark(self) -> None:
+        """Leave that this try has begun. What fails is tried again when the journal is opened."""
+        if self._memory is not None:
+            try:
+                self._memory.begin()
+            except JournalError as error:
+                log.warning("That this try has begun could not be written everywhere: %s", error)
+
+    def journal(self, campaign_id: str, *, nothing_else_was_sent: bool = False) -> Journal:
+        """
+        Return the journal that reaches furthest of those at hand.
+
+        :param nothing_else_was_sent: somebody has made sure that no earlier try has sent what no memory knows of
+        :raises TypeError: the connection of the SQL journal is not a database's
+        :raises ValueError: it cannot serve, or there is no journal, and this is not the first try
+        :raises JournalError: what a person says could not be written
+        """
+        if self._problem is not None:
+            raise self._problem
+        if self._memory is not None:
+            if nothing_else_was_sent:
+                self._memory.trust()
+            self._journal = self._memory.journal(campaign_id)
+            return self._journal
+        if self._try_number > 1 and not nothing_else_was_sent:
+            raise ValueError(
+                f"this is try {self._try_number} of the task instance, and what an earlier try has sent is not known. "
+                "Look into 8x8's portal or the earlier try's log, then trigger a new DAG run with the rows that are "
+                "missing; set journal_conn_id, and the next time another try will know"
+            )
+        return MemoryJournal(self._began)
+
+    def known_entries(self) -> list[Entry] | None:
+        """Return what is known to be sent by earlier tries, without opening the journal; None if that is not known."""
+        if self._journal is None:
+            return [] if self._memory is None and self._try_number == 1 else None
+        try:
+            return self._journal.known_entries()
+        except JournalError as error:
+            log.warning("What earlier tries have sent could not be read: %s", error)
+            return None
+
+    def close(self) -> None:
+        """Close what connections there are."""
+        if self._memory is not None:
+            self._memory.close()
+
+    def _sql_memory(self, conn_id: str) -> Memory:
+        from airflow_provider_8x8.journals.engines import engine_of
+        from airflow_provider_8x8.journals.sql import SqlMemory
+
+        return SqlMemory(engine_of(conn_id), self.task_instance, journal_conn_id=conn_id)
+
+    def _connect(self, name: JournalName) -> Memory:
+        return self._sql_memory(str(name.conn_id))
+
+
+def name_of(context: Context) -> str:
+    """Name the task instance, without its tries."""
+    ti = context["ti"]
+    mapped = [] if ti.map_index is None or ti.map_index < 0 else [str(ti.map_index)]
+    return "/".join([ti.dag_id, ti.run_id, ti.task_id, *mapped])

@@ -1,0 +1,293 @@
+"""
+What is known of the earlier tries of a task instance, whatever was changed between them.
+
+A journal reaches as far as its place: a database, or Airflow's task state store. A try that is configured for another
+place than the tries before it would know nothing of what they have sent. So each try first reads the marks that they
+have left (:mod:`~airflow_provider_8x8.journals.marks`) wherever it can, and then
+
+* takes over what is entered elsewhere, where it can read it, and has whoever may still send by that entry end;
+* or refuses, and names both places;
+* or refuses since nothing is remembered at all, though it is not the first try.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+
+from airflow_provider_8x8.journals.marks import JournalName, Mark, Memory, Place, TaskJournal
+from airflow_provider_8x8.surveys.clock import Clock
+from airflow_provider_8x8.surveys.journal import (
+    Compose,
+    Entry,
+    EntryState,
+    Header,
+    JournalError,
+    JournalLostError,
+    JournalMismatchError,
+)
+
+log = logging.getLogger(__name__)
+
+
+class TaskMemory:
+    """
+    The memories that one try of a task instance has at hand.
+
+    :param task_instance: its name, without its tries; also the id of its campaign where none was chosen
+    :param try_number: this try's
+    :param at_hand: the memories, the one whose journal is to be used first
+    :param connect: gives the memory of a SQL journal of which only the name is known; raises what making one raises
+    :param clock: tells the time
+    """
+
+    def __init__(
+        self,
+        task_instance: str,
+        try_number: int,
+        at_hand: Sequence[Memory],
+        *,
+        connect: Callable[[JournalName], Memory],
+        clock: Clock,
+    ) -> None:
+        self.task_instance = task_instance
+        self.try_number = try_number
+        self.first_begun = clock.now()
+        """When the first try began that is known of, in seconds since 1970."""
+        self.is_complete = try_number == 1
+        """Whether no earlier try can have sent what no memory knows of: there is a mark of one, or there was none."""
+        self._memories = list(at_hand)
+        self._connect = connect
+        self._clock = clock
+        self._places: list[Place] = []
+        self._has_begun = False
+
+    def begin(self) -> None:
+        """
+        Read the marks of earlier tries, and leave in every memory that this one has begun.
+
+        Where nothing is known of earlier tries, no mark is left: it would look as if they had sent nothing.
+
+        :raises JournalError: not in every memory; those that could be reached have it
+        """
+        if self._has_begun:
+            return
+        failures: list[JournalError] = []
+        reached = []
+        for memory in self._memories:
+            try:
+                self._learn(memory.marks())
+                reached.append(memory)
+            except JournalError as error:
+                failures.append(error)
+        if self.is_complete:
+            for memory in reached:
+                try:
+                    memory.leave(self._mark())
+                except JournalError as error:
+                    failures.append(error)
+        if failures:
+            raise failures[0]
+        self._has_begun = self.is_complete
+
+    def trust(self) -> None:
+        """Take it that no earlier try has sent what no memory knows of."""
+        self.is_complete = True
+        self.begin()
+
+    def journal(self, campaign_id: str) -> RememberedJournal:
+        """Return the journal of this try's campaign, in the first of the memories."""
+        return RememberedJournal(self, self._memories[0], campaign_id)
+
+    def may_be_at(self, place: Place) -> bool:
+        """Tell whether this try or an earlier one may have entered what it has sent in a place."""
+        return any(known.is_same_as(place) for known in self._places)
+
+    def elsewhere(self, here: Place) -> list[Place]:
+        """Return the other places where an earlier try may have entered what it has sent."""
+        return [place for place in self._places if not place.is_same_as(here)]
+
+    def leave(self, here: Place) -> None:
+        """Leave in every memory that from now on this try may send by the journal of a place."""
+        if not self.may_be_at(here):
+            self._places.append(here)
+        for memory in self._memories:
+            memory.leave(self._mark())
+
+    def memory_of(self, name: JournalName) -> Memory | None:
+        """Return the memory where a journal is kept, None if it is not at hand and cannot be reached."""
+        for memory in self._memories:
+            if memory.name.is_same_as(name):
+                return memory
+        if name.kind != "sql":
+            return None
+        try:
+            found = self._connect(name)
+            leads_elsewhere = not found.name.is_same_as(name)
+        except (JournalError, TypeError, ValueError) as error:
+            log.warning("%s cannot be read: %s", name, error)
+            return None
+        if leads_elsewhere:
+            found.close()
+            return None
+        self._memories.append(found)
+        return found
+
+    def close(self) -> None:
+        """Close what connections there are."""
+        for memory in self._memories:
+            memory.close()
+
+    def now(self) -> float:
+        """Return seconds since 1970."""
+        return self._clock.now()
+
+    def _learn(self, marks: Iterable[Mark]) -> None:
+        for mark in marks:
+            self.is_complete = True
+            self.first_begun = min(self.first_begun, mark.began)
+            self._places += [place for place in mark.places if not self.may_be_at(place)]
+
+    def _mark(self) -> Mark:
+        return Mark(try_number=self.try_number, began=self.first_begun, places=list(self._places))
+
+
+class RememberedJournal:
+    """
+    The journal of one try, which knows what earlier tries have entered elsewhere.
+
+    See :class:`~airflow_provider_8x8.surveys.journal.Journal`.
+    """
+
+    outlives_try = True
+
+    def __init__(self, memory: TaskMemory, kept_in: Memory, campaign_id: str) -> None:
+        self._memory = memory
+        self._kept_in = kept_in
+        self._campaign_id = campaign_id
+        self._journal = kept_in.journal(campaign_id)
+
+    @property
+    def first_begun(self) -> float:
+        """See :class:`~airflow_provider_8x8.surveys.journal.Journal`."""
+        return self._memory.first_begun
+
+    def open(self, header: Header) -> None:
+        """
+        Open the journal, with all that earlier tries have entered elsewhere.
+
+        :raises JournalLostError: nothing is known of what earlier tries have sent
+        :raises JournalMismatchError: it is entered where this try cannot take it over; the text names both places
+        """
+        memory = self._memory
+        memory.begin()
+        here = Place(self._kept_in.name, self._campaign_id)
+        if not memory.is_complete:
+            self._look_for_entries_without_marks(here)
+        self._journal.open(header, must_exist=memory.may_be_at(here))
+        for place in memory.elsewhere(here):
+            self._take_over(place, here)
+        memory.leave(here)
+
+    def known_entries(self) -> list[Entry]:
+        """
+        Return what this campaign's journal says of the task instance, without opening it: for a try that cannot send.
+
+        :raises JournalError: it cannot be read
+        """
+        entries = self._kept_in.journal(self._campaign_id).entries()
+        return self._own(entries or ())
+
+    def news(self) -> Sequence[Entry]:
+        """See :class:`~airflow_provider_8x8.surveys.journal.Journal`."""
+        return self._journal.news()
+
+    def begin(self, compose: Compose) -> Entry | None:
+        """See :class:`~airflow_provider_8x8.surveys.journal.Journal`."""
+        return self._journal.begin(compose)
+
+    def settle(self, entry: Entry) -> Entry:
+        """See :class:`~airflow_provider_8x8.surveys.journal.Journal`."""
+        return self._journal.settle(entry)
+
+    def _look_for_entries_without_marks(self, here: Place) -> None:
+        """
+        Accept a journal of a version that left no marks, if it has entries of this task instance.
+
+        :raises JournalLostError: it has none
+        """
+        own = self._own(self._kept_in.journal(self._campaign_id).entries() or ())
+        if not own or any(entry.state is EntryState.MOVED for entry in own):
+            raise JournalLostError(
+                f"this is try {self._memory.try_number} of the task instance, and {here} knows nothing of the tries "
+                "before it: it was added or changed between two tries, was emptied, or could not be reached, or no "
+                "earlier try has ever begun. So it is not known what was sent, and nothing is sent now. Look into "
+                "8x8's portal or the earlier tries' logs. If nothing was sent, clear the task with "
+                'settled_batches={"*": "not_accepted"}; else trigger a new DAG run with the rows that are missing'
+            )
+        self._memory.trust()
+
+    def _take_over(self, place: Place, here: Place) -> None:
+        memory = self._memory.memory_of(place.journal)
+        if memory is None:
+            raise JournalMismatchError(
+                f"an earlier try of this task instance has entered what it sent in {place}, which this try cannot "
+                f"read; it would use {here}. Nothing is sent; change it back, or trigger a new DAG run with the rows "
+                "that are missing"
+            )
+        source = memory.journal(place.campaign_id)
+        entries = source.entries()
+        if entries is None:
+            raise JournalLostError(
+                f"an earlier try of this task instance has entered what it sent in {place}, where it is not any more. "
+                "Nothing is sent; trigger a new DAG run with the rows that are missing"
+            )
+        own_id = self._memory.task_instance
+        if place.campaign_id != own_id or here.campaign_id != own_id:
+            # Row keys are hashes with the campaign's id, and a campaign of several runs may go on where it is.
+            shared = entries if place.campaign_id == here.campaign_id else self._own(entries)
+            if any(entry.is_batch and entry.is_in_effect for entry in shared):
+                raise JournalMismatchError(
+                    f"earlier tries of this task instance have sent by {place}; this one would send by {here}, where "
+                    "that is not known. Nothing is sent; change it back, or trigger a new DAG run"
+                )
+            return
+        if place.journal.kind == "sql":
+            entries = self._end_there(source) or entries
+        self._copy(self._own(entries), place)
+
+    def _end_there(self, source: TaskJournal) -> Sequence[Entry] | None:
+        """Have an earlier try that is still alive find that it may not send any more; return what it has entered."""
+        now = self._memory.now()
+        moved = Entry(
+            client_batch_id=f"moved-{secrets.token_hex(7)}",
+            run=self._memory.task_instance,
+            try_number=self._memory.try_number - 1,
+            unique_by="",
+            row_keys=b"",
+            begun=now,
+            send_by=now,
+            state=EntryState.MOVED,
+        )
+        source.begin(lambda _: moved)
+        return source.entries()
+
+    def _copy(self, entries: Sequence[Entry], place: Place) -> None:
+        target = self._kept_in.journal(self._campaign_id)  # one of its own, which has no news to tell
+        known = {entry.client_batch_id: entry for entry in target.entries() or ()}
+        copied = 0
+        for entry in entries:
+            before = known.get(entry.client_batch_id)
+            if entry.state is EntryState.MOVED:
+                continue
+            if before is None:
+                target.begin(lambda _, entry=entry: entry)  # type: ignore[misc]  # bound for the loop
+                copied += 1
+            elif before.gives_way_to(entry):
+                target.settle(entry)
+        if copied:
+            log.info("Took over %d batches of earlier tries from %s", copied, place.journal)
+
+    def _own(self, entries: Iterable[Entry]) -> list[Entry]:
+        return [entry for entry in entries if entry.run == self._memory.task_instance]

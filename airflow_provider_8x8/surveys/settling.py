@@ -1,0 +1,424 @@
+"""
+What is pending of a campaign: it is looked up in 8x8's logs, waited for, and in the end decided about.
+
+A try waits only while the logs can still prove something in its time. What it has seen of them is kept in the journal,
+so that another try goes on where this one ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import count
+
+import msgspec
+
+from airflow_provider_8x8.api.client import EightByEightClient
+from airflow_provider_8x8.api.errors import EightByEightError, UnknownOutcomeError
+from airflow_provider_8x8.api.models import SurveyMessage
+from airflow_provider_8x8.surveys.clock import Clock
+from airflow_provider_8x8.surveys.journal import Entry, EntryState, JournalMismatchError
+from airflow_provider_8x8.surveys.ledger import Ledger
+from airflow_provider_8x8.surveys.reconcile import Finding, Reconciler
+from airflow_provider_8x8.surveys.report import Report
+from airflow_provider_8x8.surveys.row_keys import RowKeys
+from airflow_provider_8x8.surveys.settings import EVERYTHING_ELSE, OnUnknown, Run, Said, Settings
+from airflow_provider_8x8.surveys.summary import Tally
+
+log = logging.getLogger(__name__)
+
+MAX_EXPORTS = 12
+"""Log exports that a try asks 8x8 for while it waits."""
+
+MAX_RESENDS = 3
+"""How often one try sends again, by ``on_unknown="resend"``, what then becomes unknown again."""
+
+LOOK_AROUND = 60.0
+"""
+Seconds for which a try looks for batches that 8x8 may have accepted even though it cannot prove in its own time that
+it has not: most logs lag by less.
+"""
+
+ONE_LOOK = 30.0
+"""Seconds that a look at the logs may take at least, once it has begun."""
+
+_FIRST_PAUSE = 2.0
+_LOOK_AT_OTHERS = 2.0
+"""Seconds between two looks at what another run has on the wire."""
+
+
+class Settling:
+    """
+    Settles what is pending, for one try.
+
+    :param client: the sub-account to ask
+    :param ledger: what the journal says
+    :param row_keys: the campaign's
+    :param run: on whose behalf
+    :param settings: how long to wait, and what to do then
+    :param report: where the outcome of each row is written
+    :param canary: a survey to a number of the team's own, for a watermark where nothing else can be one
+    :param clock: tells the time and waits
+    :param stop: set when the try is to end
+    """
+
+    def __init__(
+        self,
+        client: EightByEightClient,
+        ledger: Ledger,
+        row_keys: RowKeys,
+        *,
+        run: Run,
+        settings: Settings,
+        report: Report | None,
+        canary: SurveyMessage | None,
+        clock: Clock,
+        stop: threading.Event,
+    ) -> None:
+        self._client = client
+        self._ledger = ledger
+        self._row_keys = row_keys
+        self._run = run
+        self._settings = settings
+        self._report = report
+        self._canary = canary
+        self._canary_failed = False
+        self._clock = clock
+        self._stop = stop
+        self._logs = Reconciler(
+            client, row_keys, clock=clock, stop=stop, settle_time=settings.log_settle_time.total_seconds()
+        )
+        self._tally = Tally()
+        self._resends = 0
+        self.unreported: set[str] = set()
+        """Batches of this task instance that the report lacks: only the logs know their umids."""
+
+    @property
+    def logs_problem(self) -> str | None:
+        """Why the last look at the logs failed, if it did."""
+        return self._logs.problem
+
+    def apply_what_a_person_says(self, said: Mapping[str, Said]) -> None:
+        """
+        Settle batches as somebody has seen them in 8x8's portal.
+
+        :param said: by client batch id
+        :raises JournalMismatchError: the campaign has no such batch
+        """
+        known = {entry.client_batch_id: entry for entry in self._ledger.entries() if entry.is_batch}
+        strangers = sorted(set(said) - set(known) - {EVERYTHING_ELSE})
+        if strangers:
+            is_open = [name for name, entry in known.items() if entry.is_open]
+            raise JournalMismatchError(
+                f"settled_batches names {', '.join(strangers)}, and campaign {self._run.campaign_id!r} has no such "
+                f"batch; those of unknown outcome are: {', '.join(is_open) or 'none'}"
+            )
+        for name, what in said.items():
+            if name != EVERYTHING_ELSE:
+                self._apply_what_is_said(known[name], what)
+
+    def _apply_what_is_said(self, entry: Entry, what: Said) -> None:
+        name = entry.client_batch_id
+        if not self._ledger.is_of_this_try(entry) and self._clock.now() < entry.may_be_answered_until:
+            log.warning("settled_batches: batch %s may still be answered, so it is left as it is for now", name)
+            return
+        undecided = entry.unknown_keys + entry.assumed_keys + entry.resent_keys
+        settled = msgspec.structs.replace(
+            entry, state=EntryState.SENT, unknown_keys=b"", assumed_keys=b"", resent_keys=b""
+        )
+        if what == "not_accepted" and entry.state is EntryState.SENT:
+            settled = msgspec.structs.replace(settled, rejected_keys=entry.rejected_keys + undecided)
+        elif what == "not_accepted":
+            settled = msgspec.structs.replace(entry, state=EntryState.NOT_SENT)
+        if not entry.gives_way_to(settled):
+            log.info("settled_batches: batch %s is %s already, by what 8x8 has said", name, entry.state)
+            return
+        log.warning("settled_batches: somebody says that batch %s was %s", name, what)
+        self._apply_finding(Finding(settled))
+
+    def look(self) -> None:
+        """Look once into the logs for what this task instance does not know."""
+        wanted = self._wanted()
+        if wanted:
+            self._look(wanted, self._clock.now() + ONE_LOOK)
+
+    def settle(self, tally: Tally) -> None:
+        """
+        Find out from 8x8's logs what became of batches of unknown outcome, then decide about the rest.
+
+        :param tally: of the last reading of the source: which batches of others have rows of it
+        """
+        self._tally = tally
+        self._wait_for_others()
+        self._wait_for_the_logs()
+        if not self._stop.is_set():
+            self._apply_on_unknown()
+
+    def has_set_rows_free(self) -> bool:
+        """Tell whether rows that the last reading left to a batch may be sent now."""
+        self._ledger.refresh()
+        return any(self._has_been_freed(self._ledger[holder]) for holder in self._tally.held)
+
+    def outlook(self) -> str:
+        """Say what can tell of the batches that are still unknown, and from when on."""
+        now = self._clock.now()
+        return self._outlook([entry for entry in self._ledger.entries() if self._is_wanted(entry, now)], now)
+
+    def _outlook(self, wanted: Sequence[Entry], now: float) -> str:
+        known = [moment for entry in wanted if (moment := self._tells_at(entry, now)) is not None]
+        if not known:
+            return (
+                "Nothing can prove that they were not accepted, since nothing younger shows how far the logs are: give "
+                "canary_destination a number of your own"
+            )
+        return f"Another try can tell, at the earliest, from {_for_people(min(known))} on"
+
+    # looking
+
+    def _wanted(self) -> list[Entry]:
+        """
+        Return the batches that 8x8's logs have to tell about.
+
+        Those of this task instance, which it counts, and those of others that have rows of this source; these may
+        still be on the wire for a while.
+        """
+        self._ledger.refresh()
+        now = self._clock.now()
+        return [entry for entry in self._ledger.entries() if self._is_wanted(entry, now)]
+
+    def _is_wanted(self, entry: Entry, now: float) -> bool:
+        if entry.client_batch_id in self.unreported:
+            return True
+        if not entry.is_open:
+            return False
+        return self._ledger.is_own(entry) or (self._tally.held[entry.client_batch_id] > 0 and now >= entry.send_by)
+
+    def _look(self, wanted: Sequence[Entry], by: float) -> None:
+        for finding in self._logs.look(wanted, self._ledger.entries(), by=by):
+            self._apply_finding(finding)
+
+    def _apply_finding(self, finding: Finding) -> None:
+        """Report and settle what is known of a batch."""
+        entry = finding.entry
+        is_settled = entry.state is not EntryState.PENDING  # else only something was seen of the logs
+        # The report first: if the worker dies in between, the next try finds the batch open, and does both again.
+        if is_settled:
+            log.info("Batch %s of %d messages is %s", entry.client_batch_id, len(entry), entry.state)
+            self._report_finding(entry, finding)
+            self.unreported.discard(entry.client_batch_id)
+        if entry != self._ledger[entry.client_batch_id]:
+            settled = self._ledger.settle(entry)
+            if settled != entry:  # somebody was faster, and knew better
+                self._report_finding(settled, finding)
+
+    def _report_finding(self, entry: Entry, finding: Finding) -> None:
+        if self._report and entry.is_in_effect:
+            self._report.write_batch_from_logs(entry, finding.lines, self._row_keys)
+        elif self._report:
+            is_of_this_reading = self._tally.held[entry.client_batch_id] > 0
+            self._report.take_back_batch(entry.client_batch_id, with_rows=is_of_this_reading)
+
+    # waiting
+
+    def _wait_for_others(self) -> None:
+        """
+        Give other runs' batches with rows of this source their time: whoever made one may be dead.
+
+        Who decides about a batch without 8x8's word waits until nobody can have that word any more.
+        """
+        decides = self._settings.on_unknown is not OnUnknown.FAIL
+        while not self._stop.is_set():
+            self._ledger.refresh()
+            held = [self._ledger[holder] for holder in self._tally.held]
+            pending = [entry for entry in held if entry.state is EntryState.PENDING]
+            ends_at = max(
+                (
+                    entry.may_be_answered_until if decides else entry.send_by
+                    for entry in pending
+                    if not self._ledger.is_of_this_try(entry)
+                ),
+                default=0.0,
+            )
+            left = ends_at - self._clock.now()
+            if left <= 0:
+                break
+            self._clock.sleep(min(left, _LOOK_AT_OTHERS))
+
+    def _wait_for_the_logs(self) -> None:
+        """Look into the logs until they tell all that is wanted, or cannot in this try's time."""
+        began = self._clock.now()
+        ends_at = began + self._settings.reconcile_timeout.total_seconds()
+        last_export = self._logs.exports + MAX_EXPORTS - 1  # one was for the look at the try's beginning
+        for pause in _pauses():
+            wanted = self._wanted()
+            if not wanted or self._stop.is_set():
+                return
+            self._look(wanted, max(ends_at, self._clock.now() + ONE_LOOK))
+            wanted = self._wanted()
+            if not wanted or self._stop.is_set():
+                return
+            now = self._clock.now()
+            self._send_canary_if_due(wanted, now, ends_at)
+            if now >= began + LOOK_AROUND and self._is_in_vain(wanted, now, ends_at):
+                return
+            next_look = self._next_look(wanted, now, ends_at, pause, last_export - self._logs.exports)
+            if next_look is None:
+                return
+            self._log_progress(wanted, now, next_look, ends_at)
+            self._clock.sleep(next_look - now)
+
+    def _is_in_vain(self, wanted: Sequence[Entry], now: float, ends_at: float) -> bool:
+        """Tell whether nothing can be proven in this try's time, and a later try can go on with the looking."""
+        return self._settings.on_unknown is OnUnknown.FAIL and not self._telling(wanted, now, ends_at)
+
+    def _next_look(
+        self, wanted: Sequence[Entry], now: float, ends_at: float, pause: float, exports_left: int
+    ) -> float | None:
+        """Return when to look again, in seconds since 1970; None if not in this try's time."""
+        if now >= ends_at or exports_left <= 0 or self._logs.not_before > ends_at:
+            return None
+        telling = self._telling(wanted, now, ends_at)
+        if exports_left == 1:
+            return max(ends_at if not telling else max(telling), self._logs.not_before)
+        due = [moment for moment in (*telling, *self._canary_due_at(wanted, now, ends_at)) if now < moment <= ends_at]
+        return max(min([now + pause, ends_at, *due]), self._logs.not_before)
+
+    def _telling(self, wanted: Sequence[Entry], now: float, ends_at: float) -> list[float]:
+        """Return the moments to come in this try's time at which the logs can prove something."""
+        moments = [self._tells_at(entry, now) for entry in wanted]
+        return [moment for moment in moments if moment is not None and moment <= ends_at]
+
+    def _tells_at(self, entry: Entry, now: float) -> float | None:
+        """Return when at the earliest the logs can prove what became of a batch, None if never by what there is."""
+        if not entry.is_open:
+            return None
+        proven_from = self._logs.proven_from(entry)
+        if proven_from is not None:
+            return proven_from
+        settle_time = self._settings.log_settle_time.total_seconds()
+        if self._logs.watermarks(entry, self._ledger.entries(), now):
+            return now + settle_time
+        if self._canary is not None and not self._canary_failed:
+            return max(now, self._logs.counts_from(entry)) + settle_time
+        return None
+
+    def _log_progress(self, wanted: Sequence[Entry], now: float, next_look: float, ends_at: float) -> None:
+        log.info(
+            "Looking for %d batches with %d messages in 8x8's logs: again in %.0f s, for %.0f s at most. %s",
+            len(wanted),
+            sum(len(entry) for entry in wanted),
+            next_look - now,
+            ends_at - now,
+            self._outlook(wanted, now),
+        )
+
+    # the canary
+
+    def _canary_due_at(self, wanted: Sequence[Entry], now: float, ends_at: float) -> list[float]:
+        """
+        Return when the canary is to be sent, if that is near.
+
+        One for all batches that nothing there is can be the watermark for: it waits for the youngest of those.
+        """
+        if self._canary is None or self._canary_failed:
+            return []
+        entries = list(self._ledger.entries())
+        in_need = [
+            entry
+            for entry in wanted
+            if entry.is_open
+            and self._logs.proven_from(entry) is None
+            and not self._logs.watermarks(entry, entries, now)
+        ]
+        horizon = max(ends_at, now + self._settings.log_settle_time.total_seconds())
+        near = [moment for entry in in_need if (moment := self._logs.counts_from(entry)) <= horizon]
+        return [max(near)] if near else []
+
+    def _send_canary_if_due(self, wanted: Sequence[Entry], now: float, ends_at: float) -> None:
+        due = self._canary_due_at(wanted, now, ends_at)
+        if self._canary is None or not due or now < due[0]:
+            return
+        message = msgspec.structs.replace(self._canary, client_message_id=secrets.token_hex(16))
+        canary = Entry(
+            client_batch_id=str(message.client_message_id),
+            run=self._run.run,
+            try_number=self._run.try_number,
+            unique_by="",
+            row_keys=b"",
+            begun=now,
+            send_by=now,
+            answer_by=now + self._client.timeout,
+            state=EntryState.CANARY,
+        )
+        self._ledger.begin(lambda: canary)  # before it is sent, so that no other try sends another one
+        try:
+            response = self._client.send_survey(self._settings.survey_id, message, max_tries=1)
+        except UnknownOutcomeError as error:
+            log.warning("Whether 8x8 has the canary, which is to show how far its logs are, is not known: %s", error)
+        except EightByEightError as error:
+            self._give_up_canary(canary, str(error))
+        else:
+            if response.status.code == "REJECTED":
+                self._give_up_canary(canary, f"8x8 rejected it: {response.status.description}")
+                return
+            self._ledger.settle(canary, state=EntryState.SENT)
+            log.info("Sent the canary, one survey to the team's own number: its log line shows how far the logs are")
+
+    def _give_up_canary(self, canary: Entry, reason: str) -> None:
+        self._canary_failed = True
+        self._ledger.settle(canary, state=EntryState.NOT_SENT)
+        log.warning("The canary, which was to show how far 8x8's logs are, was not sent: %s", reason)
+
+    # deciding
+
+    def _apply_on_unknown(self) -> None:
+        """Do what ``on_unknown`` says about what stays unknown."""
+        on_unknown = self._settings.on_unknown
+        if on_unknown is OnUnknown.RESEND:
+            self._resends += 1
+        for entry in self._wanted():
+            if entry.is_open and self._may_be_decided(entry):
+                decided = _decided(entry, on_unknown, may_resend=self._resends <= MAX_RESENDS)
+                if decided is not None:
+                    self._apply_finding(Finding(decided))
+                    continue
+            if self._report and entry.is_open and not self._report.has_batch(entry.client_batch_id):
+                self._report.write_batch_from_logs(entry, {}, self._row_keys)
+
+    def _may_be_decided(self, entry: Entry) -> bool:
+        """Tell whether nobody can still get 8x8's answer."""
+        return self._ledger.is_of_this_try(entry) or self._clock.now() >= entry.may_be_answered_until
+
+    def _has_been_freed(self, entry: Entry) -> bool:
+        if not entry.is_in_effect:
+            return True
+        was_undecided = entry.client_batch_id in self._tally.met_open or self._ledger.is_of_this_reading(entry)
+        # What was rejected is free for another run than the one that sent it.
+        freed = entry.resent_keys or (b"" if self._ledger.is_own(entry) else entry.rejected_keys)
+        return was_undecided and entry.state is EntryState.SENT and bool(freed)
+
+
+def _decided(entry: Entry, on_unknown: OnUnknown, *, may_resend: bool) -> Entry | None:
+    """Return an entry of which something is unknown as ``on_unknown`` has it, None if that leaves it as it is."""
+    unknown = entry.unknown_keys
+    if on_unknown is OnUnknown.ASSUME_SENT:
+        if entry.state is EntryState.PENDING:
+            return msgspec.structs.replace(entry, state=EntryState.ASSUMED_SENT)
+        return msgspec.structs.replace(entry, unknown_keys=b"", assumed_keys=entry.assumed_keys + unknown)
+    if on_unknown is OnUnknown.RESEND and may_resend:
+        if entry.state is EntryState.PENDING:
+            return msgspec.structs.replace(entry, state=EntryState.RESENT)
+        return msgspec.structs.replace(entry, unknown_keys=b"", resent_keys=entry.resent_keys + unknown)
+    return None
+
+
+def _pauses() -> Iterator[float]:
+    """Yield how long to wait for another look: twice as long each time."""
+    return (_FIRST_PAUSE * 2.0**number for number in count())
+
+
+def _for_people(moment: float) -> str:
+    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M:%S} UTC"
