@@ -3,8 +3,8 @@ Marks: what a memory says of a task instance itself, beside the journals of its 
 
 Every try leaves one in each memory at hand (Airflow's task state store, the journal's database): first that it has
 begun, and once its journal is open, which journal that is. A mark says all that was known of the tries before as well.
-So a memory that has any mark of a task instance names every journal in which a try of it may have entered a batch, and
-one that has a mark without any proves that until then nothing was sent.
+So the mark of the newest try before this one names every journal in which a try may have entered a batch; if it names
+none, nothing was sent until then.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ class JournalName(msgspec.Struct, frozen=True, omit_defaults=True):
         return (self.kind, self.journal_id) == (other.kind, other.journal_id)
 
 
+STATE_STORE = JournalName("task state store")
+
+
 class Place(msgspec.Struct, frozen=True):
     """Where a try may have entered what it has sent: a campaign in a journal."""
 
@@ -60,11 +63,13 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
     :ivar try_number: the try's
     :ivar began: seconds since 1970, when the first try began that is known of
     :ivar places: all places that this try or one before it may have used
+    :ivar had_store: whether the task state store was at hand, where the same is left
     """
 
     try_number: int
     began: float
     places: list[Place]
+    had_store: bool
 
 
 class TaskJournal(EntryLog, Protocol):

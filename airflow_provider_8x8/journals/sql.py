@@ -284,11 +284,14 @@ class SqlMemory:
                 f"what try {row['try_number']} of {self._task_instance} has left in {MARK.name} is not what this "
                 f"provider writes ({error})"
             ) from None
-        return Mark(try_number=row["try_number"], began=row["began"], places=places)
+        return Mark(
+            try_number=row["try_number"], began=row["began"], places=places, had_store=bool(row["had_store"])
+        )
 
     def _write_mark(self, mark: Mark, connection: Connection) -> None:
         this_try = {"task_key": self._task_key, "try_number": mark.try_number}
-        what = {"began": mark.began, "places": msgspec.json.encode(mark.places).decode()}
+        places = msgspec.json.encode(mark.places).decode()
+        what = {"began": mark.began, "places": places, "had_store": mark.had_store}
         connection.execute(sa.delete(MARK).where(*(MARK.c[name] == value for name, value in this_try.items())))
         connection.execute(sa.insert(MARK).values(task_instance=self._task_instance, **this_try, **what))
 

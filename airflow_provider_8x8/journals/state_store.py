@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import msgspec
 import tenacity
 
-from airflow_provider_8x8.journals.marks import JournalName, Mark, Place
+from airflow_provider_8x8.journals.marks import STATE_STORE, Mark, Place
 from airflow_provider_8x8.surveys.journal import (
     Compose,
     CorruptJournalError,
@@ -224,7 +224,7 @@ class StateStoreMemory:
     :param never_expire: Airflow's word for keeping a value without end
     """
 
-    name = JournalName("task state store")
+    name = STATE_STORE
 
     def __init__(self, store: StateStore, task_instance: str, *, try_number: int, never_expire: Any) -> None:
         self._given = store
@@ -242,7 +242,7 @@ class StateStoreMemory:
         ]
         if not found and self._store.get(_HEADER) is not None:  # as versions without marks have left it
             here = Place(self.name, self._task_instance)
-            return [Mark(try_number=1, began=time.time(), places=[here])]
+            return [Mark(try_number=1, began=time.time(), places=[here], had_store=True)]
         return found
 
     def leave(self, mark: Mark) -> None:

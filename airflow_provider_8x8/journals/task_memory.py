@@ -16,7 +16,7 @@ import logging
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 
-from airflow_provider_8x8.journals.marks import JournalName, Mark, Memory, Place, TaskJournal
+from airflow_provider_8x8.journals.marks import STATE_STORE, JournalName, Mark, Memory, Place, TaskJournal
 from airflow_provider_8x8.surveys.clock import Clock
 from airflow_provider_8x8.surveys.journal import (
     Compose,
@@ -56,7 +56,7 @@ class TaskMemory:
         self.first_begun = clock.now()
         """When the first try began that is known of, in seconds since 1970."""
         self.is_complete = try_number == 1
-        """Whether no earlier try can have sent what no memory knows of: there is a mark of one, or there was none."""
+        """Whether no earlier try can have sent what no memory knows of."""
         self._memories = list(at_hand)
         self._connect = connect
         self._clock = clock
@@ -77,7 +77,7 @@ class TaskMemory:
         reached = []
         for memory in self._memories:
             try:
-                self._learn(memory.marks())
+                self._learn(memory.name, memory.marks())
                 reached.append(memory)
             except JournalError as error:
                 failures.append(error)
@@ -143,14 +143,35 @@ class TaskMemory:
         """Return seconds since 1970."""
         return self._clock.now()
 
-    def _learn(self, marks: Iterable[Mark]) -> None:
+    @property
+    def _has_store(self) -> bool:
+        return any(memory.name.kind == STATE_STORE.kind for memory in self._memories)
+
+    def _learn(self, name: JournalName, marks: Sequence[Mark]) -> None:
         for mark in marks:
-            self.is_complete = True
             self.first_begun = min(self.first_begun, mark.began)
             self._places += [place for place in mark.places if not self.may_be_at(place)]
+        self.is_complete |= self._tells_of_all(name, marks)
+
+    def _tells_of_all(self, name: JournalName, marks: Sequence[Mark]) -> bool:
+        """
+        Tell whether no try since the newest that has left a mark in a memory can have sent without leaving one there.
+
+        The task state store is at hand of every try, once Airflow has it. A database is not, if the connection or its
+        name was changed; but where there is no store, a try that found another memory empty has sent nothing.
+        """
+        newest = max((mark.try_number for mark in marks), default=0)
+        if newest >= self.try_number - 1 or name.kind == STATE_STORE.kind:
+            return newest > 0
+        return newest > 0 and not self._has_store and not any(mark.had_store for mark in marks)
 
     def _mark(self) -> Mark:
-        return Mark(try_number=self.try_number, began=self.first_begun, places=list(self._places))
+        return Mark(
+            try_number=self.try_number,
+            began=self.first_begun,
+            places=list(self._places),
+            had_store=self._has_store,
+        )
 
 
 class RememberedJournal:

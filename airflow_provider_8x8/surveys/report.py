@@ -124,8 +124,11 @@ class Report:
         :param found: 8x8's log lines of the batch, by row key
         """
         lines = self._lines_of(entry, found, row_keys)
+        for row_key in unpack(entry.resent_keys):
+            del lines[row_key]  # it goes into another batch
         rejected = set(unpack(entry.rejected_keys))
-        unknown = set(unpack(entry.unknown_keys if entry.state is EntryState.SENT else entry.row_keys))
+        is_sent = entry.state is EntryState.SENT
+        unknown = set(unpack(entry.unknown_keys + entry.assumed_keys if is_sent else entry.row_keys))
         for row_key, line in lines.items():
             line.outcome = "rejected" if row_key in rejected else "unknown" if row_key in unknown else "accepted"
             line.batch_id = entry.batch_id

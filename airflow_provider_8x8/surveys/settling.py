@@ -85,7 +85,7 @@ class Settling:
         self._settings = settings
         self._report = report
         self._canary = canary
-        self._canary_failed = False
+        self._canary_is_spent = False
         self._clock = clock
         self._stop = stop
         self._logs = Reconciler(
@@ -288,11 +288,15 @@ class Settling:
 
     def _telling(self, wanted: Sequence[Entry], now: float, ends_at: float) -> list[float]:
         """Return the moments to come in this try's time at which the logs can prove something."""
-        moments = [self._tells_at(entry, now) for entry in wanted]
+        moments = [self._tells_at(entry, now, has_canary=not self._canary_is_spent) for entry in wanted]
         return [moment for moment in moments if moment is not None and moment <= ends_at]
 
-    def _tells_at(self, entry: Entry, now: float) -> float | None:
-        """Return when at the earliest the logs can prove what became of a batch, None if never by what there is."""
+    def _tells_at(self, entry: Entry, now: float, *, has_canary: bool = True) -> float | None:
+        """
+        Return when at the earliest the logs can prove what became of a batch, None if never by what there is.
+
+        :param has_canary: one can still be sent, if there is a number for it
+        """
         if not entry.is_open:
             return None
         proven_from = self._logs.proven_from(entry)
@@ -301,7 +305,7 @@ class Settling:
         settle_time = self._settings.log_settle_time.total_seconds()
         if self._logs.watermarks(entry, self._ledger.entries(), now):
             return now + settle_time
-        if self._canary is not None and not self._canary_failed:
+        if self._canary is not None and has_canary:
             return max(now, self._logs.counts_from(entry)) + settle_time
         return None
 
@@ -323,7 +327,7 @@ class Settling:
 
         One for all batches that nothing there is can be the watermark for: it waits for the youngest of those.
         """
-        if self._canary is None or self._canary_failed:
+        if self._canary is None or self._canary_is_spent:
             return []
         entries = list(self._ledger.entries())
         in_need = [
@@ -353,6 +357,7 @@ class Settling:
             answer_by=now + self._client.timeout,
             state=EntryState.CANARY,
         )
+        self._canary_is_spent = True
         self._ledger.begin(lambda: canary)  # before it is sent, so that no other try sends another one
         try:
             response = self._client.send_survey(self._settings.survey_id, message, max_tries=1)
@@ -368,7 +373,6 @@ class Settling:
             log.info("Sent the canary, one survey to the team's own number: its log line shows how far the logs are")
 
     def _give_up_canary(self, canary: Entry, reason: str) -> None:
-        self._canary_failed = True
         self._ledger.settle(canary, state=EntryState.NOT_SENT)
         log.warning("The canary, which was to show how far 8x8's logs are, was not sent: %s", reason)
 

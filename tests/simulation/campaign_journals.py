@@ -12,13 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import msgspec
-
+from airflow_provider_8x8.journals.marks import JournalName, Mark
 from airflow_provider_8x8.surveys.journal import (
     Compose,
     CorruptJournalError,
     Entry,
+    EntryState,
     Header,
+    JournalLostError,
     JournalUnavailableError,
     check_header,
 )
@@ -54,34 +55,115 @@ class Campaign:
     last_number: int = 0
     batches: dict[str, _Stored] = field(default_factory=dict)
     holder: Process | None = None
+    generation: int = 0
+    """Rises when somebody deletes it: the row that a journal has found is not there any more."""
+    answered: dict[str, float] = field(default_factory=dict)
+    """When it was committed that 8x8 has accepted a batch, whatever the entry then says."""
+    on_decision: Callable[[Entry], None] = lambda entry: None
+    """Called when somebody decides about a batch of unknown outcome."""
 
     def is_locked(self) -> bool:
         """Whether somebody is in the middle of a change. The database rolls back what a dead client has begun."""
         return self.has_lock and self.holder is not None and not self.holder.is_dead
 
 
-class CampaignJournal:
-    """The journal, as one try has it; see :class:`~airflow_provider_8x8.surveys.journal.Journal`."""
+@dataclass(slots=True)
+class Database:
+    """
+    A database with the journals of several campaigns, and the marks of their task instances.
 
-    outlives_try = True
+    :ivar name: by which connections, and the database itself, are known
+    """
+
+    world: World
+    name: str
+    faults: float = 0.0
+    campaigns: dict[str, Campaign] = field(default_factory=dict)
+    marks: dict[tuple[str, int], Mark] = field(default_factory=dict)
+
+    def campaign(self, campaign_id: str) -> Campaign:
+        """Return what there is of a campaign."""
+        return self.campaigns.setdefault(campaign_id, Campaign(self.world, self.faults))
+
+    def throw_away(self) -> None:
+        """Forget all; whoever is in the middle of something fails."""
+        for campaign in self.campaigns.values():
+            campaign.header = None
+            campaign.batches.clear()
+            campaign.generation += 1
+        self.marks.clear()
+
+
+class DatabaseMemory:
+    """What one try has of it; see :class:`~airflow_provider_8x8.journals.marks.Memory`."""
+
+    def __init__(self, process: Process, database: Database, task_instance: str) -> None:
+        self.name = JournalName("sql", database.name, database.name)
+        self._process = process
+        self._database = database
+        self._task_instance = task_instance
+
+    def marks(self) -> list[Mark]:
+        """Return those of the task instance."""
+        marks = self._database.marks
+
+        def read() -> list[Mark]:
+            return [mark for (task_instance, _), mark in marks.items() if task_instance == self._task_instance]
+
+        return self._own_campaign()._transaction(read)  # type: ignore[no-any-return]
+
+    def leave(self, mark: Mark) -> None:
+        """Write this try's."""
+
+        def write(_: None) -> None:
+            self._process.world.note("mark in %s: %s", self._database.name, mark)
+            self._database.marks[self._task_instance, mark.try_number] = mark
+
+        self._own_campaign()._transaction(lambda: None, write)
+
+    def journal(self, campaign_id: str) -> CampaignJournal:
+        """Return a campaign's journal."""
+        return CampaignJournal(self._process, self._database.campaign(campaign_id))
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def _own_campaign(self) -> CampaignJournal:
+        # Marks wait for no campaign's lock.
+        return CampaignJournal(self._process, Campaign(self._process.world, self._database.faults))
+
+
+class CampaignJournal:
+    """The journal, as one try has it; see :class:`~airflow_provider_8x8.journals.marks.TaskJournal`."""
 
     def __init__(self, process: Process, campaign: Campaign) -> None:
         self._process = process
         self._campaign = campaign
+        self._generation = campaign.generation
         self._seen = 0
 
-    def open(self, header: Header) -> None:
+    def open(self, header: Header, *, must_exist: bool = False) -> None:
         """Write or check the header."""
 
-        def find_or_make(_: None) -> Header:
-            self._campaign.header = self._campaign.header or header
+        def find_or_make(_: None) -> Header | None:
+            if not must_exist:
+                self._campaign.header = self._campaign.header or header
             return self._campaign.header
 
-        check_header(self._transaction(lambda: None, find_or_make), header, "simulated")
+        self._generation = self._campaign.generation
+        found = self._transaction(lambda: None, find_or_make)
+        if found is None:
+            raise JournalLostError("the campaign is not in the database any more. Nothing is sent")
+        check_header(found, header, "simulated")
+
+    def entries(self) -> list[Entry] | None:
+        """Return all entries, None if there is no header."""
+        read = self._again(lambda: self._read(since=0))
+        return None if self._campaign.header is None else [each.entry for each in read]
 
     def news(self) -> Sequence[Entry]:
         """Return what has changed since the last look."""
-        news = self._again(self._read)
+        news = self._again(lambda: self._read(since=self._seen))
         self._seen = max((each.changed for each in news), default=self._seen)
         return [each.entry for each in news]
 
@@ -93,7 +175,7 @@ class CampaignJournal:
             nonlocal composed
             if composed and (stored := self._campaign.batches.get(composed.client_batch_id)):
                 return stored.entry, stored.number
-            news = self._changed()
+            news = self._changed(self._seen)
             composed = compose([each.entry for each in news])
             if composed is None:
                 return None, max((each.changed for each in news), default=self._seen)
@@ -117,13 +199,14 @@ class CampaignJournal:
             stored = self._campaign.batches.get(entry.client_batch_id)
             if stored is None:
                 raise CorruptJournalError(f"{entry.client_batch_id} is not in the journal")
-            if not stored.entry.is_open:
-                return stored.entry
-            outcome = {name: getattr(entry, name) for name in ("state", "batch_id", "rejected_keys", "unknown_keys")}
-            return msgspec.structs.replace(stored.entry, **outcome)
+            return entry if stored.entry.gives_way_to(entry) else stored.entry
 
         def write(settled: Entry) -> Entry:
             stored = self._campaign.batches[entry.client_batch_id]
+            if entry.state is EntryState.SENT and entry.batch_id is not None:
+                self._campaign.answered.setdefault(entry.client_batch_id, self._campaign.world.now)
+            if settled.state in (EntryState.RESENT, EntryState.ASSUMED_SENT) and stored.entry.state != settled.state:
+                self._campaign.on_decision(settled)
             if settled != stored.entry:
                 self._write(_Stored(settled, stored.number, self._next_number()))
             return settled
@@ -138,14 +221,15 @@ class CampaignJournal:
         self._campaign.last_number += 1
         return self._campaign.last_number
 
-    def _changed(self) -> list[_Stored]:
-        changed = [stored for stored in self._campaign.batches.values() if stored.changed > self._seen]
+    def _changed(self, since: int) -> list[_Stored]:
+        changed = [stored for stored in self._campaign.batches.values() if stored.changed > since]
         return sorted(changed, key=lambda stored: stored.number)
 
-    def _read(self) -> list[_Stored]:
+    def _read(self, *, since: int) -> list[_Stored]:
         self._process.touch("journal: read")
         self._fail_at_times()
-        news = self._changed()
+        self._check_generation()
+        news = self._changed(since)
         self._process.touch("journal: was read")
         return news
 
@@ -156,6 +240,7 @@ class CampaignJournal:
             self._process.touch("journal: transaction")
             self._fail_at_times()
             with self._lock():
+                self._check_generation()
                 worked = work()
                 self._process.touch("journal: commit")
                 self._fail_at_times()
@@ -176,6 +261,10 @@ class CampaignJournal:
                     raise JournalUnavailableError(str(error)) from None
             self._process.sleep(0.2 * 2**number)
         raise AssertionError
+
+    def _check_generation(self) -> None:
+        if self._generation != self._campaign.generation:
+            raise JournalLostError("the campaign is not in the database any more. Nothing is sent")
 
     @contextmanager
     def _lock(self) -> Iterator[None]:

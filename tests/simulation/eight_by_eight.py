@@ -55,6 +55,7 @@ class Habits:
     :ivar clock: how far its clock is ahead
     :ivar script: what becomes of each POST in turn, instead of chance
     :ivar honours_send_by: off, the client hands over a last piece that comes too late
+    :ivar tells_cut_files: off, a file of a log export that was cut off reads as a whole one
     """
 
     lag: Lag
@@ -66,12 +67,12 @@ class Habits:
     clock: float = 0.0
     script: list[str] = field(default_factory=list)
     honours_send_by: bool = True
+    tells_cut_files: bool = True
 
 
 class Taken(NamedTuple):
     """A batch that 8x8 has accepted."""
 
-    run: str
     client_batch_id: str
     keys: list[str]
 
@@ -86,9 +87,12 @@ class EightByEight:
         """How often each row key was accepted."""
         self.accepted_by_run: dict[str, Counter[str]] = {}
         self.rejected: set[str] = set()
-        self.on_accept: Callable[[str], None] = lambda key: None
-        """Called when a row key is accepted a second time."""
+        self.on_accept: Callable[[str, str], None] = lambda key, client_batch_id: None
+        """Called when a row key is accepted a second time, with the batch that it was in."""
+        self.taken: list[Taken] = []
         self.posts = 0
+        self.in_flight: dict[str, Process] = {}
+        """By client batch id, whose call has not ended."""
         self._logged: list[Logged] = []
         self._exports: dict[str, tuple[float, LogExportRequest, int]] = {}
         self._files: dict[str, list[LogLine]] = {}
@@ -131,6 +135,8 @@ class EightByEight:
 
     def _accept(self, run: str, batch: SurveyBatch, messages: list[SurveyMessage]) -> BatchResponse:
         accepted_at = self.world.now
+        taken = Taken(batch.client_batch_id or "", [])
+        self.taken.append(taken)
         batch_id = f"batch-{self._next()}"
         answers = []
         for message in messages:
@@ -139,7 +145,8 @@ class EightByEight:
             if is_bad:
                 self.rejected.add(key)
             else:
-                self._count(run, key)
+                self._count(run, key, taken.client_batch_id)
+                taken.keys.append(key)
             umid = f"umid-{self._next()}"
             self._log(accepted_at, message, batch.client_batch_id or "", batch_id, umid, is_rejected=is_bad, of=batch)
             status = MessageStatus(code="REJECTED" if is_bad else "QUEUED", description="bad" if is_bad else "")
@@ -154,11 +161,11 @@ class EightByEight:
             messages=answers,
         )
 
-    def _count(self, run: str, key: str) -> None:
+    def _count(self, run: str, key: str, client_batch_id: str) -> None:
         self.accepted[key] += 1
         self.accepted_by_run.setdefault(run, Counter())[key] += 1
         if self.accepted[key] > 1:
-            self.on_accept(key)
+            self.on_accept(key, client_batch_id)
 
     def _odd(self, answer: BatchResponse) -> BatchResponse:
         """Make an answer that does not add up, but says of no message what is not so."""
@@ -276,6 +283,8 @@ class Client:
     """What a process has of 8x8: the methods of :class:`~airflow_provider_8x8.api.client.EightByEightClient`."""
 
     subaccount_id = SUBACCOUNT
+    timeout = DEFAULT_TIMEOUT
+    address = "simulated"
 
     def __init__(self, process: Process, server: EightByEight, run: str) -> None:
         self._process = process
@@ -287,6 +296,13 @@ class Client:
         self, survey_id: str, batch: SurveyBatch, *, send_by: float, on_sent: Callable[[], None]
     ) -> BatchResponse:
         """POST a batch, once."""
+        self._server.in_flight[str(batch.client_batch_id)] = self._process
+        try:
+            return self._post(batch, send_by, on_sent)
+        finally:
+            del self._server.in_flight[str(batch.client_batch_id)]
+
+    def _post(self, batch: SurveyBatch, send_by: float, on_sent: Callable[[], None]) -> BatchResponse:
         process, server = self._process, self._server
         process.touch("POST: connect")
         ends_at = process.world.now + DEFAULT_TIMEOUT
@@ -301,6 +317,8 @@ class Client:
         self._check_time(send_by, ends_at)
         answer = server.take(self._run, batch)
         on_sent()
+        if server.happens("slow_answer"):
+            process.world.wait(process.world.random.uniform(0.0, 1.1 * DEFAULT_TIMEOUT))
         process.touch("POST: answer")
         if process.world.now > ends_at:
             raise UnknownOutcomeError("timeout")
@@ -315,7 +333,7 @@ class Client:
         if self._server.habits.honours_send_by and self._process.clock() >= send_by:
             raise NeverSentError("the time was over, the last piece was withheld")
 
-    def send_survey(self, survey_id: str, message: SurveyMessage) -> MessageResponse:
+    def send_survey(self, survey_id: str, message: SurveyMessage, *, max_tries: int) -> MessageResponse:
         """POST the canary."""
         self._process.touch("canary: last piece")
         self.canaries += 1
@@ -327,7 +345,7 @@ class Client:
             raise answer
         return answer
 
-    def start_log_export(self, request: LogExportRequest) -> LogExportJob:
+    def start_log_export(self, request: LogExportRequest, *, max_tries: int, timeout: float) -> LogExportJob:
         """Order an export."""
         self._process.touch("export: order")
         self._fail_at_times()
@@ -335,23 +353,29 @@ class Client:
         self._process.touch("export: ordered")
         return LogExportJob(job_id=job_id)
 
-    def get_log_export(self, job_id: str) -> LogExport:
+    def get_log_export(self, job_id: str, *, max_tries: int, timeout: float) -> LogExport:
         """Ask how an export stands."""
         self._process.touch("export: ask")
         self._fail_at_times()
         return self._server.export(job_id)
 
-    def read_log_export(self, link: str) -> Generator[LogLine, None, None]:
+    def read_log_export(self, link: str, *, seconds: float) -> Generator[LogLine, None, None]:
         """Read a file, perhaps not to its end."""
         self._process.touch("export: read")
         self._fail_at_times()
         lines = self._server.file(link)
         is_cut = self._server.happens("export_cut")
         yield from lines[: self._server.world.random.randrange(len(lines) + 1)] if is_cut else lines
-        if is_cut:
+        if is_cut and self._server.habits.tells_cut_files:
             raise UnknownOutcomeError("the file was cut off")
 
     def _fail_at_times(self) -> None:
+        if self._server.happens("export_429"):
+            limited = RateLimitedError(429, 1, "too many requests")
+            limited.retry_after = self._server.world.random.choice((None, 0.0, 3.0, 40.0))
+            raise limited
+        if self._server.happens("export_gone"):
+            raise RefusedError(404, 1300, "no such job")
         if self._server.happens("export_unreachable"):
             raise UnknownOutcomeError("no answer")
         if self._server.happens("export_refused"):

@@ -20,21 +20,25 @@ from greenlet import getcurrent
 
 from airflow_provider_8x8.api import client as client_module
 from airflow_provider_8x8.journals import state_store
-from airflow_provider_8x8.journals.state_store import StateStoreJournal
-from airflow_provider_8x8.surveys import builder as builder_module
+from airflow_provider_8x8.journals import task_memory as task_memory_module
+from airflow_provider_8x8.journals.marks import JournalName, Memory
+from airflow_provider_8x8.journals.state_store import StateStoreMemory
+from airflow_provider_8x8.journals.task_memory import TaskMemory
 from airflow_provider_8x8.surveys import sender as sender_module
+from airflow_provider_8x8.surveys import settling as settling_module
 from airflow_provider_8x8.surveys.builder import MessageBuilder
-from airflow_provider_8x8.surveys.journal import Journal, MemoryJournal
+from airflow_provider_8x8.surveys.journal import Entry, Journal, JournalError, MemoryJournal
 from airflow_provider_8x8.surveys.report import Report
 from airflow_provider_8x8.surveys.row_keys import RowKeys
-from airflow_provider_8x8.surveys.sender import OnUnknown, Run, Settings, SurveySender
+from airflow_provider_8x8.surveys.sender import SurveySender
+from airflow_provider_8x8.surveys.settings import OnUnknown, Run, Settings
 from airflow_provider_8x8.surveys.summary import Summary
 from airflow_provider_8x8.surveys.template import Template
 from tests.simulation import properties
-from tests.simulation.campaign_journals import Campaign, CampaignJournal
+from tests.simulation.campaign_journals import Campaign, Database, DatabaseMemory
 from tests.simulation.eight_by_eight import Client, EightByEight
 from tests.simulation.folders import Disk, SimulatedPath
-from tests.simulation.plans import Plan, Where
+from tests.simulation.plans import AtHand, Plan, Where
 from tests.simulation.sources import UNIQUE_BY, Source, Table, invalid_row, row
 from tests.simulation.state_stores import Accessor, StateStore
 from tests.simulation.worlds import (
@@ -67,7 +71,7 @@ class TaskInstance:
     try_number: int = 0
     was_cleared: bool = False
     is_lost: bool = False
-    """Airflow has thrown its state away, or it never had any when it was cleared: it may only refuse."""
+    """What was known of it has been thrown away, or a try has died before anything was: it may refuse."""
     processes: list[Process] = field(default_factory=list)
     verdict: str = ""
     """How its newest try has ended: green, failed, final; empty if it has not, or died."""
@@ -99,13 +103,20 @@ class History:
         self.world = World(seed, is_traced=is_traced)
         self.server = EightByEight(self.world, plan.habits)
         self.server.on_accept = self._accepted_again
-        self.campaign = Campaign(self.world, faults=plan.store_faults)
+        self.databases = {name: Database(self.world, name, plan.store_faults) for name in ("a", "b")}
+        for database in self.databases.values():
+            database.campaign(_CAMPAIGN).on_decision = self._decided
         self.disk = Disk(self.world, plan.shows_open_files, plan.report_faults)
         self.resent: dict[str, int] = {}
         self.tasks = [self._task_instance(number) for number in range(plan.runs)]
         self._living = len(self.tasks)
         self.world.pace, self.world.stall_chance = plan.pace, plan.stalls
         self.world.crash_chance, self.world.crashes_left = plan.crashes, 6
+
+    @property
+    def campaign(self) -> Campaign:
+        """What the database has in which campaigns of several runs are."""
+        return self.databases["a"].campaign(_CAMPAIGN)
 
     def _task_instance(self, number: int) -> TaskInstance:
         plan = self.plan
@@ -133,6 +144,8 @@ class History:
                 break
             if self.plan.changes:
                 task.table.change()
+            if self.world.happens(self.plan.forgets):
+                self._forget(task)
             self.world.wait(self.world.random.random() * self.plan.retry_delay)
         self._living -= 1
         if not self._living:
@@ -155,13 +168,25 @@ class History:
         task.try_number += 1
         task.store.newest += 1
         task.verdict = ""
+        if task.try_number > 1 and not self._has_marks(task):
+            task.is_lost = True
         skew = self.world.random.uniform(-1, 1) * self.plan.skew
         process = Process(self.world, f"{task.name}/{task.try_number}", skew=skew)
         task.processes.append(process)
         accessor = Accessor(process, task.store)
-        number, was_cleared = task.try_number, task.was_cleared
-        process.start(lambda: self._execute(task, process, accessor, number, was_cleared=was_cleared))
+        number = task.try_number
+        process.start(lambda: self._execute(task, process, accessor, number))
+        if self.world.happens(self.plan.never_starts):
+            process.die()
         return process
+
+    def _forget(self, task: TaskInstance) -> None:
+        """Throw away one of the memories, as somebody might by hand."""
+        memory = self.world.random.choice([task.store, *self.databases.values()])
+        self.world.note("%s is thrown away", memory)
+        memory.throw_away()
+        for each in self.tasks:
+            each.is_lost = True
 
     def _tell_to_end(self, process: Process) -> None:
         process.stop.set()
@@ -174,6 +199,7 @@ class History:
         """Clear a task that has ended, if somebody wants to."""
         if task.verdict == "green" and self.plan.clear_on_success:
             task.store.throw_away()
+            task.is_lost = True
         if not self.world.happens(self.plan.clears):
             return False
         self._clear(task)
@@ -183,15 +209,15 @@ class History:
         self.world.note("%s is cleared", task.name)
         task.was_cleared = True
         task.store.newest += 1
-        task.is_lost |= self.plan.journal is Where.STATE_STORE and "8x8/header" not in task.store.values
 
     def _be_calm(self) -> None:
         """Let nothing go wrong any more, and try all until it has ended."""
         world = self.world
         world.is_calm = True
         world.note("all is calm")
-        if self.campaign.holder is not None:
-            self.campaign.holder.die()  # somebody ends whoever stalls with the database's lock
+        for database in self.databases.values():
+            if (holder := database.campaign(_CAMPAIGN).holder) is not None:
+                holder.die()  # somebody ends whoever stalls with the database's lock
         world.wait(max(0.0, self.plan.habits.lag.ends - world.now))
         for task in self.tasks:
             world.start(lambda task=task: self._finish(task))
@@ -212,21 +238,33 @@ class History:
 
     # one try
 
-    def _execute(
-        self, task: TaskInstance, process: Process, accessor: Accessor, number: int, *, was_cleared: bool
-    ) -> None:
+    def _execute(self, task: TaskInstance, process: Process, accessor: Accessor, number: int) -> None:
         """Do what the operator does."""
-        if self.plan.journal is Where.MEMORY and number > 1:
-            verdict = "final"
+        memory = self.memory(task, process, accessor, number)
+        try:
+            if memory is not None:
+                self._leave_mark(memory)
+        except (TimedOut, Terminated):
+            verdict = "failed"
         else:
-            verdict = self._send(task, process, accessor, number, was_cleared=was_cleared)
+            if memory is None and number > 1:
+                verdict = "final"
+            else:
+                journal = MemoryJournal(self.world.now) if memory is None else memory.journal(_CAMPAIGN)
+                verdict = self._send(task, process, number, journal)
         if task.processes[-1] is process:
             task.verdict = verdict
             self.world.note("the try is %s", verdict)
 
-    def _send(self, task: TaskInstance, process: Process, accessor: Accessor, number: int, *, was_cleared: bool) -> str:
+    def _leave_mark(self, memory: TaskMemory) -> None:
+        try:
+            memory.begin()
+        except JournalError as error:
+            self.world.note("no mark everywhere: %s", error)
+
+    def _send(self, task: TaskInstance, process: Process, number: int, journal: Journal) -> str:
         source = Source(process, task.table)
-        sender = self._sender(task, process, accessor, number, was_cleared=was_cleared)
+        sender = self._sender(task, process, number, journal)
         try:
             summary = sender.send(source)
         except (TimedOut, Terminated):
@@ -257,9 +295,7 @@ class History:
             return "final"  # nobody was surveyed
         return "green"
 
-    def _sender(
-        self, task: TaskInstance, process: Process, accessor: Accessor, number: int, *, was_cleared: bool
-    ) -> SurveySender:
+    def _sender(self, task: TaskInstance, process: Process, number: int, journal: Journal) -> SurveySender:
         plan = self.plan
         row_keys = RowKeys(_CAMPAIGN)
         client: Any = Client(process, self.server, task.name)
@@ -277,7 +313,7 @@ class History:
             row_keys,
             run=Run(_CAMPAIGN, task.name, number),
             settings=self.settings(),
-            journal=self.journal(process, accessor, number, was_cleared=was_cleared),
+            journal=journal,
             report=report,
             stop=process.stop,
             clock=ProcessClock(process),
@@ -301,15 +337,43 @@ class History:
             canary_destination=_CANARY if has_canary else None,
         )
 
-    def journal(self, process: Process, accessor: Accessor, number: int, *, was_cleared: bool) -> Journal:
-        """Return the journal of one try."""
+    def at_hand(self, number: int) -> AtHand:
+        """Return what a try is configured with."""
+        configured = self.plan.at_hand or [AtHand("a" if self.plan.journal is Where.CAMPAIGN else None)]
+        if self.world.is_calm:  # somebody has changed it back to what it was at first, on the newest Airflow
+            return AtHand(configured[0].database, has_store=configured[-1].has_store)
+        return configured[min(number, len(configured)) - 1]
+
+    def memory(self, task: TaskInstance, process: Process, accessor: Accessor, number: int) -> TaskMemory | None:
+        """Return what one try knows of those before it; None if it has no journal."""
         if self.plan.journal is Where.MEMORY:
-            return MemoryJournal()
-        if self.plan.journal is Where.CAMPAIGN:
-            return CampaignJournal(process, self.campaign)
-        return StateStoreJournal(
-            accessor, campaign_id=_CAMPAIGN, try_number=number, was_cleared=was_cleared, never_expire=None
-        )
+            return None
+        at_hand = self.at_hand(number)
+        memories: list[Memory] = []
+        if at_hand.database is not None:
+            memories.append(DatabaseMemory(process, self.databases[at_hand.database], task.name))
+        if at_hand.has_store:
+            memories.append(self.state_store(task, accessor, number))
+        if not memories:
+            return None
+
+        def connect(name: JournalName) -> Memory:
+            return DatabaseMemory(process, self.databases[str(name.conn_id)], task.name)
+
+        return self.task_memory(task.name, number, memories, connect=connect, clock=ProcessClock(process))
+
+    task_memory = TaskMemory
+
+    def state_store(self, task: TaskInstance, accessor: Accessor, number: int) -> Memory:
+        """Return what one try has of the task state store."""
+        return StateStoreMemory(accessor, task.name, try_number=number, never_expire=None)
+
+    def _has_marks(self, task: TaskInstance) -> bool:
+        """Tell whether any memory that the newest try has at hand knows of the task instance."""
+        at_hand = self.at_hand(task.try_number)
+        marks = self.databases[at_hand.database].marks if at_hand.database else {}
+        in_store = at_hand.has_store and any(key.startswith("8x8/mark") for key in task.store.values)
+        return in_store or any(name == task.name for name, _ in marks)
 
     def batch_ids(self, task: TaskInstance) -> set[str] | None:
         """Return which batches are the task instance's own; None for all."""
@@ -317,9 +381,23 @@ class History:
             return None
         return {name for name, stored in self.campaign.batches.items() if stored.entry.run == task.name}
 
-    def _accepted_again(self, key: str) -> None:
+    def _accepted_again(self, key: str, client_batch_id: str) -> None:
         if self.plan.on_unknown is not OnUnknown.RESEND:
             self.world.violate(f"{key} was accepted {self.server.accepted[key]} times")
+            return
+        campaign = self.campaign
+        begun = campaign.batches.get(client_batch_id)
+        for taken in self.server.taken:
+            answered = campaign.answered.get(taken.client_batch_id, float("inf"))
+            if begun is not None and key in taken.keys and answered < begun.entry.begun - 2 * self.plan.skew:
+                self.world.violate(f"{key} was accepted again, though it was written down that 8x8 had it")
+
+    def _decided(self, entry: Entry) -> None:
+        process = self.server.in_flight.get(entry.client_batch_id)
+        if process is not None and process.is_alive and process is not getattr(getcurrent(), "process", None):
+            left = entry.may_be_answered_until - self.world.now
+            if left > 2 * self.plan.skew:
+                self.world.violate(f"{entry} was decided, though its call may be answered for {left:.1f} s")
 
 
 @contextmanager
@@ -336,7 +414,8 @@ def _simulated(world: World) -> Iterator[None]:
     try:
         with (
             mock.patch.object(sender_module, "secrets", chance),
-            mock.patch.object(builder_module, "secrets", chance),
+            mock.patch.object(settling_module, "secrets", chance),
+            mock.patch.object(task_memory_module, "secrets", chance),
             mock.patch.object(client_module, "random", chance),
             mock.patch.object(state_store, "_again_if_unavailable", again),
         ):

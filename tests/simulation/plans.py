@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from airflow_provider_8x8.surveys.sender import OnUnknown
+from airflow_provider_8x8.surveys.settings import OnUnknown
 from tests.simulation.eight_by_eight import Habits
 from tests.simulation.message_logs import Disorder, Lag
 from tests.simulation.sources import Kind, key
@@ -21,6 +21,20 @@ class Where(StrEnum):
     STATE_STORE = "state store"
     CAMPAIGN = "SQL"
     MEMORY = "memory"
+    CHANGING = "another one from try to try"
+
+
+@dataclass(frozen=True, slots=True)
+class AtHand:
+    """
+    What a try is configured with.
+
+    :ivar database: where ``journal_conn_id`` leads to, if there is one
+    :ivar has_store: Airflow has a task state store
+    """
+
+    database: str | None
+    has_store: bool = True
 
 
 @dataclass(slots=True, kw_only=True)
@@ -39,6 +53,9 @@ class Plan:
     :ivar interruptions: how it is then interrupted besides, if at all
     :ivar final_canary: there is a canary when all is calm
     :ivar skew: seconds that the clocks of two workers differ at most
+    :ivar at_hand: how each try is configured in turn, where that changes; the last is how it stays
+    :ivar never_starts: how likely a try dies before any of our code has run
+    :ivar forgets: how likely one of the memories is thrown away between two tries
     """
 
     habits: Habits
@@ -74,12 +91,15 @@ class Plan:
     crashes: float = 0.0
     changes: bool = False
     retry_delay: float = 1.0
+    at_hand: list[AtHand] = field(default_factory=list)
+    never_starts: float = 0.0
+    forgets: float = 0.0
 
 
 def draw(seed: int) -> Plan:
     """Draw a plan from a seed."""
     chance = random.Random(f"plan {seed}")  # noqa: S311  # chance, not secrets
-    journal = chance.choices(list(Where), (10, 10, 1))[0]
+    journal = chance.choices(list(Where), (10, 10, 1, 8))[0]
     kind = chance.choices(list(Kind), (4, 1, 1, 1))[0]
     settle_time = chance.choice((10.0, 20.0, 60.0, 200.0))
     skew = chance.choice((0.0, 0.0, 0.0, 3.0))
@@ -120,7 +140,22 @@ def draw(seed: int) -> Plan:
         crashes=chance.choice((0.0, 0.005, 0.02)),
         changes=chance.random() < 0.6,
         retry_delay=chance.choice((0.0, 5.0, 100.0)),
+        at_hand=_at_hand(chance, journal),
+        never_starts=chance.choice((0.0, 0.0, 0.0, 0.1)),
+        # A campaign of several runs rests on its database: whoever deletes it there, lets a new run begin anew.
+        forgets=chance.choice((0.0, 0.0, 0.0, 0.2)) if journal is not Where.CAMPAIGN else 0.0,
     )
+
+
+def _at_hand(chance: random.Random, journal: Where) -> list[AtHand]:
+    if journal is not Where.CHANGING:
+        has_store = journal is Where.STATE_STORE or (journal is Where.CAMPAIGN and chance.random() < 0.5)
+        return [AtHand("a" if journal is Where.CAMPAIGN else None, has_store)]
+    upgraded_after = chance.choice((0, 0, 0, 1, 2))  # tries until Airflow has a store
+    return [
+        AtHand(chance.choice((None, "a", "a", "b")), has_store=number >= upgraded_after)
+        for number in range(chance.randint(2, 6))
+    ]
 
 
 def _rows(chance: random.Random, pool: int) -> list[int]:
@@ -143,6 +178,9 @@ _FAULTS = (
     "export_failed",
     "export_cut",
     "export_unreachable",
+    "export_429",
+    "export_gone",
+    "slow_answer",
 )
 
 

@@ -7,7 +7,8 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_8x8.surveys.sender import OnUnknown
+from airflow_provider_8x8.surveys.journal import EntryState
+from airflow_provider_8x8.surveys.settings import OnUnknown
 from tests.simulation.plans import Where
 
 if TYPE_CHECKING:
@@ -54,10 +55,14 @@ def check_end(history: History) -> None:
     for task in history.tasks:
         _check_ended(history, task)
         _check_report(history, task)
+    for client_batch_id in history.campaign.answered:
+        stored = history.campaign.batches.get(client_batch_id)
+        if stored is not None and stored.entry.state is not EntryState.SENT:
+            history.world.violate(f"8x8 has said that it has {client_batch_id}, and the journal {stored.entry}")
 
 
 def _check_ended(history: History, task: TaskInstance) -> None:
-    if task.is_lost or not history.plan.final_canary or _may_refuse(history, task):
+    if task.is_lost or not history.plan.final_canary or _may_refuse(history):
         return
     if task.verdict == "final" and task.last is not None and task.last.summary.stop is None:
         pass  # nobody was surveyed
@@ -72,10 +77,10 @@ def _check_ended(history: History, task: TaskInstance) -> None:
             history.world.violate(f"{key} was lost")
 
 
-def _may_refuse(history: History, task: TaskInstance) -> bool:
-    """Tell whether a task was cleared and its store has no header: what it sent is not known, so it sends nothing."""
-    is_in_store = history.plan.journal is Where.STATE_STORE
-    return is_in_store and task.was_cleared and "8x8/header" not in task.store.values
+def _may_refuse(history: History) -> bool:
+    """Tell whether what a task instance has sent cannot be known for sure, so that it sends nothing."""
+    configured = history.plan.at_hand
+    return history.plan.journal is Where.CHANGING and any(not at_hand.has_store for at_hand in configured)
 
 
 def _check_report(history: History, task: TaskInstance) -> None:

@@ -13,8 +13,7 @@ import pytest
 from airflow_provider_8x8.journals.state_store import StateStoreJournal, _Begun
 from airflow_provider_8x8.surveys.journal import Compose, Entry, Journal
 from airflow_provider_8x8.surveys.reconcile import Reconciler
-from airflow_provider_8x8.surveys.sender import OnUnknown
-from airflow_provider_8x8.surveys.settings import Settings
+from airflow_provider_8x8.surveys.settings import OnUnknown, Settings
 from tests.simulation.campaign_journals import CampaignJournal
 from tests.simulation.histories import History
 from tests.simulation.message_logs import Disorder
