@@ -36,21 +36,19 @@ class JournalsAtHand:
         self._began = clock.now()
         self._problem: Exception | None = None
         memories: list[Memory] = []
-        if journal_conn_id is not None:
-            try:
-                memories.append(self._sql_memory(journal_conn_id))
-            except (TypeError, ValueError) as error:
-                self._problem = error
         if (store := context.get("task_state_store")) is not None:
             from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined]  # its stub lags behind
 
             from airflow_provider_8x8.journals.state_store import StateStoreMemory
 
             memories.append(
-                StateStoreMemory(
-                    store, self.task_instance, try_number=self._try_number, never_expire=NEVER_EXPIRE
-                )
+                StateStoreMemory(store, self.task_instance, try_number=self._try_number, never_expire=NEVER_EXPIRE)
             )
+        if journal_conn_id is not None:
+            try:
+                memories.append(self._sql_memory(journal_conn_id))
+            except (TypeError, ValueError) as error:
+                self._problem = error
         self._memory = (
             TaskMemory(self.task_instance, self._try_number, memories, connect=self._connect, clock=clock)
             if memories

@@ -89,7 +89,13 @@ class TaskJournal(EntryLog, Protocol):
 
 
 class Memory(Protocol):
-    """Where marks are left, and a journal can be kept."""
+    """
+    Where marks are left, and a journal can be kept.
+
+    :ivar is_airflows: it is Airflow's task state store, which is at hand of every try once Airflow has one
+    """
+
+    is_airflows: bool
 
     @property
     def name(self) -> JournalName:

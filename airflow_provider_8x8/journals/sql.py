@@ -48,7 +48,7 @@ from airflow_provider_8x8.surveys.journal import (
     states_that_give_way_to,
 )
 
-_OUTCOME = ("state", "batch_id", "watermark_begun", "watermark_seen", *KEYS_BY_OUTCOME)
+_OUTCOME = ("state", "batch_id", "answer_by", "watermark_begun", "watermark_seen", *KEYS_BY_OUTCOME)
 _MAKE_TABLES = f"find or make the tables {', '.join(METADATA.tables)}"
 _DECIDED = (BATCH.c.assumed_keys, BATCH.c.resent_keys)
 _SHORTEST_REST = timedelta(days=1)
@@ -238,6 +238,8 @@ class SqlMemory:
     :param journal_conn_id: where the engine comes from
     :raises ValueError: the database is of a kind whose locking was never tried
     """
+
+    is_airflows = False
 
     def __init__(self, engine: Engine, task_instance: str, *, journal_conn_id: str) -> None:
         self._engine = engine

@@ -63,6 +63,7 @@ class _Settled(msgspec.Struct, frozen=True, tag="settled", omit_defaults=True):
     unknown_keys: bytes = b""
     assumed_keys: bytes = b""
     resent_keys: bytes = b""
+    answer_by: float | None = None
     watermark_begun: float | None = None
     watermark_seen: float | None = None
 
@@ -225,6 +226,7 @@ class StateStoreMemory:
     """
 
     name = STATE_STORE
+    is_airflows = True
 
     def __init__(self, store: StateStore, task_instance: str, *, try_number: int, never_expire: Any) -> None:
         self._given = store

@@ -16,7 +16,7 @@ import logging
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 
-from airflow_provider_8x8.journals.marks import STATE_STORE, JournalName, Mark, Memory, Place, TaskJournal
+from airflow_provider_8x8.journals.marks import JournalName, Mark, Memory, Place, TaskJournal
 from airflow_provider_8x8.surveys.clock import Clock
 from airflow_provider_8x8.surveys.journal import (
     Compose,
@@ -37,7 +37,7 @@ class TaskMemory:
 
     :param task_instance: its name, without its tries; also the id of its campaign where none was chosen
     :param try_number: this try's
-    :param at_hand: the memories, the one whose journal is to be used first
+    :param at_hand: the memories, the one whose journal is to be used last
     :param connect: gives the memory of a SQL journal of which only the name is known; raises what making one raises
     :param clock: tells the time
     """
@@ -57,7 +57,10 @@ class TaskMemory:
         """When the first try began that is known of, in seconds since 1970."""
         self.is_complete = try_number == 1
         """Whether no earlier try can have sent what no memory knows of."""
-        self._memories = list(at_hand)
+        self._kept_in = at_hand[-1]
+        # The task state store's mark comes first: a try that dies before it has all is then known of for sure.
+        self._memories = sorted(at_hand, key=lambda memory: not memory.is_airflows)
+        self._has_store = any(memory.is_airflows for memory in at_hand)
         self._connect = connect
         self._clock = clock
         self._places: list[Place] = []
@@ -77,7 +80,7 @@ class TaskMemory:
         reached = []
         for memory in self._memories:
             try:
-                self._learn(memory.name, memory.marks())
+                self._learn(memory, memory.marks())
                 reached.append(memory)
             except JournalError as error:
                 failures.append(error)
@@ -98,7 +101,7 @@ class TaskMemory:
 
     def journal(self, campaign_id: str) -> RememberedJournal:
         """Return the journal of this try's campaign, in the first of the memories."""
-        return RememberedJournal(self, self._memories[0], campaign_id)
+        return RememberedJournal(self, self._kept_in, campaign_id)
 
     def may_be_at(self, place: Place) -> bool:
         """Tell whether this try or an earlier one may have entered what it has sent in a place."""
@@ -143,17 +146,13 @@ class TaskMemory:
         """Return seconds since 1970."""
         return self._clock.now()
 
-    @property
-    def _has_store(self) -> bool:
-        return any(memory.name.kind == STATE_STORE.kind for memory in self._memories)
-
-    def _learn(self, name: JournalName, marks: Sequence[Mark]) -> None:
+    def _learn(self, memory: Memory, marks: Sequence[Mark]) -> None:
         for mark in marks:
             self.first_begun = min(self.first_begun, mark.began)
             self._places += [place for place in mark.places if not self.may_be_at(place)]
-        self.is_complete |= self._tells_of_all(name, marks)
+        self.is_complete |= self._tells_of_all(memory, marks)
 
-    def _tells_of_all(self, name: JournalName, marks: Sequence[Mark]) -> bool:
+    def _tells_of_all(self, memory: Memory, marks: Sequence[Mark]) -> bool:
         """
         Tell whether no try since the newest that has left a mark in a memory can have sent without leaving one there.
 
@@ -161,7 +160,7 @@ class TaskMemory:
         name was changed; but where there is no store, a try that found another memory empty has sent nothing.
         """
         newest = max((mark.try_number for mark in marks), default=0)
-        if newest >= self.try_number - 1 or name.kind == STATE_STORE.kind:
+        if newest >= self.try_number - 1 or memory.is_airflows:
             return newest > 0
         return newest > 0 and not self._has_store and not any(mark.had_store for mark in marks)
 

@@ -369,7 +369,8 @@ class Settling:
             if response.status.code == "REJECTED":
                 self._give_up_canary(canary, f"8x8 rejected it: {response.status.description}")
                 return
-            self._ledger.settle(canary, state=EntryState.SENT)
+            # When it was made 8x8 has it: it may have been held up on its way.
+            self._ledger.settle(canary, state=EntryState.SENT, answer_by=self._clock.now())
             log.info("Sent the canary, one survey to the team's own number: its log line shows how far the logs are")
 
     def _give_up_canary(self, canary: Entry, reason: str) -> None:

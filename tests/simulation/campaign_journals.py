@@ -97,6 +97,8 @@ class Database:
 class DatabaseMemory:
     """What one try has of it; see :class:`~airflow_provider_8x8.journals.marks.Memory`."""
 
+    is_airflows = False
+
     def __init__(self, process: Process, database: Database, task_instance: str) -> None:
         self.name = JournalName("sql", database.name, database.name)
         self._process = process

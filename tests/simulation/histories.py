@@ -218,7 +218,7 @@ class History:
         for database in self.databases.values():
             if (holder := database.campaign(_CAMPAIGN).holder) is not None:
                 holder.die()  # somebody ends whoever stalls with the database's lock
-        world.wait(max(0.0, self.plan.habits.lag.ends - world.now))
+        world.wait(max(0.0, self.plan.habits.lag.ends - world.now, (self.plan.scheduled or 0.0) - world.now))
         for task in self.tasks:
             world.start(lambda task=task: self._finish(task))
 
@@ -231,7 +231,7 @@ class History:
             self.world.wait_for(self._start(task))
             if task.verdict in ("green", "final"):
                 break
-            self.world.wait(1.0)
+            self.world.wait(self.plan.settle_time)  # as retries do, or somebody who clears it
         self._living -= 1
         if self._living == -len(self.tasks):
             properties.check_end(self)
@@ -350,10 +350,10 @@ class History:
             return None
         at_hand = self.at_hand(number)
         memories: list[Memory] = []
-        if at_hand.database is not None:
-            memories.append(DatabaseMemory(process, self.databases[at_hand.database], task.name))
         if at_hand.has_store:
             memories.append(self.state_store(task, accessor, number))
+        if at_hand.database is not None:
+            memories.append(DatabaseMemory(process, self.databases[at_hand.database], task.name))
         if not memories:
             return None
 
@@ -389,7 +389,9 @@ class History:
         begun = campaign.batches.get(client_batch_id)
         for taken in self.server.taken:
             answered = campaign.answered.get(taken.client_batch_id, float("inf"))
-            if begun is not None and key in taken.keys and answered < begun.entry.begun - 2 * self.plan.skew:
+            if begun is None or key not in taken.keys or campaign.batches[taken.client_batch_id].entry.resent_keys:
+                continue
+            if answered < begun.entry.begun - 2 * self.plan.skew:
                 self.world.violate(f"{key} was accepted again, though it was written down that 8x8 had it")
 
     def _decided(self, entry: Entry) -> None:
