@@ -457,8 +457,26 @@ def as_written(template: Any, native: Any, render: Callable[[str], Any]) -> Any:
     """
     if not isinstance(template, str):
         return native
-    text = render(_NO_PYTHON + template).removeprefix(_NO_PYTHON)
+    text = _as_text(template, render)
     return native if is_to_be_resolved(template) and str(native) == text else text
+
+
+def parameter_as_written(template: Any, native: Any, render: Callable[[str], Any]) -> Any:
+    """
+    Return what a parameter was rendered to natively, unless that is a number that was written in another way.
+
+    ``+12025550123`` would lose its plus, and then match nothing. What else native rendering makes of a parameter, such
+    as a list, is what it is chosen for.
+    """
+    if not isinstance(template, str) or not isinstance(native, int | float):
+        return native
+    text = _as_text(template, render)
+    return native if str(native) == text else text
+
+
+def _as_text(template: str, render: Callable[[str], Any]) -> str:
+    text: str = render(_NO_PYTHON + template)
+    return text.removeprefix(_NO_PYTHON)
 
 
 _NO_PYTHON = "\u2063"  # an invisible separator: what begins with it is text to Jinja, whatever follows

@@ -29,6 +29,7 @@ from airflow_provider_8x8.operators.arguments import (
     as_written,
     came_to_nothing,
     is_to_be_resolved,
+    parameter_as_written,
     quoted,
     unmasked,
     usable,
@@ -347,6 +348,10 @@ class EightByEightSurveyBatchOperator(BaseOperator):
             return as_written(value, rendered, render)
         if name == "template_variables" and isinstance(value, dict):
             return {key: as_written(value[key], item, render) for key, item in rendered.items()}
+        if name == "parameters" and isinstance(value, dict):
+            return {key: parameter_as_written(value[key], item, render) for key, item in rendered.items()}
+        if name == "parameters" and isinstance(value, list | tuple):
+            return [parameter_as_written(*pair, render) for pair in zip(value, rendered, strict=True)]
         return rendered
 
     def _renders_natively(self) -> bool:
