@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "hooks": {"hooks", "api", "get_provider_info"},
     "rows": {"surveys"},
     "journals": {"journals", "surveys"},
-    "operators": {"hooks", "rows", "journals", "surveys", "api", "get_provider_info"},
+    "operators": {"operators", "hooks", "rows", "journals", "surveys", "api", "get_provider_info"},
     "sandbox": {"sandbox", "__init__"},
     "get_provider_info": set(),
     "__init__": {"get_provider_info"},

@@ -25,6 +25,9 @@ MAX_CLIENT_BATCH_ID_LENGTH = 20
 MAX_SCHEDULED_AHEAD = timedelta(days=7)
 """How far ahead a message may be scheduled."""
 
+MAX_SOURCE_LENGTH = 16
+"""Characters of a sender."""
+
 MAX_ALPHANUMERIC_SOURCE_LENGTH = 11
 """Characters of a sender that is not all digits: the GSM limit. 8x8 lets 16 pass, phones may not."""
 
@@ -38,7 +41,7 @@ SubaccountId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9\-._&]{3,50}\Z")]
 _DESTINATION = r"\+?[1-9][0-9]{6,14}"
 Destination = Annotated[str, Meta(pattern=rf"^{_DESTINATION}\Z")]
 CountryCode = Annotated[str, Meta(pattern=r"^[A-Z]{2}\Z")]
-Source = Annotated[str, Meta(min_length=1, max_length=16)]
+Source = Annotated[str, Meta(min_length=1, max_length=MAX_SOURCE_LENGTH)]
 # 8x8's OpenAPI file allows 350, an older copy of its page 50: what fits both is safe.
 ClientMessageId = Annotated[str, Meta(min_length=1, max_length=50)]
 ClientBatchId = Annotated[str, Meta(min_length=1, max_length=MAX_CLIENT_BATCH_ID_LENGTH)]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import msgspec
 from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowFailException,
@@ -19,17 +18,30 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_8x8.api.masking import mask_phone_numbers
-from airflow_provider_8x8.api.models import MAX_ALPHANUMERIC_SOURCE_LENGTH, MAX_BATCH_SIZE, Destination
+from airflow_provider_8x8.api.models import MAX_ALPHANUMERIC_SOURCE_LENGTH, MAX_BATCH_SIZE
 from airflow_provider_8x8.get_provider_info import DEFAULT_CONN_NAME
+from airflow_provider_8x8.operators.arguments import (
+    CHECKS,
+    TEXTS,
+    CanaryNumber,
+    Masked,
+    Unusable,
+    as_written,
+    came_to_nothing,
+    is_to_be_resolved,
+    parameter_as_written,
+    quoted,
+    unmasked,
+    usable,
+)
 from airflow_provider_8x8.rows import GivenRows, SqlRows
 from airflow_provider_8x8.surveys.builder import MessageBuilder, Rows, check_common
-from airflow_provider_8x8.surveys.journal import MAX_CAMPAIGN_ID_LENGTH, Journal, MemoryJournal
+from airflow_provider_8x8.surveys.journal import Journal, MemoryJournal
 from airflow_provider_8x8.surveys.report import Report
 from airflow_provider_8x8.surveys.row_keys import RowKeys
 from airflow_provider_8x8.surveys.settings import (
     DEFAULT_LOG_SETTLE_TIME,
     DEFAULT_RECONCILE_TIMEOUT,
-    MAX_CLIENT_BATCH_ID_PREFIX_LENGTH,
     OnInvalid,
     OnUnknown,
     Run,
@@ -38,16 +50,15 @@ from airflow_provider_8x8.surveys.settings import (
 from airflow_provider_8x8.surveys.summary import Summary
 from airflow_provider_8x8.surveys.template import Template
 from airflow_provider_8x8.surveys.times import check_times, parse_time
-from airflow_provider_8x8.surveys.values import to_phone_number
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+    from jinja2 import Environment
 
     from airflow_provider_8x8.surveys.sender import SurveySender
 
 # What only a running task needs (requests and all that it brings) is imported there: DAG files are parsed every minute.
 
-_ON_EMPTY = ("skip", "fail", "succeed")
 _COMMON_FIELDS = ("source", "encoding", "scheduled", "expiry", "dlr_callback_url")
 _TIMES = ("scheduled", "expiry")
 
@@ -230,8 +241,8 @@ class EightByEightSurveyBatchOperator(BaseOperator):
 
     @canary_destination.setter
     def canary_destination(self, destination: Any) -> None:
-        is_number = isinstance(destination, str) and not _is_to_be_resolved(destination)
-        self._canary_destination = _MaskedNumber(destination) if is_number else destination
+        is_given = destination is None or isinstance(destination, Masked | Unusable) or is_to_be_resolved(destination)
+        self._canary_destination = destination if is_given else CanaryNumber(destination)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """
@@ -265,49 +276,24 @@ class EightByEightSurveyBatchOperator(BaseOperator):
     # when the DAG is parsed
 
     def _check_arguments(self, *, has_rows: bool) -> None:
+        for name, check in CHECKS.items():
+            value = getattr(self, name)
+            is_known = name not in self.template_fields or not is_to_be_resolved(value)
+            if value is not None and is_known:
+                setattr(self, name, check(name, value))
         if has_rows == (self.sql is not None):
-            raise ValueError("expected exactly one of rows and sql")
+            raise ValueError(f"found {'both' if has_rows else 'neither'}; expected exactly one of rows and sql")
         if self.sql is not None and not self.sql_conn_id:
             raise ValueError("sql needs sql_conn_id, the connection to run it on")
-        if self.template_body is not None:
-            Template.parse(self.template_body)
-        if not _is_whole(self.batch_size) or not 1 <= self.batch_size <= MAX_BATCH_SIZE:
-            raise ValueError(f"batch_size is {self.batch_size!r}; expected 1 to {MAX_BATCH_SIZE}")
-        if self.max_messages is not None and (not _is_whole(self.max_messages) or self.max_messages < 1):
-            raise ValueError(f"max_messages is {self.max_messages!r}; expected a whole number above 0")
-        _check_max_rejected(self.max_rejected)
-        prefix = self.client_batch_id_prefix
-        if not isinstance(prefix, str) or len(prefix) > MAX_CLIENT_BATCH_ID_PREFIX_LENGTH:
-            raise ValueError(
-                f"client_batch_id_prefix is {prefix!r}; expected at most {MAX_CLIENT_BATCH_ID_PREFIX_LENGTH} characters"
-            )
-        for name, allowed in (
-            ("on_invalid", tuple(OnInvalid)),
-            ("on_empty", _ON_EMPTY),
-            ("on_unknown", tuple(OnUnknown)),
-        ):
-            if (value := getattr(self, name)) not in allowed:
-                raise ValueError(f"{name} is {value!r}; expected one of {', '.join(allowed)}")
-        known = {name: value for name in _COMMON_FIELDS if _is_final(value := getattr(self, name))}
-        _parse_common(known)
-        if _is_final(self.survey_id) and not self.survey_id:
-            raise ValueError("survey_id is empty; expected the id that 8x8 gave the survey")
-        if _is_final(self.source) and _phones_may_cut(self.source):
+        if not is_to_be_resolved(self.source) and _phones_may_cut(self.source):
             warnings.warn(_source_warning(self.source), UserWarning, stacklevel=3)
-        for name in ("reconcile_timeout", "log_settle_time"):
-            value = getattr(self, name)
-            if not isinstance(value, timedelta) or value < timedelta():
-                raise ValueError(f"{name} is {value!r}; expected a timedelta that is not negative")
         self._check_campaign()
 
     def _check_campaign(self) -> None:
-        if self.campaign_id is not None:
-            if self.journal_conn_id is None:
-                raise ValueError(
-                    "campaign_id needs journal_conn_id: Airflow's own task state store ends with the task instance"
-                )
-            if not _is_to_be_resolved(self.campaign_id):
-                _check_campaign_id(self.campaign_id)
+        if self.campaign_id is not None and self.journal_conn_id is None:
+            raise ValueError(
+                "campaign_id needs journal_conn_id: Airflow's own task state store ends with the task instance"
+            )
         if self.retries and self.journal_conn_id is None and not _has_task_state_store():
             warnings.warn(
                 f"{self.task_id}: retries is {self.retries}, but a second try refuses to send, because it cannot know "
@@ -315,6 +301,63 @@ class EightByEightSurveyBatchOperator(BaseOperator):
                 UserWarning,
                 stacklevel=4,
             )
+
+    # when Airflow renders
+
+    def _do_render_template_fields(
+        self,
+        parent: Any,
+        template_fields: Iterable[str],
+        context: Context,
+        jinja_env: Environment,
+        seen_oids: set[int],
+    ) -> None:
+        """Render, mapped or not, so that text stays text, and Airflow gets to see no number and no secret."""
+        if parent is not self:
+            super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
+            return
+        for name in template_fields:
+            value = getattr(self, name)
+            if value is None:
+                continue
+            try:
+                rendered = self._rendered(name, value, context, jinja_env, seen_oids)
+            except AirflowException:
+                raise
+            except Exception as error:  # noqa: BLE001  # templates call what they like
+                # Airflow's own handling would log the template, and what stands in it besides.
+                said = mask_phone_numbers(str(error))
+                raise AirflowException(f"{name} could not be rendered: {type(error).__name__}: {said}") from None
+            setattr(self, name, usable(name, rendered) if name in CHECKS else rendered)
+
+    def _rendered(self, name: str, value: Any, context: Context, jinja_env: Environment, seen_oids: set[int]) -> Any:
+        if callable(value):
+            return value(context=context, jinja_env=jinja_env)
+
+        def render(template: Any) -> Any:
+            return self.render_template(template, context, jinja_env, seen_oids)
+
+        rendered = render(value)
+        is_from_file = isinstance(value, str) and value.endswith(tuple(self.template_ext))
+        if id(value) in seen_oids or is_from_file:
+            return rendered
+        if not self._renders_natively():
+            is_nothing = name in TEXTS and rendered == "None" and is_to_be_resolved(value)
+            return came_to_nothing(name) if is_nothing else rendered
+        if name in TEXTS:
+            return as_written(value, rendered, render)
+        if name == "template_variables" and isinstance(value, dict):
+            return {key: as_written(value[key], item, render) for key, item in rendered.items()}
+        if name == "parameters" and isinstance(value, dict):
+            return {key: parameter_as_written(value[key], item, render) for key, item in rendered.items()}
+        if name == "parameters" and isinstance(value, list | tuple):
+            return [parameter_as_written(*pair, render) for pair in zip(value, rendered, strict=True)]
+        return rendered
+
+    def _renders_natively(self) -> bool:
+        own: bool | None = getattr(self, "render_template_as_native_obj", None)  # Airflow 3 lets a task differ
+        dag = self.get_dag()
+        return bool(dag and dag.render_template_as_native_obj) if own is None else own
 
     # when the task runs
 
@@ -360,8 +403,7 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         from airflow_provider_8x8.hooks.eight_by_eight import EightByEightHook
         from airflow_provider_8x8.surveys.sender import SurveySender
 
-        if not self.survey_id:
-            raise ValueError("survey_id is empty; expected the id that 8x8 gave the survey")
+        self._check_rendered()
         common = _parse_common({name: getattr(self, name) for name in _COMMON_FIELDS})
         check_times(common.get("scheduled"), common.get("expiry"))
         if _phones_may_cut(self.source):
@@ -390,6 +432,15 @@ class EightByEightSurveyBatchOperator(BaseOperator):
             stop=self._stop,
         )
 
+    def _check_rendered(self) -> None:
+        """
+        Check what only rendering has told.
+
+        :raises ValueError: an argument was rendered to something that it cannot be
+        """
+        for name in self.template_fields:
+            unmasked(getattr(self, name))
+
     def _settings(self) -> Settings:
         return Settings(
             survey_id=self.survey_id,
@@ -414,7 +465,7 @@ class EightByEightSurveyBatchOperator(BaseOperator):
             raise TypeError(
                 f"sql_conn_id {self.sql_conn_id!r} is of type {connection.conn_type!r}; expected a database"
             )
-        return SqlRows(hook, self.sql, self.parameters)
+        return SqlRows(hook, unmasked(self.sql), unmasked(self.parameters))
 
     def _judge(self, summary: Summary, context: Context, result: Mapping[str, Any], *, may_try_again: bool) -> None:
         """Fail or skip the task if its outcome is not that people were surveyed."""
@@ -486,32 +537,6 @@ def _what_is_unknown(summary: Summary) -> str:
     )
 
 
-class _MaskedNumber:
-    """A phone number that Airflow neither renders again nor shows."""
-
-    def __init__(self, number: str) -> None:
-        self._number = number
-
-    def __repr__(self) -> str:
-        return mask_phone_numbers(self._number)
-
-    def __bool__(self) -> bool:
-        return bool(self._number)
-
-    def checked(self) -> str:
-        """
-        Return the number.
-
-        :raises ValueError: it is none
-        """
-        try:
-            return msgspec.convert(to_phone_number(self._number), Destination)
-        except msgspec.ValidationError:
-            raise ValueError(
-                f"canary_destination is {self}; expected a phone number with the country code, 7 to 15 digits"
-            ) from None
-
-
 def _has_task_state_store() -> bool:
     """Tell whether this Airflow gives tasks a place to remember in: 3.3 does."""
     try:
@@ -522,11 +547,7 @@ def _has_task_state_store() -> bool:
 
 
 def _check_campaign_id(campaign_id: Any) -> None:
-    if not isinstance(campaign_id, str) or not 1 <= len(campaign_id.strip()) <= MAX_CAMPAIGN_ID_LENGTH:
-        raise ValueError(
-            f"campaign_id is {campaign_id!r}; expected 1 to {MAX_CAMPAIGN_ID_LENGTH} characters that name what may not "
-            "be surveyed twice"
-        )
+    CHECKS["campaign_id"]("campaign_id", unmasked(campaign_id))
 
 
 def _run(context: Context) -> str:
@@ -537,8 +558,12 @@ def _run(context: Context) -> str:
 
 
 def _parse_common(fields: Mapping[str, Any]) -> dict[str, Any]:
-    given = {name: value for name, value in fields.items() if value not in (None, "")}
-    parsed = {name: parse_time(name, value) if name in _TIMES else value for name, value in given.items()}
+    given = {name: unmasked(value) for name, value in fields.items()}
+    parsed = {
+        name: parse_time(name, value) if name in _TIMES else value
+        for name, value in given.items()
+        if value not in (None, "")
+    }
     check_common(parsed)
     return parsed
 
@@ -546,36 +571,20 @@ def _parse_common(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _is_to_be_resolved(value: Any) -> bool:
     """Tell what Airflow fills in before the task runs: XCom arguments, a list of nothing else, and Jinja."""
     if isinstance(value, list | tuple):
-        references = [_is_to_be_resolved(item) for item in value if not isinstance(item, str)]
+        references = [is_to_be_resolved(item) for item in value if not isinstance(item, str)]
         if any(references) and not all(references):
             raise ValueError("rows mixes outputs of tasks with rows of the DAG file; give one or the other")
         return any(references)
-    if isinstance(value, str):
-        return "{{" in value or "{%" in value
-    return hasattr(value, "iter_references")
+    return is_to_be_resolved(value)
 
 
-def _is_final(value: Any) -> bool:
-    """Tell whether a templated argument's value is known when the DAG is parsed."""
-    return value is not None and not _is_to_be_resolved(value)
+def _phones_may_cut(source: Any) -> bool:
+    sender = str(unmasked(source) or "")
+    return not sender.isdigit() and len(sender) > MAX_ALPHANUMERIC_SOURCE_LENGTH
 
 
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _check_max_rejected(limit: Any) -> None:
-    if limit is None or (_is_whole(limit) and limit >= 0) or (isinstance(limit, float) and 0 < limit < 1):
-        return
-    raise ValueError(f"max_rejected is {limit!r}; expected a whole number, or a float between 0 and 1 as a share")
-
-
-def _phones_may_cut(source: str | None) -> bool:
-    return bool(source) and not str(source).isdigit() and len(str(source)) > MAX_ALPHANUMERIC_SOURCE_LENGTH
-
-
-def _source_warning(source: str | None) -> str:
+def _source_warning(source: Any) -> str:
     return (
-        f"source {source!r} has more than {MAX_ALPHANUMERIC_SOURCE_LENGTH} characters and is not all digits; "
-        "operators may replace or cut such a sender"
+        f"source {quoted(unmasked(source))} has more than {MAX_ALPHANUMERIC_SOURCE_LENGTH} characters and is not all "
+        "digits; operators may replace or cut such a sender"
     )

@@ -5,14 +5,20 @@ JSON Lines in a folder of the campaign: a file for each batch, named after its c
 instance a file of the rows that went into no batch, by outcome. The umid in it is the only link between a survey
 answer, which comes by webhook and holds no client message id, and the row that the survey was sent for.
 
+Names are quoted as in URLs; one with capital letters, or too long for a file system, ends with a hash. On a local disk
+a file whose name ends with ``.part`` was left by a process that died, and can be deleted.
+
 The report holds whole phone numbers, since that is what it is for: keep the folder as you keep the source's data.
 """
 
 from __future__ import annotations
 
+import logging
 import os
+import re
+import secrets
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
@@ -21,14 +27,25 @@ from urllib.parse import quote
 
 import msgspec
 
+from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.api.models import LogLine
 from airflow_provider_8x8.surveys.journal import Entry, EntryState, unpack
 from airflow_provider_8x8.surveys.row_keys import RowKeys, derived_id
 
+log = logging.getLogger(__name__)
+
 Outcome = Literal["accepted", "rejected", "invalid", "duplicate", "already_sent", "not_sent", "unknown"]
 
 _ROW_OUTCOMES: tuple[Outcome, ...] = ("invalid", "duplicate", "already_sent", "not_sent")
+
+# With its hash, an outcome and an ending, a name still fits into the 255 bytes that file systems give it.
 _MAX_NAME_LENGTH = 200
+
+# Windows takes these for devices, whatever follows after a dot.
+_DEVICE = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?\Z", re.IGNORECASE | re.DOTALL)
+
+_MISTAKABLE = re.compile(r"[A-Z~]")  # the tilde, since a hash stands behind one
+_EMPTY = "%"  # which no quoted text is
 
 
 class ReportError(Exception):
@@ -67,12 +84,12 @@ class Report:
     Writes the report of one task instance; a context manager.
 
     :param folder: where reports are kept
-    :param campaign_id: names this one's folder, quoted so that it is one path segment
+    :param campaign_id: names this one's folder, quoted so that it is one path segment, and no other campaign's
     :param run: the task instance; its rows that are in no batch have files of their own in a campaign of several
     """
 
     def __init__(self, folder: Folder, campaign_id: str, run: str) -> None:
-        self.folder = folder / (_segment(campaign_id) or "_")
+        self.folder = folder / _segment(campaign_id)
         self._row_file_prefix = "" if run == campaign_id else f"{_segment(run)}."
         self._encoder = msgspec.json.Encoder()
         self._row_files: dict[Outcome, IO[bytes]] = {}
@@ -80,18 +97,25 @@ class Report:
 
     def __enter__(self) -> Self:
         # Made before anything is sent: a folder that cannot be written shows now.
-        with _naming_failures():
+        with self._naming_failures():
             self.folder.mkdir(parents=True, exist_ok=True)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._open_files.close()
+        # A full disk or an object store may refuse only here.
+        try:
+            with self._naming_failures():
+                self._open_files.close()
+        except ReportError as failure:
+            if error is None:
+                raise
+            log.warning("%s", failure)  # what ends the task matters more
 
     def forget_rows(self) -> None:
         """Begin anew with the rows that are in no batch: the source is read again, or was by an earlier try."""
-        with _naming_failures():
+        with self._naming_failures():
             self._open_files.close()
             self._row_files.clear()
             for outcome in _ROW_OUTCOMES:
@@ -99,7 +123,7 @@ class Report:
 
     def write_row(self, line: ReportLine) -> None:
         """Add a row that is in no batch to the file of its outcome."""
-        with _naming_failures():
+        with self._naming_failures():
             if line.outcome not in self._row_files:
                 file = self._row_file(line.outcome).open("wb")
                 self._row_files[line.outcome] = self._open_files.enter_context(file)
@@ -107,12 +131,12 @@ class Report:
 
     def write_batch(self, client_batch_id: str, lines: Iterable[ReportLine]) -> None:
         """Write one batch's file, whole, over the one that may be there."""
-        with _naming_failures():
+        with self._naming_failures():
             _write_whole(self._batch_file(client_batch_id), self._encoder.encode_lines(list(lines)))
 
     def has_batch(self, client_batch_id: str) -> bool:
         """Tell whether a batch's file is there."""
-        with _naming_failures():
+        with self._naming_failures():
             return bool(self._batch_file(client_batch_id).exists())
 
     def write_batch_from_logs(self, entry: Entry, found: Mapping[bytes, LogLine], row_keys: RowKeys) -> None:
@@ -146,12 +170,12 @@ class Report:
         :param with_rows: move its lines to those of the rows that are in no batch
         """
         file = self._batch_file(client_batch_id)
-        with _naming_failures():
+        with self._naming_failures():
             lines = self._written(file) if with_rows else []
         for line in lines:
             line.outcome, line.description = "not_sent", None
             self.write_row(line)
-        with _naming_failures():
+        with self._naming_failures():
             file.unlink(missing_ok=True)
 
     def _lines_of(self, entry: Entry, found: Mapping[bytes, LogLine], row_keys: RowKeys) -> dict[bytes, ReportLine]:
@@ -164,7 +188,7 @@ class Report:
             for row_key in unpack(entry.row_keys)
         }
         row_key_of = row_keys.by_message(entry)
-        with _naming_failures():
+        with self._naming_failures():
             written = self._written(self._batch_file(entry.client_batch_id))
         for line in written:
             if line.client_message_id is not None and (row_key := row_key_of(line.client_message_id)) is not None:
@@ -172,20 +196,45 @@ class Report:
         return lines
 
     def _written(self, file: Any) -> list[ReportLine]:
-        return msgspec.json.Decoder(ReportLine).decode_lines(file.read_bytes()) if file.exists() else []
+        if not file.exists():
+            return []
+        try:
+            return msgspec.json.Decoder(ReportLine).decode_lines(file.read_bytes())
+        except msgspec.DecodeError:
+            log.warning("%s is damaged: it is written anew, as far as the journal and 8x8's logs know its rows", file)
+            return []
+
+    @contextmanager
+    def _naming_failures(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # each storage has errors of its own
+            said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise ReportError(
+                f"the report in {self.folder} failed: {type(error).__name__}: {mask_phone_numbers(said)}"
+            ) from error
 
     def _batch_file(self, client_batch_id: str) -> Any:
-        return self.folder / f"{client_batch_id}.jsonl"
+        return self.folder / f"{_segment(client_batch_id)}.jsonl"
 
     def _row_file(self, outcome: Outcome) -> Any:
         return self.folder / f"{self._row_file_prefix}{outcome}.jsonl"
 
 
 def _segment(text: str) -> str:
-    """Quote a text as one path segment that every file system takes."""
+    """
+    Quote a text as one path segment that every file system takes, and that no other text is quoted as.
+
+    A name that a file system could take for another one, for its length or because it does not tell capitals from
+    small letters, ends with a hash of the text.
+    """
     quoted = quote(text, safe="")
-    if len(quoted) <= _MAX_NAME_LENGTH:
-        return quoted
+    if quoted.startswith(".") or _DEVICE.match(quoted):
+        quoted = f"%{ord(quoted[0]):02X}{quoted[1:]}"
+    if quoted.endswith("."):
+        quoted = f"{quoted[:-1]}%2E"
+    if len(quoted) <= _MAX_NAME_LENGTH and not _MISTAKABLE.search(text):
+        return quoted or _EMPTY
     return f"{quoted[:_MAX_NAME_LENGTH]}~{blake2b(text.encode(), digest_size=8).hexdigest()}"
 
 
@@ -194,14 +243,12 @@ def _write_whole(path: Any, content: bytes) -> None:
         path.write_bytes(content)  # an object store shows an object only once it is whole
         return
     local = Path(getattr(path, "path", path))
-    part = local.with_name(f"{local.name}.part")
-    part.write_bytes(content)
-    os.replace(part, local)
-
-
-@contextmanager
-def _naming_failures() -> Iterator[None]:
+    # A name of its own: two tries may look up the same lost batch at the same moment.
+    part = local.with_name(f"{local.name}.{secrets.token_hex(4)}.part")
     try:
-        yield
-    except Exception as error:  # each storage has errors of its own
-        raise ReportError(f"the report failed: {type(error).__name__}: {error}") from error
+        part.write_bytes(content)
+        os.replace(part, local)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise

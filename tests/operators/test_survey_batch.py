@@ -295,7 +295,7 @@ def test_jinja_goes_into_template_variables(run_dag: Any, sandbox: Any, connecti
         ({"rows": [], "scheduled": "2026-01-01T09:00:00"}, "without an offset"),
         ({"rows": [], "scheduled": "soon"}, "ISO 8601"),
         ({"rows": [], "expiry": datetime(2026, 1, 1)}, "without an offset"),  # noqa: DTZ001  # naive is the point
-        ({"rows": [], "source": "a" * 17}, "length <= 16"),
+        ({"rows": [], "source": "a" * 17}, "at most 16 characters"),
         ({"rows": [], "encoding": "UTF-8"}, "encoding"),
         ({"rows": [], "batch_size": 0}, "1 to 10000"),
         ({"rows": [], "batch_size": 10_001}, "1 to 10000"),
