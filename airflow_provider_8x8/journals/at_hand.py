@@ -91,12 +91,17 @@ class JournalsAtHand:
     def known_entries(self) -> list[Entry] | None:
         """Return what is known to be sent by earlier tries, without opening the journal; None if that is not known."""
         if self._journal is None:
-            return [] if self._memory is None and self._try_number == 1 else None
+            return [] if self._try_number == 1 else None
         try:
             return self._journal.known_entries()
         except JournalError as error:
             log.warning("What earlier tries have sent could not be read: %s", error)
             return None
+
+    @property
+    def outlive_try(self) -> bool:
+        """Whether another try can know what this one has sent."""
+        return self._memory is not None
 
     def close(self) -> None:
         """Close what connections there are."""

@@ -286,9 +286,7 @@ class SqlMemory:
                 f"what try {row['try_number']} of {self._task_instance} has left in {MARK.name} is not what this "
                 f"provider writes ({error})"
             ) from None
-        return Mark(
-            try_number=row["try_number"], began=row["began"], places=places, had_store=bool(row["had_store"])
-        )
+        return Mark(try_number=row["try_number"], began=row["began"], places=places, had_store=bool(row["had_store"]))
 
     def _write_mark(self, mark: Mark, connection: Connection) -> None:
         this_try = {"task_key": self._task_key, "try_number": mark.try_number}

@@ -212,12 +212,15 @@ class RememberedJournal:
 
     def known_entries(self) -> list[Entry]:
         """
-        Return what this campaign's journal says of the task instance, without opening it: for a try that cannot send.
+        Return what the task instance has entered, without opening the journal: for a try that cannot send.
 
-        :raises JournalError: it cannot be read
+        :raises JournalError: it cannot be read, or not all of it is here
         """
-        entries = self._kept_in.journal(self._campaign_id).entries()
-        return self._own(entries or ())
+        memory = self._memory
+        memory.begin()
+        if not memory.is_complete or memory.elsewhere(Place(self._kept_in.name, self._campaign_id)):
+            raise JournalLostError("earlier tries of this task instance may have sent what this journal does not know")
+        return self._own(self._kept_in.journal(self._campaign_id).entries() or ())
 
     def news(self) -> Sequence[Entry]:
         """See :class:`~airflow_provider_8x8.surveys.journal.Journal`."""

@@ -9,7 +9,7 @@ from datetime import date, time, timedelta
 from enum import Enum
 from numbers import Integral
 from pathlib import PurePath
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 from urllib.parse import urlsplit
 
 import msgspec
@@ -19,7 +19,13 @@ from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.api.models import MAX_BATCH_SIZE, MAX_SOURCE_LENGTH, Destination, SubaccountId
 from airflow_provider_8x8.surveys.builder import check_common
 from airflow_provider_8x8.surveys.journal import MAX_CAMPAIGN_ID_LENGTH
-from airflow_provider_8x8.surveys.settings import MAX_CLIENT_BATCH_ID_PREFIX_LENGTH, OnInvalid, OnUnknown
+from airflow_provider_8x8.surveys.settings import (
+    EVERYTHING_ELSE,
+    MAX_CLIENT_BATCH_ID_PREFIX_LENGTH,
+    OnInvalid,
+    OnUnknown,
+    Said,
+)
 from airflow_provider_8x8.surveys.template import Template
 from airflow_provider_8x8.surveys.times import parse_time
 from airflow_provider_8x8.surveys.values import (
@@ -335,6 +341,27 @@ def _canary(name: str, value: Any) -> Any:
     return number
 
 
+def _settled_batches(name: str, value: Any) -> Mapping[str, Said]:
+    expected = "a mapping of client batch ids to accepted or not_accepted, or such a mapping as JSON text"
+    if isinstance(value, str):
+        if value.strip() in ("", "None", "null"):
+            return {}
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise ValueError(f"{name} is {quoted(value)}; expected {expected}") from None
+    if not isinstance(value, Mapping):
+        _refuse(name, value, expected)
+    for batch, said in value.items():
+        if not isinstance(batch, str) or said not in get_args(Said):
+            raise ValueError(f"{name} has {quoted(batch)}: {quoted(said)}; expected {expected}")
+        if batch == EVERYTHING_ELSE and said != "not_accepted":
+            raise ValueError(
+                f"{name} has '*': {quoted(said)}; expected not_accepted: name the batches that were accepted"
+            )
+    return value
+
+
 def _campaign_id(name: str, value: Any) -> str:
     text = _text(name, value)
     if not 1 <= len(text.strip()) <= MAX_CAMPAIGN_ID_LENGTH or len(text) > MAX_CAMPAIGN_ID_LENGTH:
@@ -432,6 +459,7 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "reconcile_timeout": _duration,
     "log_settle_time": _duration,
     "canary_destination": _canary,
+    "settled_batches": _settled_batches,
     "campaign_id": _campaign_id,
     "journal_conn_id": _connection,
     "report_path": _report_path,

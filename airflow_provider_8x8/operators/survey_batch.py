@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
+import traceback
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -15,6 +15,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowSkipException,
     BaseHook,
     BaseOperator,
+    conf,
 )
 
 from airflow_provider_8x8.api.masking import mask_phone_numbers
@@ -36,31 +37,36 @@ from airflow_provider_8x8.operators.arguments import (
 )
 from airflow_provider_8x8.rows import GivenRows, SqlRows
 from airflow_provider_8x8.surveys.builder import MessageBuilder, Rows, check_common
-from airflow_provider_8x8.surveys.journal import Journal, MemoryJournal
+from airflow_provider_8x8.surveys.clock import SystemClock
 from airflow_provider_8x8.surveys.report import Report
 from airflow_provider_8x8.surveys.row_keys import RowKeys
 from airflow_provider_8x8.surveys.settings import (
     DEFAULT_LOG_SETTLE_TIME,
     DEFAULT_RECONCILE_TIMEOUT,
+    EVERYTHING_ELSE,
     OnInvalid,
     OnUnknown,
     Run,
+    Said,
     Settings,
 )
-from airflow_provider_8x8.surveys.summary import Summary
+from airflow_provider_8x8.surveys.summary import Summary, Tally, summarize
 from airflow_provider_8x8.surveys.template import Template
-from airflow_provider_8x8.surveys.times import check_times, parse_time
+from airflow_provider_8x8.surveys.times import parse_time
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
     from jinja2 import Environment
 
+    from airflow_provider_8x8.journals.at_hand import JournalsAtHand
+    from airflow_provider_8x8.surveys.journal import Journal
     from airflow_provider_8x8.surveys.sender import SurveySender
 
 # What only a running task needs (requests and all that it brings) is imported there: DAG files are parsed every minute.
 
 _COMMON_FIELDS = ("source", "encoding", "scheduled", "expiry", "dlr_callback_url")
 _TIMES = ("scheduled", "expiry")
+_DEFAULT_ADDRESS = "http://localhost:8080"
 
 
 class EightByEightSurveyBatchOperator(BaseOperator):
@@ -130,6 +136,9 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         missing from them counts as not accepted only after twice this time
     :param canary_destination: a number of the team's own that gets one survey when nothing else can show how far 8x8's
         logs are (templated)
+    :param settled_batches: what somebody has seen in 8x8's portal of batches of unknown outcome: by client batch id,
+        ``accepted`` or ``not_accepted``; a mapping, or JSON text such as ``{{ params.settled_batches | tojson }}``
+        (templated). ``"*"`` stands for all that earlier tries may have sent and no journal knows
     :param campaign_id: what may not be surveyed twice, over all tasks and runs that share it; at most 250 characters
         (templated). Needs ``journal_conn_id``
     :param journal_conn_id: connection to PostgreSQL, MySQL, MariaDB or SQLite for the journal
@@ -149,6 +158,7 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         "sql_hook_params",
         *_COMMON_FIELDS,
         "canary_destination",
+        "settled_batches",
         "campaign_id",
         "report_path",
     )
@@ -156,6 +166,7 @@ class EightByEightSurveyBatchOperator(BaseOperator):
     template_fields_renderers = {"sql": "sql", "template_variables": "json", "parameters": "json"}
     ui_color = "#ffe2d9"
     _stop: threading.Event | None = None
+    _journals: JournalsAtHand | None = None
 
     def __init__(
         self,
@@ -184,6 +195,7 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         reconcile_timeout: timedelta = DEFAULT_RECONCILE_TIMEOUT,
         log_settle_time: timedelta = DEFAULT_LOG_SETTLE_TIME,
         canary_destination: str | None = None,
+        settled_batches: Mapping[str, str] | str | None = None,
         campaign_id: str | None = None,
         journal_conn_id: str | None = None,
         report_path: str | None = None,
@@ -216,6 +228,7 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         self.reconcile_timeout = reconcile_timeout
         self.log_settle_time = log_settle_time
         self.canary_destination = canary_destination
+        self.settled_batches = settled_batches
         self.campaign_id = campaign_id
         self.journal_conn_id = journal_conn_id
         self.report_path = report_path
@@ -253,19 +266,18 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         :raises AirflowSkipException: there are no rows, and ``on_empty`` is ``skip``
         """
         self._stop = threading.Event()
-        with ExitStack() as open_until_the_end:
-            try:
-                journal = self._journal(context, open_until_the_end)
-                sender, rows = self._sender(context, journal), self._source_of_rows()
-            except (TypeError, ValueError) as error:
-                raise AirflowFailException(f"Nothing was sent: {error}") from None
-            summary = sender.send(rows)
+        journals = self._journals_of(context)
+        try:
+            summary = self._send(context, journals)
+        finally:
+            self._journals = None
+            journals.close()
         result = _result(summary)
         self.log.info("%s", _counts(summary))
         if self.do_xcom_push:
             for key, value in result.items():
                 context["ti"].xcom_push(key=key, value=value)
-        self._judge(summary, context, result, may_try_again=journal.outlives_try)
+        self._judge(summary, context, result, may_try_again=journals.outlive_try)
         return result
 
     def on_kill(self) -> None:
@@ -313,7 +325,9 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         seen_oids: set[int],
     ) -> None:
         """Render, mapped or not, so that text stays text, and Airflow gets to see no number and no secret."""
-        if parent is not self:
+        if parent is self:
+            self._journals_of(context)  # before anything can fail: an earlier try that has left nothing is a riddle
+        else:
             super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
             return
         for name in template_fields:
@@ -361,54 +375,51 @@ class EightByEightSurveyBatchOperator(BaseOperator):
 
     # when the task runs
 
-    def _journal(self, context: Context, open_until_the_end: ExitStack) -> Journal:
-        """Return the journal that reaches furthest of those at hand."""
-        ti = context["ti"]
-        campaign_id = self._campaign_id(context)
-        if self.journal_conn_id is not None:
-            from airflow_provider_8x8.journals.engines import engine_of
-            from airflow_provider_8x8.journals.sql import SqlJournal
+    def _journals_of(self, context: Context) -> JournalsAtHand:
+        """Return what this try knows of those before it, having left in all of it that it has begun."""
+        if self._journals is None:
+            from airflow_provider_8x8.journals.at_hand import JournalsAtHand
 
-            sql_journal = SqlJournal(engine_of(self.journal_conn_id), campaign_id, journal_conn_id=self.journal_conn_id)
-            open_until_the_end.callback(sql_journal.close)
-            return sql_journal
-        store = context.get("task_state_store")
-        if store is not None:
-            from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined]  # its stub lags behind
+            self._journals = JournalsAtHand(context, self.journal_conn_id, clock=SystemClock(threading.Event()))
+            self._journals.leave_mark()
+        return self._journals
 
-            from airflow_provider_8x8.journals.state_store import StateStoreJournal
+    def _send(self, context: Context, journals: JournalsAtHand) -> Summary:
+        campaign_id = journals.task_instance
+        try:
+            self._check_rendered()
+            campaign_id = campaign_id if self.campaign_id is None else unmasked(self.campaign_id)
+            journal = journals.journal(campaign_id, nothing_else_was_sent=EVERYTHING_ELSE in self._settled_batches())
+            run = Run(campaign_id, journals.task_instance, context["ti"].try_number)
+            sender, rows = self._sender(run, journal), self._source_of_rows()
+        except Exception as error:  # noqa: BLE001  # whatever it is, the result says what was sent before
+            return self._unable_to_send(error, campaign_id, journals)
+        return sender.send(rows)
 
-            return StateStoreJournal(
-                store,
-                campaign_id=campaign_id,
-                try_number=ti.try_number,
-                was_cleared=ti.try_number > 1 and ti.max_tries > (self.retries or 0),
-                never_expire=NEVER_EXPIRE,
-            )
-        if ti.try_number > 1:
-            raise ValueError(
-                f"this is try {ti.try_number} of the task instance, and what an earlier try has sent is not known. "
-                "Look into 8x8's portal or the earlier try's log, then trigger a new DAG run with the rows that are "
-                "missing; set journal_conn_id, and the next time another try will know"
-            )
-        return MemoryJournal()
+    def _unable_to_send(self, error: Exception, campaign_id: str, journals: JournalsAtHand) -> Summary:
+        known = journals.known_entries()
+        summary = summarize(campaign_id, journals.task_instance, known or (), Tally())
+        summary.was_begun = False
+        summary.is_final = isinstance(error, TypeError | ValueError | AirflowFailException)
+        if known is None:
+            what = "This try sent nothing, and what earlier tries sent could not be read"
+        elif summary.rows_read:
+            what = "This try sent nothing beyond what earlier tries had sent"
+        else:
+            what = "Nothing was sent"
+        if not isinstance(error, TypeError | ValueError | AirflowException):
+            # Without the error's own text, which may hold a row.
+            self.log.error("%s at:\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
+        summary.stop = f"{what}: {mask_phone_numbers(str(error))}"
+        return summary
 
-    def _campaign_id(self, context: Context) -> str:
-        if self.campaign_id is None:
-            return _run(context)
-        _check_campaign_id(self.campaign_id)
-        return self.campaign_id
-
-    def _sender(self, context: Context, journal: Journal) -> SurveySender:
+    def _sender(self, run: Run, journal: Journal) -> SurveySender:
         from airflow_provider_8x8.hooks.eight_by_eight import EightByEightHook
         from airflow_provider_8x8.surveys.sender import SurveySender
 
-        self._check_rendered()
         common = _parse_common({name: getattr(self, name) for name in _COMMON_FIELDS})
-        check_times(common.get("scheduled"), common.get("expiry"))
         if _phones_may_cut(self.source):
             self.log.warning(_source_warning(self.source))
-        run = Run(self._campaign_id(context), _run(context), context["ti"].try_number)
         row_keys = RowKeys(run.campaign_id)
         report = None
         if self.report_path:
@@ -452,7 +463,13 @@ class EightByEightSurveyBatchOperator(BaseOperator):
             reconcile_timeout=self.reconcile_timeout,
             log_settle_time=self.log_settle_time,
             canary_destination=None if not self.canary_destination else self.canary_destination.checked(),
+            settled_batches={name: said for name, said in self._settled_batches().items() if name != EVERYTHING_ELSE},
+            deployment=_deployment(),
         )
+
+    def _settled_batches(self) -> Mapping[str, Said]:
+        said: Mapping[str, Said] = unmasked(self.settled_batches) or {}
+        return said
 
     def _source_of_rows(self) -> Rows:
         if self.sql is None:
@@ -479,7 +496,8 @@ class EightByEightSurveyBatchOperator(BaseOperator):
 
         if summary.stop is not None:
             what_is_unknown = f". {_what_is_unknown(summary)}" if unknown else ""
-            fail(f"Sending stopped: {summary.stop}{what_is_unknown}", is_final=summary.is_final)
+            stopped = f"Sending stopped: {summary.stop}" if summary.was_begun else summary.stop
+            fail(f"{stopped}{what_is_unknown}", is_final=summary.is_final)
         if not summary.rows_read:
             if self.on_empty == "fail":
                 fail("There are no rows")
@@ -531,10 +549,18 @@ def _what_is_unknown(summary: Summary) -> str:
     reason = f" (its logs could not be read: {summary.logs_problem})" if summary.logs_problem else ""
     return (
         f"Whether 8x8 accepted {summary.outcomes['unknown']} messages is not known, and its logs did not tell in time"
-        f"{reason}. They are not sent again until the logs prove that they were not accepted; another try looks again. "
-        "To see for yourself, look in 8x8 Connect's SMS logs for the client batch ids "
-        f"{', '.join(summary.unknown_client_batch_ids)}: a batch that is there was accepted"
+        f"{reason}. They are not sent again until the logs prove that they were not accepted. {summary.outlook}. To "
+        "settle it yourself, look in 8x8 Connect's SMS logs for the client batch ids "
+        f"{', '.join(summary.unknown_client_batch_ids)}: a batch that is there was accepted. Say so by settled_batches "
+        "when you clear the task"
     )
+
+
+def _deployment() -> str | None:
+    """Return by what name this Airflow is told from others that share a journal; None if it has none."""
+    named = conf.get("eight_by_eight", "deployment", fallback=None)
+    address = conf.get("api", "base_url", fallback=None) or conf.get("webserver", "base_url", fallback=None)
+    return named or (None if address in (None, "", _DEFAULT_ADDRESS) else address.rstrip("/"))
 
 
 def _has_task_state_store() -> bool:
@@ -544,17 +570,6 @@ def _has_task_state_store() -> bool:
     except ImportError:
         return False
     return "NEVER_EXPIRE" in sdk.__all__
-
-
-def _check_campaign_id(campaign_id: Any) -> None:
-    CHECKS["campaign_id"]("campaign_id", unmasked(campaign_id))
-
-
-def _run(context: Context) -> str:
-    """Name the task instance, without its tries."""
-    ti = context["ti"]
-    mapped = [] if ti.map_index is None or ti.map_index < 0 else [str(ti.map_index)]
-    return "/".join([ti.dag_id, ti.run_id, ti.task_id, *mapped])
 
 
 def _parse_common(fields: Mapping[str, Any]) -> dict[str, Any]:

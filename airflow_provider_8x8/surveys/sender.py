@@ -13,6 +13,7 @@ import secrets
 import string
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, nullcontext
@@ -23,6 +24,7 @@ import msgspec
 
 from airflow_provider_8x8.api.client import EightByEightClient, until_sent
 from airflow_provider_8x8.api.errors import NeverSentError, RateLimitedError, RefusedError, UnknownOutcomeError
+from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.api.models import MAX_CLIENT_BATCH_ID_LENGTH, BatchResponse, SurveyBatch, SurveyMessage
 from airflow_provider_8x8.surveys.answers import match
 from airflow_provider_8x8.surveys.builder import MessageBuilder, Rows
@@ -51,6 +53,9 @@ from airflow_provider_8x8.surveys.settling import Settling
 from airflow_provider_8x8.surveys.summary import Summary, summarize
 
 log = logging.getLogger(__name__)
+
+UNEXPECTED = "an unexpected error:"
+"""How the reason begins where something has failed that nothing here knows."""
 
 MAX_UNKNOWN_IN_A_ROW = 3
 """Batches of unknown outcome, one after the other, after which 8x8 is not well and sending stops."""
@@ -153,6 +158,10 @@ class SurveySender:
         except JournalError as error:
             may_go_better = isinstance(error, JournalUnavailableError | SupersededError)
             self._note(Stopped(str(error), is_final=not may_go_better))
+        except Exception as error:  # noqa: BLE001  # whatever it is, the summary says what was sent
+            # Without the error's own text, which may hold a row.
+            log.error("%s at:\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
+            self._note(Stopped(f"{UNEXPECTED} {type(error).__name__}: {mask_phone_numbers(str(error))}"))
         finally:
             self._poster.close()
         return self._summary()

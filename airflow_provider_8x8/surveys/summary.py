@@ -22,6 +22,7 @@ class Summary:
     :ivar report: where the report is
     :ivar stop: why sending ended before the source did, phone numbers masked
     :ivar is_final: whether another try could not mend that
+    :ivar was_begun: whether sending was begun; else ``stop`` says what was sent before
     :ivar logs_problem: why 8x8's logs could not be read when they were last needed
     :ivar outlook: what can tell of the unknown batches, and from when on
     """
@@ -36,6 +37,7 @@ class Summary:
     report: str | None = None
     stop: str | None = None
     is_final: bool = False
+    was_begun: bool = True
     logs_problem: str | None = None
     outlook: str | None = None
 

@@ -8,6 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_8x8.surveys.journal import EntryState
+from airflow_provider_8x8.surveys.sender import UNEXPECTED
 from airflow_provider_8x8.surveys.settings import OnUnknown
 from tests.simulation.plans import Where
 
@@ -21,6 +22,8 @@ _ROW_FILES = ("invalid", "duplicate", "already_sent", "not_sent")
 def check_try(history: History, task: TaskInstance, done: Try, verdict: str) -> None:
     """Check what one try says of itself, when it ends."""
     summary = done.summary
+    if (summary.stop or "").startswith(UNEXPECTED) and "Terminated" not in (summary.stop or ""):
+        history.world.violate(f"{done.process.name}: {summary.stop}")
     outcomes = summary.outcomes
     who = done.process.name
     if sum(outcomes.values()) != summary.rows_read or min(outcomes.values(), default=0) < 0:
