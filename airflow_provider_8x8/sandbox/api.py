@@ -6,6 +6,7 @@ import hmac
 import re
 import threading
 import uuid
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -264,6 +265,8 @@ def _instead_of_accepting(fault: Fault) -> Answer:
         raise quota_exceeded(str(fault.retry_after))
     if fault.kind == "500":
         raise internal_error()
+    if fault.kind == "404":
+        raise not_found("There is no such resource, a fault says")
     return Answer(ending=Ending.CLOSED)
 
 
@@ -277,5 +280,19 @@ def _spoiled(answer: Answer, fault: Fault) -> Answer:
             return Answer(ending=Ending.SILENT)
         case "truncate":
             return replace(answer, ending=Ending.CUT)
+        case "gzip_truncate":
+            compressor = zlib.compressobj(wbits=_GZIP)
+            body = compressor.compress(_without_last_line(answer)) + compressor.flush(zlib.Z_SYNC_FLUSH)
+            return replace(answer, body=body, stream=None, headers={**answer.headers, "Content-Encoding": "gzip"})
+        case "no_length_truncate":
+            return replace(answer, body=_without_last_line(answer), stream=None, ending=Ending.WITHOUT_LENGTH)
         case _:
             return Answer(body=b"<!doctype html><title>OK</title><p>OK", content_type="text/html; charset=utf-8")
+
+
+_GZIP = 31  # zlib's word for it
+
+
+def _without_last_line(answer: Answer) -> bytes:
+    body = answer.body if answer.stream is None else b"".join(answer.stream)
+    return body[: body.rstrip(b"\r\n").rfind(b"\n") + 1]

@@ -24,26 +24,47 @@ Operation = Literal[
     "prices",
     "balance",
 ]
-"""8x8's operations; ``log_export`` is the request that starts one."""
+"""
+8x8's operations, of which a look into the logs takes three: ``log_export`` is the request that starts an export,
+``log_export_result`` asks how it stands, ``log_export_download`` reads its file.
+"""
 
 Kind = Literal[
     "429",
     "500",
+    "404",
     "close_before_accept",
     "500_after_accept",
     "close_after_accept",
     "hang_after_accept",
     "truncate",
     "not_json",
+    "gzip_truncate",
+    "no_length_truncate",
     "log_lag_seconds",
 ]
+"""
+What goes wrong. Instead of what was asked for: ``429``, ``500``, ``404`` (8x8's code 1300), ``close_before_accept`` (no
+answer). After it was done: ``500_after_accept``, ``close_after_accept``, ``hang_after_accept`` (no answer, and the
+connection stays open), ``truncate`` (the answer breaks off in its middle), ``not_json`` (a page for people).
+
+Two cuts do not show in HTTP: ``gzip_truncate`` is compressed and lacks its last line and the end of the compressed
+stream, ``no_length_truncate`` lacks its last line and is as long as the connection stays open. They are for files.
+
+``log_lag_seconds`` makes exports lack what is younger; it is a fault of ``log_export``.
+"""
 
 
 class Moment(Enum):
     """When a fault strikes: before a request is taken, after it was, or (the log lag) in what an export shows."""
 
-    BEFORE = frozenset({"429", "500", "close_before_accept"})
-    AFTER = frozenset({"500_after_accept", "close_after_accept", "hang_after_accept", "truncate", "not_json"})
+    BEFORE = frozenset({"429", "500", "404", "close_before_accept"})
+    AFTER = frozenset(
+        {
+            *("500_after_accept", "close_after_accept", "hang_after_accept"),
+            *("truncate", "not_json", "gzip_truncate", "no_length_truncate"),
+        }
+    )
     LOG = frozenset({"log_lag_seconds"})
 
 

@@ -24,7 +24,8 @@ class Ending(Enum):
     """How an answer ends on the wire."""
 
     WHOLE = "it is written whole"
-    CUT = "half of its body, or of the first piece of it, is written, then the connection is closed"
+    CUT = "its body is written but for half of it, or of its last piece, then the connection is closed"
+    WITHOUT_LENGTH = "its body is written without its length, then the connection is closed"
     CLOSED = "the connection is closed without a byte"
     SILENT = "nothing is written until the client leaves or the sandbox stops"
 

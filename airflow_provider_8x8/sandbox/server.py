@@ -266,7 +266,15 @@ class _Handler(BaseHTTPRequestHandler):
                 if answer.stream is None:
                     self.wfile.write(_half(answer.body))
                 else:
-                    self.wfile.write(_chunk(_half(next(answer.stream))))
+                    piece = next(answer.stream)
+                    for following in answer.stream:
+                        self.wfile.write(_chunk(piece))
+                        piece = following
+                    self.wfile.write(_chunk(_half(piece)))
+            case Ending.WITHOUT_LENGTH:
+                self.close_connection = True
+                self._write_head(answer)
+                self.wfile.write(answer.body)
             case Ending.WHOLE:
                 self._write_head(answer)
                 self.wfile.write(answer.body)
@@ -281,7 +289,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         if answer.status != HTTPStatus.NO_CONTENT:
             self.send_header("Content-Type", answer.content_type)
-            if answer.stream is None:
+            if answer.ending is Ending.WITHOUT_LENGTH:
+                pass
+            elif answer.stream is None:
                 self.send_header("Content-Length", str(len(answer.body)))
             else:
                 self.send_header("Transfer-Encoding", "chunked")

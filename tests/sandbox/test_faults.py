@@ -48,6 +48,14 @@ def test_500_is_not_accepted(caller: Caller, sandbox: Sandbox) -> None:
     assert_sound(caller, sandbox, accepted=0)
 
 
+def test_404_is_for_what_there_is_no_longer(caller: Caller) -> None:
+    put(caller, fault("404", on="log_export_result"))
+    job = caller.call("POST", "messages/exports", json={}).json()["jobId"]
+    response = caller.call("GET", f"messages/exports/{job}")
+    assert (response.status_code, response.json()["code"]) == (404, 1300)
+    assert caller.call("GET", f"messages/exports/{job}").status_code == 200
+
+
 def test_500_after_accept_is_accepted(caller: Caller, sandbox: Sandbox) -> None:
     put(caller, fault("500_after_accept"))
     response = caller.batch(message(1))

@@ -285,6 +285,18 @@ def test_a_truncated_file_breaks_off(caller: Caller, sandbox: Sandbox) -> None:
         download(caller).content  # noqa: B018  # reading it is what fails
 
 
+@pytest.mark.parametrize("kind", ["gzip_truncate", "no_length_truncate"])
+def test_a_cut_that_http_does_not_show_lacks_the_last_line(caller: Caller, sandbox: Sandbox, kind: str) -> None:
+    caller.batch(message(1), message(2))
+    sandbox.faults([{"on": "log_export_download", "kind": kind}])
+    response = download(caller)
+    assert ("Content-Encoding" in response.headers, "Content-Length" in response.headers) == (
+        (True, True) if kind == "gzip_truncate" else (False, False)
+    )
+    assert len(read(response.text)) == 1
+    assert len(read(caller.log()[1])) == 2
+
+
 def test_a_link_names_the_sandbox_as_the_client_does(caller: Caller) -> None:
     caller.batch(message(1))
     by_name = Caller(caller.url.replace("127.0.0.1", "localhost"))
