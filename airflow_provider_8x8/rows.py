@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_8x8.surveys.builder import ColumnsError
 
 if TYPE_CHECKING:
-    from airflow.providers.common.sql.hooks.sql import DbApiHook
-    from sqlalchemy.engine import CursorResult, Engine
+    from airflow_provider_8x8.databases import Database
+
+log = logging.getLogger(__name__)
 
 _ROWS_AT_A_TIME = 5_000
-_LOGGING_NAME = "airflow_provider_8x8"
+_MAX_KEPT_ROWS = 1_000_000
 
 
 class GivenRows:
     """
-    Rows that are at hand: mappings, or lists of them as mapped tasks give them.
+    Rows that are at hand: mappings, or lists of them as mapped tasks give them; None is no rows.
+
+    Every pass begins anew, also over an iterator's rows, which for that are kept.
 
     Airflow renders no Jinja in it, since it does not know the class, and shows its repr, which holds no row.
 
@@ -29,24 +33,71 @@ class GivenRows:
     columns: Collection[str] | None = None
 
     def __init__(self, rows: Any) -> None:
-        if isinstance(rows, str | bytes | Mapping) or not isinstance(rows, Iterable):
+        if isinstance(rows, str | bytes | Mapping) or not isinstance(rows, Iterable | None):
             raise TypeError(
                 f"rows is of type {type(rows).__name__}; expected a list of mappings, such as a task's output "
                 "(give the output itself, or render text with render_template_as_native_obj)"
             )
-        self._rows = rows
+        self._rows: Iterable[Any]
+        if rows is None:
+            self._rows = ()
+        else:
+            self._rows = _KeptRows(rows) if isinstance(rows, Iterator) else rows
 
     def __iter__(self) -> Generator[Any, None, None]:
         return _flat(self._rows)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> GivenRows:
+        """Return itself: Airflow copies whole DAGs, and an iterator cannot be copied."""
+        return self
+
     def __repr__(self) -> str:
         if isinstance(self._rows, list | tuple):
             return f"<{sum(1 for _ in self)} rows>"
-        return "<rows of mapped tasks>"
+        return "<rows of an iterator>" if isinstance(self._rows, _KeptRows) else "<rows of mapped tasks>"
+
+
+class _KeptRows:
+    """
+    The rows of an iterator, which gives them once: all are read when the first is asked for, and kept.
+
+    :raises ValueError: when they are read: there are more than may be kept
+    """
+
+    def __init__(self, rows: Iterator[Any]) -> None:
+        self._iterator = rows
+        self._rows: list[Any] | None = None
+        self._failure: Exception | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        if self._failure is not None:
+            raise self._failure  # an iterator that has failed looks as if it had come to its end
+        if self._rows is None:
+            try:
+                self._rows = self._read()
+            except Exception as error:
+                self._failure = error
+                raise
+        return iter(self._rows)
+
+    def _read(self) -> list[Any]:
+        rows = list(islice(self._iterator, _MAX_KEPT_ROWS + 1))
+        if len(rows) > _MAX_KEPT_ROWS:
+            raise ValueError(
+                f"rows is an iterator of more than {_MAX_KEPT_ROWS:,} rows, which have to be kept for a second pass; "
+                "give sql, which is read as a stream, or an object that can be iterated over more than once"
+            )
+        return rows
 
 
 def _flat(rows: Iterable[Any]) -> Generator[Any, None, None]:
+    none_is_no_rows: bool | None = None
     for row in rows:
+        if row is None:
+            if none_is_no_rows is None:
+                none_is_no_rows = _is_outputs(rows)
+            if none_is_no_rows:
+                continue
         if _holds_rows(row):
             yield from _flat(row)
         else:
@@ -55,77 +106,78 @@ def _flat(rows: Iterable[Any]) -> Generator[Any, None, None]:
 
 def _holds_rows(row: Any) -> bool:
     """Tell a list of rows from a row that is not a mapping: that one is invalid, and must count once."""
-    return isinstance(row, list | tuple) and all(isinstance(item, Mapping | list | tuple) for item in row)
+    return isinstance(row, list | tuple) and all(
+        isinstance(item, Mapping | list | tuple) or item is None for item in row
+    )
+
+
+def _is_outputs(rows: Iterable[Any]) -> bool:
+    """Tell the outputs of several tasks, of which one may be None, from rows, of which None is an invalid one."""
+    is_list = isinstance(rows, list | tuple | _KeptRows)
+    return not is_list or all(row is None or _holds_rows(row) for row in rows)
 
 
 class SqlRows:
     """
     The rows of a query as their values, read as a stream; every pass runs the query anew, and nothing is committed.
 
-    A server-side cursor is used where the driver has one, by way of SQLAlchemy; else the hook's own connection and
-    ``fetchmany``, which for some drivers means that the driver holds the whole result.
+    A server-side cursor is used where the driver has one; else the driver's usual one and ``fetchmany``, which for some
+    drivers means that the driver holds the whole result. The log says so once.
 
-    :param hook: the database
+    :param database: where to run it
     :param sql: one statement that returns rows
     :param parameters: bound in the driver's own style
     """
 
-    def __init__(self, hook: DbApiHook, sql: str, parameters: Mapping[str, Any] | Sequence[Any] | None = None) -> None:
-        self._hook = hook
+    def __init__(
+        self, database: Database, sql: str, parameters: Mapping[str, Any] | Sequence[Any] | None = None
+    ) -> None:
+        self._database = database
         self._sql = sql
         self._parameters: Any = tuple(parameters) if isinstance(parameters, list) else parameters
+        self._has_said_how = False
         self.columns: Collection[str] | None = None
 
     def __iter__(self) -> Generator[Sequence[Any], None, None]:
-        engine = _streaming_engine(self._hook)
-        chunks = self._from_hook() if engine is None else self._from_engine(engine)
-        with closing(chunks):
-            self.columns = _checked_columns(next(chunks))
-            for chunk in chunks:
-                yield from chunk
+        with closing(self._database.connect()) as connection, closing(self._cursor(connection)) as cursor:
+            # Without parameters a % in the statement is just a %, as in SQLExecuteQueryOperator.
+            cursor.execute(self._sql, *([self._parameters] if self._parameters else []))
+            # psycopg2 does not tell a named cursor's columns before it has fetched.
+            can_fetch = cursor.description or getattr(cursor, "name", None)
+            chunk = cursor.fetchmany(_ROWS_AT_A_TIME) if can_fetch else []
+            columns = _checked_columns([column[0] for column in cursor.description or ()])
+            self.columns = columns
+            while chunk:
+                yield from _values(chunk, columns)
+                chunk = cursor.fetchmany(_ROWS_AT_A_TIME)
 
-    def _from_engine(self, engine: Engine) -> Generator[Any, None, None]:
-        """Yield the column names, then lists of rows."""
-        # Without parameters a % in the statement is just a %, as in SQLExecuteQueryOperator.
-        options = {
-            "stream_results": True,
-            "no_parameters": not self._parameters,
-        }
-        try:
-            with engine.connect() as connection:
-                streaming = connection.execution_options(**options)
-                with closing(streaming.exec_driver_sql(self._sql, self._parameters or None)) as result:
-                    yield list(result.keys()) if result.returns_rows else []
-                    yield from _chunks(result)
-        finally:
-            engine.dispose()
+    def _cursor(self, connection: Any) -> Any:
+        from airflow_provider_8x8.databases import driver_of, server_side_cursor
 
-    def _from_hook(self) -> Generator[Any, None, None]:
-        """Yield the column names, then lists of rows."""
-        with closing(self._hook.get_conn()) as connection, closing(connection.cursor()) as cursor:
-            if self._parameters:
-                cursor.execute(self._sql, self._parameters)
-            else:
-                cursor.execute(self._sql)
-            yield [column[0] for column in cursor.description or ()]
-            while chunk := cursor.fetchmany(_ROWS_AT_A_TIME):
-                yield chunk
+        cursor = server_side_cursor(connection)
+        if cursor is not None:
+            return cursor
+        if not self._has_said_how:
+            self._has_said_how = True
+            log.info(
+                "%s: no server-side cursor is known for %s; its usual cursor is read %s rows at a time, and how much "
+                "of the result the driver holds in memory is up to it",
+                self._database,
+                driver_of(connection),
+                _ROWS_AT_A_TIME,
+            )
+        return connection.cursor()
 
 
-def _chunks(result: CursorResult[Any]) -> Generator[Sequence[Any], None, None]:
-    """
-    Yield a result's rows, some at a time.
-
-    From the second time on from the driver's own cursor: SQLAlchemy's rows cost six times as much to fetch. It has read
-    ahead what was in the first chunk; if the cursor's own count does not say that this was all, it is left to go on.
-    """
-    first = result.fetchmany(_ROWS_AT_A_TIME)
-    yield first
-    cursor = result.cursor
-    is_read_up_to_here = first and getattr(cursor, "rownumber", None) == len(first)
-    source = cursor if cursor is not None and is_read_up_to_here else result
-    while chunk := source.fetchmany(_ROWS_AT_A_TIME):
-        yield chunk
+def _values(rows: Sequence[Any], columns: Sequence[str]) -> Iterable[Sequence[Any]]:
+    """Return rows as their values in the columns' order: some cursors yield mappings, or objects of their own."""
+    if isinstance(rows[0], tuple | list):
+        return rows
+    if isinstance(rows[0], Mapping):
+        if missing := [column for column in columns if column not in rows[0]]:
+            raise ColumnsError(f"the cursor yields mappings without the query's column {', '.join(missing)}")
+        return ([row[column] for column in columns] for row in rows)
+    return (tuple(row) for row in rows)
 
 
 def _checked_columns(columns: list[str]) -> list[str]:
@@ -134,19 +186,3 @@ def _checked_columns(columns: list[str]) -> list[str]:
     if repeated := sorted({name for name in columns if columns.count(name) > 1}):
         raise ColumnsError(f"the query returns more than one column named {', '.join(repeated)}; rename one")
     return columns
-
-
-def _streaming_engine(hook: DbApiHook) -> Engine | None:
-    """Return an engine whose driver has server-side cursors, or None."""
-    try:
-        engine = hook.get_sqlalchemy_engine(engine_kwargs={"logging_name": _LOGGING_NAME, "hide_parameters": True})
-    except Exception:  # noqa: BLE001
-        # No SQLAlchemy, no dialect for this database, or no URI: each hook says it in its own way, and none of it
-        # matters, since the hook's own connection is always there.
-        return None
-    # At DEBUG level SQLAlchemy logs every row that it reads.
-    logging.getLogger(f"sqlalchemy.engine.Engine.{_LOGGING_NAME}").setLevel(logging.WARNING)
-    if engine.dialect.supports_server_side_cursors:
-        return engine
-    engine.dispose()
-    return None

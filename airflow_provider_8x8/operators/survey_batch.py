@@ -13,7 +13,6 @@ from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowFailException,
     AirflowSkipException,
-    BaseHook,
     BaseOperator,
     conf,
 )
@@ -234,7 +233,9 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         self.report_path = report_path
         self.eight_by_eight_conn_id = eight_by_eight_conn_id
         self.subaccount_id = subaccount_id
-        self._check_arguments(has_rows=rows is not None)
+        # What a mapped instance gets is an upstream's, which may have had no rows.
+        is_mapped = getattr(self, "_BaseOperator__from_mapped", False)
+        self._check_arguments(has_rows=rows is not None or (is_mapped and sql is None))
 
     @property
     def rows(self) -> Any:
@@ -474,15 +475,11 @@ class EightByEightSurveyBatchOperator(BaseOperator):
     def _source_of_rows(self) -> Rows:
         if self.sql is None:
             return self.rows if self.rows is not None else GivenRows(None)
-        from airflow.providers.common.sql.hooks.sql import DbApiHook
+        from airflow_provider_8x8.databases import Database
 
-        connection = BaseHook.get_connection(str(self.sql_conn_id))
-        hook = connection.get_hook(hook_params=dict(self.sql_hook_params or {}))  # type: ignore[no-untyped-call]
-        if not isinstance(hook, DbApiHook):
-            raise TypeError(
-                f"sql_conn_id {self.sql_conn_id!r} is of type {connection.conn_type!r}; expected a database"
-            )
-        return SqlRows(hook, unmasked(self.sql), unmasked(self.parameters))
+        hook_params = unmasked(self.sql_hook_params)
+        database = Database(str(self.sql_conn_id), named_by="sql_conn_id", hook_params=hook_params)
+        return SqlRows(database, unmasked(self.sql), unmasked(self.parameters))
 
     def _judge(self, summary: Summary, context: Context, result: Mapping[str, Any], *, may_try_again: bool) -> None:
         """Fail or skip the task if its outcome is not that people were surveyed."""

@@ -167,13 +167,12 @@ def test_postgres_is_read_with_a_server_side_cursor(
 ) -> None:
     if warehouse != "postgres":
         pytest.skip("only PostgreSQL's driver has server-side cursors among the three")
-    from airflow.providers.common.compat.sdk import BaseHook
-
+    from airflow_provider_8x8.databases import Database
     from airflow_provider_8x8.rows import SqlRows
 
-    hook = BaseHook.get_connection("warehouse").get_hook()
+    database = Database("warehouse", named_by="sql_conn_id")
     open_cursors = "SELECT count(*) FROM pg_cursors"
-    rows = SqlRows(hook, f"SELECT o.*, ({open_cursors}) AS cursors FROM orders o")
+    rows = SqlRows(database, f"SELECT o.*, ({open_cursors}) AS cursors FROM orders o")
     with contextlib.closing(iter(rows)) as values:
         row = next(values)
     first = dict(zip(rows.columns or (), row, strict=True))
