@@ -24,6 +24,7 @@ from airflow_provider_8x8.get_provider_info import DEFAULT_CONN_NAME
 from airflow_provider_8x8.rows import GivenRows, SqlRows
 from airflow_provider_8x8.surveys.builder import MessageBuilder, Rows, check_common
 from airflow_provider_8x8.surveys.journal import MAX_CAMPAIGN_ID_LENGTH, Journal, MemoryJournal
+from airflow_provider_8x8.surveys.phone_numbers import to_phone_number
 from airflow_provider_8x8.surveys.report import Report
 from airflow_provider_8x8.surveys.row_keys import RowKeys
 from airflow_provider_8x8.surveys.settings import (
@@ -38,7 +39,6 @@ from airflow_provider_8x8.surveys.settings import (
 from airflow_provider_8x8.surveys.summary import Summary
 from airflow_provider_8x8.surveys.template import Template
 from airflow_provider_8x8.surveys.times import check_times, parse_time
-from airflow_provider_8x8.surveys.values import to_phone_number
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context

@@ -66,3 +66,5 @@ class Run(NamedTuple):
     campaign_id: str
     run: str
     try_number: int = 1
+    began: float | None = None
+    """When the task instance's first try began, in seconds since 1970; None where that is not known."""
