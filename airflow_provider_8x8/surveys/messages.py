@@ -451,7 +451,7 @@ def _given_variables(value: Any) -> Mapping[str, Any]:
 
 
 def _placeholder(name: str) -> str:
-    return "{{" + quoted(name)[1:-1] + "}}"
+    return "{{" + shown([name]) + "}}"
 
 
 def _mended_destination(value: Any, country: str | None) -> str:
@@ -463,7 +463,7 @@ def _mended_destination(value: Any, country: str | None) -> str:
     """
     if is_blank(value) or (isinstance(value, str) and is_nothing(value)):
         raise InvalidRowError("destination is NULL or empty")
-    if "(0)" in str(value):
+    if isinstance(value, str) and "(0)" in value:
         raise InvalidRowError(f"destination {_cell(value)} has a trunk '(0)'; leave it out")
     try:
         number = to_phone_number(value, country)

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from airflow_provider_8x8.api.masking import mask_phone_numbers
+from airflow_provider_8x8.surveys.values import quoted
 
 
 class AmbiguousNameError(ValueError):
@@ -74,5 +74,5 @@ def _only_one(fitting: Sequence[str], wanted: str) -> str | None:
 
 
 def shown(names: Iterable[Any], separator: str = ", ") -> str:
-    """Return names for people: one that is a phone number is masked."""
-    return separator.join(mask_phone_numbers(str(name)) for name in names)
+    """Return names for people: short, and one that is a phone number masked."""
+    return separator.join(quoted(name)[1:-1] for name in names)

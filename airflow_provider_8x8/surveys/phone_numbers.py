@@ -49,6 +49,8 @@ _GROUPS = re.compile(
 # What a column of floats makes of a number. With fewer digits before them, zeros may belong to it.
 _FLOAT_END = re.compile(r"(\+?(?:[0-9]{7,9}(?=\.0{1,2}\Z)|[0-9]{10,15}))\.0+")
 
+_FRACTION = re.compile(r"\+?[0-9]{7,}\.[0-9]+")
+
 # The longest numbers where all that can be texted are of one length, as calling code and digits after it: there, what
 # is longer has an extension. Source: the national numbering plans, as the ITU lists them.
 _LONGEST = {
@@ -82,11 +84,12 @@ def to_phone_number(value: Any, country: str | None = None) -> str:
     """
     if not isinstance(value, str):
         return _of_number(value)
-    text = value.strip().translate(_CHARACTERS)
-    text = _BETWEEN_DIGITS.sub(" ", text).replace("\u200b", "").strip()
+    text = value.strip()
+    if not text.isascii():
+        text = _BETWEEN_DIGITS.sub(" ", text.translate(_CHARACTERS)).replace("\u200b", "").strip()
     if whole := _FLOAT_END.fullmatch(text):
         return whole[1]
-    if len(text) > _MAX_LENGTH or not _GROUPS.fullmatch(text):
+    if len(text) > _MAX_LENGTH or _FRACTION.fullmatch(text) or not _GROUPS.fullmatch(text):
         return text
     plus = "+" if "+" in text else ""
     groups = re.findall("[0-9]+", text)
@@ -124,10 +127,11 @@ def _is_one(groups: list[str], plus: str, country: str | None) -> bool:
     # A number of its own in front of something else. Behind a + it has at least a country code more.
     if len(last) < 2 or max(map(len, before)) >= MIN_DIGITS + len(plus):
         return False
-    total = sum(map(len, groups))
-    if any(MIN_DIGITS <= digits <= total - MIN_DIGITS for digits in accumulate(map(len, before))):
+    digits = "".join(groups)
+    total = len(digits)
+    if total >= 2 * MIN_DIGITS and any(MIN_DIGITS <= end <= total - MIN_DIGITS for end in accumulate(map(len, before))):
         return False
-    return total <= _longest("".join(groups), None if plus else country)
+    return total <= _longest(digits, None if plus else country)
 
 
 def _longest(digits: str, country: str | None) -> int:

@@ -64,7 +64,7 @@ def to_variable(value: Any) -> str | int | float:
     kind = type(value)
     if kind is str:
         return _encodable(value)
-    if kind is int and -MAX_EXACT_NUMBER <= value <= MAX_EXACT_NUMBER:
+    if (kind is int or (kind is float and value.is_integer())) and -MAX_EXACT_NUMBER <= value <= MAX_EXACT_NUMBER:
         return int(value)
     text = to_text(value)
     value = _native(value)
