@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import chain, islice
 from typing import Any
@@ -71,7 +71,7 @@ class Reading:
             return
         seen: set[bytes] = set()
         with closing(self._messages(rows)) as chunks:
-            for found in chain.from_iterable(chunks):
+            for found in self._with_ids_checked(chain.from_iterable(chunks), seen):
                 if isinstance(found, RowMessage):
                     seen.add(found.row_key)
                     if len(seen) > self._limit:
@@ -80,6 +80,24 @@ class Reading:
                     sample = _sample(found)
                     self.tally.sample(sample)
                     raise Stopped(f"no batch was begun, because on_invalid is 'fail': {sample}", is_final=True)
+
+    def _with_ids_checked(
+        self, found: Iterable[RowMessage | InvalidRowError], seen: Collection[bytes]
+    ) -> Iterator[RowMessage | InvalidRowError]:
+        """Yield what was found, a row with the id of another of its batch as invalid, as :meth:`batches` will see it."""
+        ids: dict[str, bytes] = {}
+        in_batch = 0
+        for row in found:
+            is_new = isinstance(row, RowMessage) and self._builder.rows_bring_ids and row.row_key not in seen
+            if not is_new or self._ledger.holder_of(row.row_key) is not None:
+                yield row
+            elif not self._can_be_told_apart(row, ids):
+                yield InvalidRowError.of(row, _SAME_ID)
+            else:
+                in_batch += 1
+                if in_batch == self._settings.batch_size:
+                    ids, in_batch = {}, 0
+                yield row
 
     def batches(self, rows: Rows) -> Generator[list[RowMessage], None, None]:
         """

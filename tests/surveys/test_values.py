@@ -182,7 +182,7 @@ def test_a_number_shows_as_people_write_it(value: Any, variable: Any, text: str)
 )
 def test_what_is_no_text_and_no_number_says_so_without_the_value(value: Any) -> None:
     for convert in (to_variable, to_text, to_unique_text):
-        with pytest.raises(UnusableValueError, match="^(is|holds) "):
+        with pytest.raises(UnusableValueError, match=r"^(is|holds) "):
             convert(value)
 
 
