@@ -19,6 +19,7 @@ from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.api.models import MAX_BATCH_SIZE, MAX_SOURCE_LENGTH, Destination, SubaccountId
 from airflow_provider_8x8.surveys.builder import check_common
 from airflow_provider_8x8.surveys.journal import MAX_CAMPAIGN_ID_LENGTH
+from airflow_provider_8x8.surveys.phone_numbers import to_phone_number
 from airflow_provider_8x8.surveys.settings import (
     EVERYTHING_ELSE,
     MAX_CLIENT_BATCH_ID_PREFIX_LENGTH,
@@ -32,7 +33,6 @@ from airflow_provider_8x8.surveys.values import (
     UnusableValueError,
     is_encodable,
     is_missing,
-    to_phone_number,
     to_variable,
 )
 

@@ -504,6 +504,12 @@ class EightByEightSurveyBatchOperator(BaseOperator):
             return
         if unknown and self.on_unknown != OnUnknown.ASSUME_SENT:
             fail(_what_is_unknown(summary))
+        if summary.overdue:
+            fail(
+                f"The time of {summary.overdue} rows passed before they could be sent: they are left out. "
+                f"{'; '.join(summary.invalid_samples)}",
+                is_final=True,
+            )
         rejected = outcomes["rejected"]
         limit = self.max_rejected
         if limit is not None and rejected > (limit * (accepted + rejected) if isinstance(limit, float) else limit):

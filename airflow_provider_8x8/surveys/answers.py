@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from airflow_provider_8x8.api.models import BatchResponse, MessageResponse
 from airflow_provider_8x8.surveys.messages import RowMessage
 from airflow_provider_8x8.surveys.report import Outcome, ReportLine
+from airflow_provider_8x8.surveys.row_keys import fold_message_id
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +55,10 @@ def match(rows: Sequence[RowMessage], response: BatchResponse) -> RowAnswers:
     strangers = 0
     if [answer.client_message_id for answer in messages] != [row.client_message_id for row in rows]:
         # 8x8 promises no order, though it keeps that of the request.
-        listed = {answer.client_message_id: answer for answer in messages}
+        listed = {answer.client_message_id or "": answer for answer in messages}
         answers = [listed.get(row.client_message_id) for row in rows]
+        if None in answers:
+            answers = _found_alike(rows, answers, listed)
         strangers = len(listed) - sum(answer is not None for answer in answers)
     outcomes: list[Outcome] = [
         "unknown" if answer is None else "accepted" if answer.status.code == "QUEUED" else "rejected"
@@ -83,6 +86,18 @@ def match(rows: Sequence[RowMessage], response: BatchResponse) -> RowAnswers:
             counted["unknown"],
         )
     return RowAnswers(rows, outcomes, answers)
+
+
+def _found_alike(
+    rows: Sequence[RowMessage], answers: Sequence[MessageResponse | None], listed: Mapping[str, MessageResponse]
+) -> list[MessageResponse | None]:
+    """Find what is still missing of 8x8's answers under ids that were changed on their way."""
+    sent = {row.client_message_id for row in rows}
+    alike = {fold_message_id(its): answer for its, answer in listed.items() if its not in sent}
+    return [
+        alike.get(fold_message_id(row.client_message_id)) if answer is None else answer
+        for row, answer in zip(rows, answers, strict=True)
+    ]
 
 
 def _counted(outcomes: list[Outcome]) -> dict[Outcome, int]:

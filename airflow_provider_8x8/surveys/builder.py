@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
-from datetime import datetime
+import time
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, Protocol
 
@@ -17,19 +18,26 @@ from airflow_provider_8x8.surveys.messages import (
     RowMessage,
     say_what_is_wrong,
 )
-from airflow_provider_8x8.surveys.row_keys import RowKeys
+from airflow_provider_8x8.surveys.names import (
+    AmbiguousNameError,
+    Names,
+    find_value,
+    shown,
+    without_case_and_underscores,
+)
+from airflow_provider_8x8.surveys.row_keys import RowKeys, are_folded
 from airflow_provider_8x8.surveys.template import Template
+from airflow_provider_8x8.surveys.times import check_times
 from airflow_provider_8x8.surveys.values import is_missing, to_variable
 
 _MAX_KNOWN_PLANS = 1_000
 _NO_MAPPING = "the row is of type {}; expected a mapping of columns to values"
 
-# How a column may spell the field it fills: as 8x8 spells it, or in snake_case.
-_FIELD_OF_COLUMN = {spelling: name for name, camel in CAMEL_CASE.items() for spelling in (name, camel)}
+_FIELDS = {without_case_and_underscores(name): name for name in CAMEL_CASE}
 
 
 class ColumnsError(ValueError):
-    """The source as a whole lacks a column, or has one twice."""
+    """The source as a whole lacks a column, or has one twice; names that are phone numbers are masked."""
 
 
 class Rows(Protocol):
@@ -45,9 +53,10 @@ class MessageBuilder:
     """
     Builds messages from the rows of one source.
 
-    A column named like a message field, in snake_case or as 8x8 spells it, fills that field. Each placeholder is
-    filled from the column of its name, else from the row's ``template_variables``, else from the common ones; a
-    NULL counts as no value. Other columns stay here.
+    A column named like a message field, without regard to case and underscores, fills that field. Each placeholder is
+    filled from the column of its name, else from the row's ``template_variables`` (a mapping, or it as JSON), else from
+    the common ones; a NULL counts as no value. A name that is not there exactly is found without regard to case.
+    Other columns stay here.
 
     :param row_keys: makes the campaign's row keys
     :param template: the common text, or None if every row brings its own
@@ -56,6 +65,7 @@ class MessageBuilder:
     :param variables: template variables common to all messages
     :param unique_by: the row key's column; by default ``client_message_id`` if the source has that column, else
         ``destination``
+    :param now: tells the time, in seconds since 1970
     """
 
     def __init__(
@@ -66,12 +76,14 @@ class MessageBuilder:
         common: Mapping[str, Any] | None = None,
         variables: Mapping[str, Any] | None = None,
         unique_by: str | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._row_keys = row_keys
         self._template = template
         self._common = {name: value for name, value in (common or {}).items() if value is not None}
         self._variables = {name: value for name, value in (variables or {}).items() if not is_missing(value)}
-        self._unique_by = _FIELD_OF_COLUMN.get(unique_by, unique_by) if unique_by else None
+        self._unique_by = _FIELDS.get(without_case_and_underscores(unique_by), unique_by) if unique_by else None
+        self._now = now
         self._plans: dict[tuple[str, ...], Plan] = {}
         self._plan: Plan | None = None
         self.own_fields: set[str] = set()
@@ -97,8 +109,31 @@ class MessageBuilder:
 
     @property
     def rows_bring_ids(self) -> bool:
-        """Whether client message ids cannot be told from row keys."""
-        return "client_message_id" in self.own_fields and self.unique_by != "client_message_id"
+        """Whether rows have brought client message ids of their own."""
+        return "client_message_id" in self.own_fields
+
+    def message_keys(self, rows: Sequence[RowMessage]) -> bytes | None:
+        """Return what finds some rows by their client message ids, None if their row keys do."""
+        if not self.rows_bring_ids:
+            return None
+        ids = [row.client_message_id for row in rows]
+        if self.unique_by == "client_message_id" and are_folded(ids):
+            return None
+        return self._row_keys.of_messages(ids)
+
+    def problem_with_common_times(self) -> str | None:
+        """
+        Say what is wrong now with the common ``scheduled`` and ``expiry``, None if nothing is.
+
+        No row is invalid for their sake: whoever begins a batch has to ask.
+        """
+        try:
+            check_times(
+                self._common.get("scheduled"), self._common.get("expiry"), datetime.fromtimestamp(self._now(), UTC)
+            )
+        except ValueError as error:
+            return str(error)
+        return None
 
     def last_scheduled(self, rows: Iterable[RowMessage]) -> float | None:
         """Return when the last of some messages goes out, in seconds since 1970; None for at once."""
@@ -118,10 +153,17 @@ class MessageBuilder:
         return SurveyMessage(
             destination=destination,
             template_body=template.body,
-            template_variables={name: to_variable(self._variables.get(name, name)) for name in template.names} or None,
+            template_variables={name: self._common_value(name) for name in template.names} or None,
             source=self._common.get("source"),
             encoding=self._common.get("encoding"),
         )
+
+    def _common_value(self, name: str) -> str | int | float:
+        try:
+            value = find_value(self._variables, name)
+        except AmbiguousNameError:  # no matter, if the source has a column for it
+            value = None
+        return to_variable(name if value is None else value)
 
     def use_columns(self, columns: Collection[str], *, complete: bool) -> None:
         """
@@ -135,21 +177,29 @@ class MessageBuilder:
         if self._unique_by is None:
             self._unique_by = "client_message_id" if "client_message_id" in fields else "destination"
         if complete:
-            self._check_columns(set(columns), fields)
+            self._check_columns(columns, fields)
             self._plan = self._plan_of(tuple(columns))
 
-    def _check_columns(self, names: set[str], fields: Mapping[str, str]) -> None:
-        needed = [fields.get(name, name) for name in ("destination", self.unique_by)]
-        if self._template is None:
-            needed.append(fields.get("template_body", "template_body"))
-        elif "template_variables" not in fields:
-            needed.extend(name for name in self._template.names if name not in self._variables)
-        if missing := [name for name in dict.fromkeys(needed) if name not in names]:
+    def _check_columns(self, columns: Collection[str], fields: Mapping[str, str]) -> None:
+        names, variables = Names(columns), Names(self._variables)
+        try:
+            needed = ["destination"] if self._template else ["destination", "template_body"]
+            missing = [name for name in needed if name not in fields]
+            if self.unique_by not in fields and names.find_loosely(self.unique_by) is None:
+                missing.append(self.unique_by)
+            if self._template is not None and "template_variables" not in fields:
+                missing += [
+                    name for name in self._template.names if names.find(name) is None and variables.find(name) is None
+                ]
+        except AmbiguousNameError as error:
+            raise ColumnsError(str(error)) from None
+        if missing:
+            missing = list(dict.fromkeys(missing))
             raise ColumnsError(
-                f"the source lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; it has "
-                f"{', '.join(sorted(names)) or 'none'}. Name the columns in the query "
-                "(SELECT phone AS destination, ...; quote names with capitals) or give a common value in "
-                "template_variables"
+                f"the source lacks the column{'s' if len(missing) > 1 else ''} {shown(missing)}; it has "
+                f"{_described(columns, fields)}. Name the columns in the query (SELECT phone AS destination, ...) or "
+                "give a common value in template_variables. Names match without regard to case, those of 8x8's fields "
+                "and of unique_by without regard to underscores, too"
             )
 
     def build(self, first_number: int, rows: Sequence[Any]) -> list[RowMessage | InvalidRowError]:
@@ -165,26 +215,39 @@ class MessageBuilder:
         for columns, alike in groupby(rows, _columns_of):
             number = first_number + len(built)
             if columns is None:
-                built += [InvalidRowError(_NO_MAPPING.format(type(row).__name__)) for row in alike]
+                reasons = [_NO_MAPPING.format(type(row).__name__) for row in alike]
+                built += _all_invalid(number, reasons)
                 continue
             values = [tuple(row.values()) for row in alike]
             try:
                 built += self._plan_of(columns).build(number, values)
             except ColumnsError as error:
-                built += [InvalidRowError(str(error)) for _ in values]
+                built += _all_invalid(number, [str(error)] * len(values))
         return built
 
     def _plan_of(self, columns: tuple[str, ...]) -> Plan:
         """
         Return how rows with these columns become messages. Rows of XCom need not be alike.
 
-        :raises ColumnsError: two columns fill one field
+        :raises ColumnsError: two columns fill one field, or fit one name
         """
         plan = self._plans.get(columns)
         if plan is None:
             fields = _fields_of(columns)
+            try:
+                plan = Plan(
+                    columns,
+                    fields,
+                    self.unique_by,
+                    self._template,
+                    self._common,
+                    self._variables,
+                    self._row_keys,
+                    self._now,
+                )
+            except AmbiguousNameError as error:
+                raise ColumnsError(str(error)) from None
             self.own_fields.update(fields)
-            plan = Plan(columns, fields, self.unique_by, self._template, self._common, self._variables, self._row_keys)
             if len(self._plans) < _MAX_KNOWN_PLANS:
                 self._plans[columns] = plan
         return plan
@@ -195,6 +258,13 @@ def _columns_of(row: Any) -> tuple[str, ...] | None:
     return tuple(row) if isinstance(row, Mapping) else None
 
 
+def _all_invalid(first_number: int, reasons: Iterable[str]) -> Iterator[InvalidRowError]:
+    for number, reason in enumerate(reasons, first_number):
+        error = InvalidRowError(reason)
+        error.number = number
+        yield error
+
+
 def _fields_of(columns: Iterable[str]) -> dict[str, str]:
     """
     Return the message fields that columns fill, each with its column.
@@ -203,13 +273,26 @@ def _fields_of(columns: Iterable[str]) -> dict[str, str]:
     """
     fields: dict[str, str] = {}
     for column in columns:
-        field = _FIELD_OF_COLUMN.get(column)
+        field = _FIELDS.get(without_case_and_underscores(column))
         if field is None:
             continue
         if field in fields:
-            raise ColumnsError(f"the columns {fields[field]} and {column} fill the same field; leave one out")
+            raise ColumnsError(
+                f"the columns {fields[field]} and {column} fill the same field, {field}, since names match without "
+                "regard to case and underscores; leave one out"
+            )
         fields[field] = column
     return fields
+
+
+def _described(columns: Iterable[str], fields: Mapping[str, str]) -> str:
+    """Say which columns there are, and which fields they fill where that is not plain."""
+    filled = {column: field for field, column in fields.items()}
+    described = [
+        shown([column]) if filled.get(column, column) == column else f"{shown([column])} (as {filled[column]})"
+        for column in sorted(columns)
+    ]
+    return ", ".join(described) or "none"
 
 
 def check_common(fields: Mapping[str, Any]) -> None:

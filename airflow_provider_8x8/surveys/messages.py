@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self, get_args
 
 import msgspec
 
@@ -13,37 +15,88 @@ from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.api.models import (
     MAX_SMS_PARTS,
     SURVEY_LINK_LENGTH,
+    Encoding,
     SurveyMessage,
     TemplateVariables,
     is_destination,
 )
+from airflow_provider_8x8.surveys.names import AmbiguousNameError, Names, find_value, shown
+from airflow_provider_8x8.surveys.phone_numbers import is_nothing, mask_digits, to_phone_number
 from airflow_provider_8x8.surveys.report import Outcome, ReportLine
 from airflow_provider_8x8.surveys.row_keys import RowKeys, to_client_message_id
 from airflow_provider_8x8.surveys.template import Template, TemplateError, count_parts
-from airflow_provider_8x8.surveys.times import check_times, parse_time
+from airflow_provider_8x8.surveys.times import PastTimeError, check_order, check_times, parse_time
 from airflow_provider_8x8.surveys.values import (
     MAX_EXACT_NUMBER,
     UnusableValueError,
+    is_blank,
     is_encodable,
     is_missing,
-    to_phone_number,
+    quoted,
     to_text,
+    to_unique_text,
     to_variable,
 )
 
 CAMEL_CASE = dict(zip(SurveyMessage.__struct_fields__, SurveyMessage.__struct_encode_fields__, strict=True))
 """The message's fields, by their names in snake_case."""
 
-_MAX_QUOTED_LENGTH = 40
 _MISSING = -1
-_NOTHING: dict[str, Any] = {}
+_NOTHING: Mapping[str, Any] = {}
 _NO_TEMPLATE = "the row has no template_body, and there is no common one"
 _TIMES = frozenset({"scheduled", "expiry"})
 _WITH_OWN_RULES = frozenset({"destination", "template_body", "template_variables"})
+_NOT_IN_IDS = frozenset("\"'\\")
+
+# What msgspec says in regular expressions.
+_EXPECTED = {
+    "country": "two letters, such as SG",
+    "encoding": f"one of {', '.join(get_args(Encoding))}",
+    "dlrCallbackUrl": "an address that begins with http:// or https://",
+}
+_LENGTH = re.compile(r"Expected `str` of (length (?P<relation>[<>])= (?P<limit>\d+))")
 
 
 class InvalidRowError(ValueError):
-    """A row that cannot become a message; the text says why, phone numbers masked."""
+    """
+    A row that cannot become a message; the text says why, phone numbers masked.
+
+    What is known of the row all the same goes with it: a row that was sent by an earlier try may no longer be fit to be
+    sent, and still is that row.
+
+    :ivar number: 1 for the first row of the source
+    :ivar row_key: None where it could not be made, as the following
+    :ivar past_time: the row's own time, if that it is past is the reason
+    """
+
+    def __init__(self, reason: str, *, past_time: datetime | None = None) -> None:
+        super().__init__(reason)
+        self.past_time = past_time
+        self.number = 0
+        self.row_key: bytes | None = None
+        self.unique_value: str | None = None
+        self.destination: str | None = None
+        self.client_message_id: str | None = None
+
+    @classmethod
+    def of(cls, row: RowMessage, reason: str) -> Self:
+        """Say why a row that could be sent for itself cannot be sent all the same."""
+        error = cls(reason)
+        error.number, error.row_key, error.unique_value = row.number, row.row_key, row.unique_value
+        error.destination, error.client_message_id = row.destination, row.client_message_id
+        return error
+
+    def line(self, outcome: Outcome, *, batch_id: str | None = None, description: str | None = None) -> ReportLine:
+        """Return the row's line of the report."""
+        return ReportLine(
+            row_number=self.number,
+            outcome=outcome,
+            row_key=self.unique_value,
+            client_message_id=self.client_message_id,
+            destination=self.destination,
+            batch_id=batch_id,
+            description=description,
+        )
 
 
 class RowMessage(msgspec.Struct, frozen=True, gc=False):
@@ -112,20 +165,36 @@ class Plan:
         common: Mapping[str, Any],
         variables: Mapping[str, Any],
         row_keys: RowKeys,
+        now: Callable[[], float],
     ) -> None:
+        """
+        Find out what the columns are for.
+
+        :raises AmbiguousNameError: two columns fit one name
+        """
         self._index = {column: index for index, column in enumerate(columns)}
+        self._names = Names(columns)
         at = {field: self._index[column] for field, column in fields.items()}
         self._destination = at.get("destination")
         self._template_body = at.get("template_body")
         self._template_variables = at.get("template_variables")
-        self._own = [(field, index) for field, index in at.items() if field not in _WITH_OWN_RULES]
-        self._unique_column = fields.get(unique_by, unique_by)
-        self._unique = None if unique_by == "destination" else self._index.get(self._unique_column, _MISSING)
+        self._country = at.get("country")
+        self._client_message_id = at.get("client_message_id")
+        self._own: list[tuple[str, str, Callable[[Any], Any], int]] = [
+            (field, CAMEL_CASE[field], _OWN_FIELD.get(field, _text_of), index)
+            for field, index in at.items()
+            if field not in _WITH_OWN_RULES
+        ]
+        self._unique_by = unique_by
+        unique_column = fields.get(unique_by) or self._names.find_loosely(unique_by)
+        self._unique = None if unique_by == "destination" else self._index.get(unique_column or "", _MISSING)
+        self._unique_column = shown([unique_column or unique_by])
         self._template = template
         self._common = common
         self._common_in_message = {} if template else {CAMEL_CASE[name]: value for name, value in common.items()}
         self._variables = variables
         self._row_key_of = row_keys.of
+        self._now = now
         self._places = [] if template is None else self._places_of(template)
         self._is_plain = not self._own and not self._common_in_message
 
@@ -140,16 +209,18 @@ class Plan:
         """
         built: list[RowMessage | InvalidRowError] = []
         is_plain, destination_at, unique_at = self._is_plain, self._destination, self._unique
+        variables_at = self._template_variables
         encode = msgspec.json.Encoder().encode
         for number, values in enumerate(rows, first_number):
             try:
                 own = _NOTHING if is_plain else self._own_fields(values)
                 destination = None if destination_at is None else values[destination_at]
                 if type(destination) is not str or not is_destination(destination):
-                    destination = _mended_destination(destination, is_national="country" in own)
+                    destination = _mended_destination(destination, own.get("country"))
                 template = self._template if self._template_body is None else self._template_of(values)
                 if template is None:
                     raise InvalidRowError(_NO_TEMPLATE)
+                given = _NOTHING if variables_at is None else _given_variables(values[variables_at])
                 variables: TemplateVariables = {}
                 longest = SURVEY_LINK_LENGTH
                 for name, index in self._places if template is self._template else self._places_of(template):
@@ -160,13 +231,14 @@ class Plan:
                         if len(value) > longest:
                             longest = len(value)
                     elif kind is not int or not -MAX_EXACT_NUMBER <= value <= MAX_EXACT_NUMBER:
-                        value = self._variable(values, name, value)
+                        value = self._variable(name, value, given)
                         longest = max(longest, len(str(value)))
                     variables[name] = value
                 if unique_at is None and not own:
                     unique_value = destination.removeprefix("+")
                 else:
-                    unique_value = self._unique_value(values, destination, own.get("country"))
+                    own_id = own.get("clientMessageId")
+                    unique_value = self._unique_value(values, destination, own.get("country"), own_id)
                 row_key = self._row_key_of(unique_value)
                 client_message_id = own.get("clientMessageId") or to_client_message_id(row_key)
                 # Every part of it has been checked: msgspec's own check of it all would cost as much again.
@@ -182,51 +254,84 @@ class Plan:
                     _check_parts(template, variables, message.encoding or self._common.get("encoding"))
                 built.append(RowMessage(number, row_key, unique_value, destination, client_message_id, encode(message)))
             except InvalidRowError as error:
-                built.append(error.with_traceback(None))
-            except UnusableValueError as error:
-                built.append(InvalidRowError(f"a value {error}"))
+                built.append(self._with_what_is_known(error.with_traceback(None), number, values))
+            except (AmbiguousNameError, UnusableValueError) as error:
+                built.append(self._with_what_is_known(InvalidRowError(str(error)), number, values))
         return built
+
+    def _with_what_is_known(self, error: InvalidRowError, number: int, values: Sequence[Any]) -> InvalidRowError:
+        """Give the reason why a row is invalid what can be known of the row, whatever that reason is."""
+        error.number = number
+        country = own_id = None
+        with suppress(UnusableValueError):
+            country = _country_of(None if self._country is None else values[self._country])
+        with suppress(InvalidRowError, UnusableValueError):
+            own_id = _message_id_of(None if self._client_message_id is None else values[self._client_message_id])
+        with suppress(InvalidRowError, UnusableValueError):
+            destination = None if self._destination is None else values[self._destination]
+            error.destination = _mended_destination(destination, country)
+        with suppress(InvalidRowError, UnusableValueError):
+            if self._unique is not None or error.destination is not None:
+                error.unique_value = self._unique_value(values, error.destination or "", country, own_id)
+                error.row_key = self._row_key_of(error.unique_value)
+        error.client_message_id = own_id
+        if own_id is None and error.row_key is not None:
+            error.client_message_id = to_client_message_id(error.row_key)
+        return error
 
     def _own_fields(self, values: Sequence[Any]) -> dict[str, Any]:
         """Return what the row says for itself, by 8x8's names."""
         own: dict[str, Any] = {}
-        for field, index in self._own:
+        for field, name, read, index in self._own:
             value = values[index]
-            if is_missing(value) or value == "":
+            if is_blank(value):
                 continue
-            if field in _TIMES:
-                own[CAMEL_CASE[field]] = _time_of_row(field, value)
-            elif field == "country":
-                own[CAMEL_CASE[field]] = to_text(value).strip().upper()
-            else:
-                own[CAMEL_CASE[field]] = to_text(value).strip()
+            try:
+                own[name] = read(value)
+            except UnusableValueError as error:
+                raise InvalidRowError(f"{field} {error}") from None
         return own
 
     def _template_of(self, values: Sequence[Any]) -> Template | None:
         body = values[self._template_body or 0]
-        if is_missing(body) or body == "":
+        if is_blank(body):
             return self._template
         try:
             return _parse(to_text(body))
         except TemplateError as error:
             raise InvalidRowError(str(error)) from None
+        except UnusableValueError as error:
+            raise InvalidRowError(f"template_body {error}") from None
 
     def _places_of(self, template: Template) -> list[tuple[str, int | None]]:
-        """Return a template's names, each with where its column is."""
-        return [(name, self._index.get(name)) for name in template.names]
+        """
+        Return a template's names, each with where its column is.
 
-    def _variable(self, values: Sequence[Any], name: str, value: Any) -> str | int | float:
-        if is_missing(value) and self._template_variables is not None:
-            own = values[self._template_variables]
-            value = own.get(name) if isinstance(own, Mapping) else None
+        :raises AmbiguousNameError: more than one column fits
+        """
+        places = []
+        for name in template.names:
+            column = self._names.find(name)
+            places.append((name, None if column is None else self._index[column]))
+        return places
+
+    def _variable(self, name: str, value: Any, given: Mapping[str, Any]) -> str | int | float:
+        """
+        Return a variable that is not plain text or a number in its column.
+
+        :param value: the column's; NULL is none
+        :param given: the row's other ones
+        """
+        if is_missing(value) and given:
+            value = find_value(given, name)
         if is_missing(value):
-            value = self._variables.get(name)
+            value = find_value(self._variables, name)
         if value is None:
-            raise InvalidRowError(f"there is no value for {{{{{name}}}}}")
+            raise InvalidRowError(f"there is no value for {_placeholder(name)}")
         try:
             return to_variable(value)
         except UnusableValueError as error:
-            raise InvalidRowError(f"the value for {{{{{name}}}}} {error}") from None
+            raise InvalidRowError(f"the value for {_placeholder(name)} {error}") from None
 
     def _with_other_fields(self, message: SurveyMessage, own: Mapping[str, Any]) -> SurveyMessage:
         """
@@ -239,70 +344,161 @@ class Plan:
             whole = msgspec.convert(fields, SurveyMessage)
         except msgspec.ValidationError as error:
             raise InvalidRowError(say_what_is_wrong(error, fields)) from None
-        if whole.scheduled is not None or whole.expiry is not None:
-            try:
-                check_times(whole.scheduled, whole.expiry)
-            except ValueError as error:
-                raise InvalidRowError(str(error)) from None
+        self._check_times(own.get("scheduled"), own.get("expiry"))
         whole.template_body, whole.template_variables = message.template_body, message.template_variables
         whole.client_message_id = message.client_message_id
         return whole
 
-    def _unique_value(self, values: Sequence[Any], destination: str, country: str | None) -> str:
+    def _check_times(self, scheduled: datetime | None, expiry: datetime | None) -> None:
+        """
+        Check the row's own times, against each other or the common ones; those for themselves are not the row's fault.
+
+        :raises InvalidRowError: they do not do
+        """
+        if scheduled is None and expiry is None:
+            return
+        now = datetime.fromtimestamp(self._now(), UTC)
+        try:
+            check_times(scheduled, expiry, now)
+            check_order(scheduled or self._common.get("scheduled"), expiry or self._common.get("expiry"))
+        except PastTimeError as error:
+            raise InvalidRowError(str(error), past_time=error.moment) from None
+        except ValueError as error:
+            raise InvalidRowError(str(error)) from None
+
+    def _unique_value(self, values: Sequence[Any], destination: str, country: str | None, own_id: str | None) -> str:
         if self._unique is None:
             digits = destination.removeprefix("+")
             return f"{country} {digits}" if country and digits == destination else digits
-        value = None if self._unique == _MISSING else values[self._unique]
-        if is_missing(value) or value == "":
+        if self._unique_by == "client_message_id":
+            text = own_id  # as it is sent, and found again in 8x8's logs
+        else:
+            value = None if self._unique == _MISSING else values[self._unique]
+            text = None if is_blank(value) else to_unique_text(value)
+        if text is None:
             raise InvalidRowError(f"the column {self._unique_column}, which tells rows apart, is NULL or empty")
-        return to_text(value)
+        return text
 
 
 _parse = lru_cache(maxsize=256)(Template.parse)
 
 
-def _time_of_row(field: str, value: Any) -> datetime:
-    try:
-        return parse_time(field, value)
-    except ValueError as error:
-        raise InvalidRowError(mask_phone_numbers(str(error))) from None
+def _text_of(value: Any) -> str:
+    return to_text(value).strip()
 
 
-def _mended_destination(value: Any, is_national: bool) -> str:
+def _country_of(value: Any) -> str | None:
+    return None if is_blank(value) else _text_of(value).upper()
+
+
+def _message_id_of(value: Any) -> str | None:
+    """
+    Return a client message id as it is sent, hashed and found again.
+
+    :raises InvalidRowError: it holds what 8x8 or a CSV file may change
+    """
+    if is_blank(value):
+        return None
+    text = to_unique_text(value)
+    if not text.isprintable() or not _NOT_IN_IDS.isdisjoint(text):
+        raise InvalidRowError(
+            f"client_message_id is {quoted(text)}; expected characters that can be seen, without quotes and "
+            "backslashes: 8x8's logs must have it as it was sent"
+        )
+    return text
+
+
+def _time_of_row(field: str) -> Callable[[Any], datetime]:
+    def parse(value: Any) -> datetime:
+        try:
+            return parse_time(field, value)
+        except ValueError as error:
+            raise InvalidRowError(mask_phone_numbers(str(error))) from None
+
+    return parse
+
+
+_OWN_FIELD: Mapping[str, Callable[[Any], Any]] = {
+    "country": _country_of,
+    "client_message_id": _message_id_of,
+    **{field: _time_of_row(field) for field in _TIMES},
+}
+
+
+def _given_variables(value: Any) -> Mapping[str, Any]:
+    """
+    Return a row's template variables, which warehouses without objects give as JSON.
+
+    :raises InvalidRowError: they are something else
+    """
+    if isinstance(value, Mapping):
+        return value
+    if is_blank(value):
+        return _NOTHING
+    found = f"of type {type(value).__name__}"
+    if isinstance(value, str):
+        try:
+            value = msgspec.json.decode(value)
+        except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+            found = "text that is not JSON"
+        else:
+            if value is None:
+                return _NOTHING
+            if isinstance(value, dict):
+                return value
+            found = f"JSON of type {type(value).__name__}"
+    raise InvalidRowError(f"template_variables is {found}; expected an object of names and values, or it as JSON")
+
+
+def _placeholder(name: str) -> str:
+    return "{{" + shown([name]) + "}}"
+
+
+def _mended_destination(value: Any, country: str | None) -> str:
     """
     Return a phone number without what people put into it.
 
+    :param country: where a number without ``+`` is national
     :raises InvalidRowError: there is none, or it is one that 8x8 could not take
     """
-    number = "" if is_missing(value) else to_phone_number(value)
-    if not number:
+    if is_blank(value) or (isinstance(value, str) and is_nothing(value)):
         raise InvalidRowError("destination is NULL or empty")
-    if "(0)" in str(value):
-        raise InvalidRowError(f"destination {_quoted(value)} has a trunk '(0)'; leave it out")
+    if isinstance(value, str) and "(0)" in value:
+        raise InvalidRowError(f"destination {_cell(value)} has a trunk '(0)'; leave it out")
+    try:
+        number = to_phone_number(value, country)
+    except UnusableValueError as error:
+        raise InvalidRowError(f"destination {error}") from None
+    if is_destination(number):
+        return number
     if number.startswith("00"):
-        raise InvalidRowError(f"destination {_quoted(value)} begins with 00; write + and the country code")
+        raise InvalidRowError(f"destination {_cell(value)} begins with 00; write + and the country code")
     if number.startswith("0"):
-        example = "leave the 0 out" if is_national else "or country='AU' with 412345678"
-        raise InvalidRowError(f"destination {_quoted(value)} has a leading 0; give an international number, {example}")
-    if not is_destination(number):
-        raise InvalidRowError(
-            f"destination {_quoted(number)} is not a phone number; expected 7 to 15 digits with the country code"
-        )
-    return number
+        example = "leave the 0 out" if country else "or country='AU' with 412345678"
+        raise InvalidRowError(f"destination {_cell(value)} has a leading 0; give an international number, {example}")
+    raise InvalidRowError(
+        f"destination {_cell(value)} is not a phone number; expected one number, and nothing else, of 7 to "
+        "15 digits with the country code"
+    )
+
+
+def _cell(value: Any) -> str:
+    return quoted(mask_digits(str(value)))
 
 
 def say_what_is_wrong(error: msgspec.ValidationError, fields: Mapping[str, Any]) -> str:
     """Return msgspec's words about one of some fields, with the field's value, phone numbers masked."""
-    expected, _, path = str(error).partition(" - at `$.")
+    said, _, path = str(error).partition(" - at `$.")
     field = path.rstrip("`")
-    return f"{field} is {_quoted(fields.get(field))}; {expected[:1].lower()}{expected[1:]}"
-
-
-def _quoted(value: Any) -> str:
-    text = str(value)
-    # Masked before it is cut, or the cut could leave a number that is too short to be seen as one.
-    masked = mask_phone_numbers(text)
-    return repr(masked if len(masked) <= _MAX_QUOTED_LENGTH else masked[:_MAX_QUOTED_LENGTH] + "...")
+    value = fields.get(field)
+    if isinstance(value, str) and (length := _LENGTH.match(said)):
+        at_most = "at most" if length["relation"] == "<" else "at least"
+        expected = f"{at_most} {length['limit']} characters ({length[1]})"
+    elif isinstance(value, str) and field in _EXPECTED:
+        expected = _EXPECTED[field]
+    else:
+        expected = mask_phone_numbers(said.removeprefix("Expected "))
+    return f"{field} is {quoted(value)}; expected {expected}"
 
 
 def _check_parts(template: Template, variables: TemplateVariables, encoding: str | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import chain, islice
 from typing import Any
@@ -12,11 +12,12 @@ from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.surveys.builder import ColumnsError, MessageBuilder, Rows
 from airflow_provider_8x8.surveys.ledger import Ledger
 from airflow_provider_8x8.surveys.messages import InvalidRowError, RowMessage
-from airflow_provider_8x8.surveys.report import Report, ReportLine
+from airflow_provider_8x8.surveys.report import Report
 from airflow_provider_8x8.surveys.settings import OnInvalid, Settings
 from airflow_provider_8x8.surveys.summary import Tally
 
 _ROWS_AT_A_TIME = 1_000
+_SAME_ID = "another row of its batch has its client_message_id, too"
 
 
 class Stopped(Exception):  # noqa: N818  # not an error in itself: the reason to end the loop from wherever it is
@@ -40,14 +41,24 @@ class Reading:
     :param settings: what to check before anything is sent, and how large a batch is
     :param ledger: knows which row keys others hold
     :param report: gets a line for each row that goes into no batch
+    :param began: when the task instance's first try began, in seconds since 1970
     """
 
-    def __init__(self, builder: MessageBuilder, settings: Settings, ledger: Ledger, report: Report | None) -> None:
+    def __init__(
+        self,
+        builder: MessageBuilder,
+        settings: Settings,
+        ledger: Ledger,
+        report: Report | None,
+        *,
+        began: float,
+    ) -> None:
         self._builder = builder
         self._settings = settings
         self._limit = settings.max_messages or math.inf
         self._ledger = ledger
         self._report = report
+        self._began = began
         self.tally = Tally()
 
     def inspect(self, rows: Rows) -> None:
@@ -60,46 +71,73 @@ class Reading:
             return
         seen: set[bytes] = set()
         with closing(self._messages(rows)) as chunks:
-            for number, found in enumerate(chain.from_iterable(chunks), 1):
+            for found in self._with_ids_checked(chain.from_iterable(chunks), seen):
                 if isinstance(found, RowMessage):
                     seen.add(found.row_key)
                     if len(seen) > self._limit:
-                        raise self._too_many("nothing was sent")
-                elif self._settings.on_invalid is OnInvalid.FAIL:
-                    sample = f"Row {number}: {found}"
+                        raise self._too_many("no batch was begun")
+                elif self._settings.on_invalid is OnInvalid.FAIL and self._is_invalid(found, seen):
+                    sample = _sample(found)
                     self.tally.sample(sample)
-                    raise Stopped(f"nothing was sent, because on_invalid is 'fail': {sample}", is_final=True)
+                    raise Stopped(f"no batch was begun, because on_invalid is 'fail': {sample}", is_final=True)
+
+    def _with_ids_checked(
+        self, found: Iterable[RowMessage | InvalidRowError], seen: Collection[bytes]
+    ) -> Iterator[RowMessage | InvalidRowError]:
+        """Yield what was found, a row with the id of another of its batch as invalid, as :meth:`batches` will see it."""
+        ids: dict[str, bytes] = {}
+        in_batch = 0
+        for row in found:
+            is_new = isinstance(row, RowMessage) and self._builder.rows_bring_ids and row.row_key not in seen
+            if not is_new or self._ledger.holder_of(row.row_key) is not None:
+                yield row
+            elif not self._can_be_told_apart(row, ids):
+                yield InvalidRowError.of(row, _SAME_ID)
+            else:
+                in_batch += 1
+                if in_batch == self._settings.batch_size:
+                    ids, in_batch = {}, 0
+                yield row
 
     def batches(self, rows: Rows) -> Generator[list[RowMessage], None, None]:
         """
         Gather messages into batches; a row that goes into none gets its outcome here.
 
-        :raises Stopped: the source failed, or has too many rows
+        :raises Stopped: the source failed, has too many rows, or an invalid one that forbids to send the others
         """
         batch: list[RowMessage] = []
         seen: set[bytes] = set()
+        ids: dict[str, bytes] = {}
         number = distinct = 0
         size = self._settings.batch_size
         try:
             with closing(self._messages(rows)) as chunks:
-                for number, found in enumerate(chain.from_iterable(chunks), 1):
-                    if not isinstance(found, RowMessage):
-                        self._note_invalid(number, found)
-                        continue
-                    seen.add(found.row_key)
-                    if len(seen) == distinct:  # one look into the set instead of two
-                        self._note_duplicate(found)
-                        continue
-                    distinct += 1
-                    if distinct > self._limit:
-                        raise self._too_many("the rest was not sent")
-                    batch.append(found)
-                    if len(batch) == size:
-                        self._weed(batch)
+                for chunk in chunks:
+                    brings_ids = self._builder.rows_bring_ids
+                    for number, found in enumerate(chunk, number + 1):  # noqa: B020  # it goes on where it was
+                        if not isinstance(found, RowMessage):
+                            self._note_unsendable(found, seen)
+                            distinct = len(seen)
+                            continue
+                        seen.add(found.row_key)
+                        if len(seen) == distinct:  # one look into the set instead of two
+                            self._note_duplicate(found)
+                            continue
+                        if brings_ids and not self._can_be_told_apart(found, ids):
+                            seen.remove(found.row_key)
+                            self._note_unsendable(InvalidRowError.of(found, _SAME_ID), seen)
+                            distinct = len(seen)
+                            continue
+                        distinct += 1
+                        if distinct > self._limit:
+                            raise self._too_many("the rest was not sent")
+                        batch.append(found)
                         if len(batch) == size:
-                            full, batch = batch, []
-                            self.tally.rows_read = number
-                            yield full
+                            self._weed(batch)
+                            if len(batch) == size:
+                                full, batch, ids = batch, [], {}
+                                self.tally.rows_read = number
+                                yield full
             self._weed(batch)
             if batch:
                 full, batch = batch, []
@@ -120,12 +158,8 @@ class Reading:
             for row, holder in holders:
                 if holder is not None:
                     self.note_held(row, holder)
-        if self._builder.rows_bring_ids:
-            batch[:], repeated = _told_apart(batch)
-            for row in repeated:
-                self._note_invalid(row.number, InvalidRowError("another row has its client_message_id, too"))
 
-    def note_held(self, row: RowMessage, holder: str) -> None:
+    def note_held(self, row: RowMessage | InvalidRowError, holder: str) -> None:
         """Note a row whose row key an entry of another reading, try or run holds."""
         entry = self._ledger[holder]
         self.tally.hold(entry)
@@ -162,24 +196,63 @@ class Reading:
         limit = self._settings.max_messages
         return Stopped(f"the source has more than max_messages={limit} rows to send; {consequence}", is_final=True)
 
-    def _note_invalid(self, number: int, error: InvalidRowError) -> None:
-        self.tally.invalid += 1
-        self.tally.sample(f"Row {number}: {error}")
-        if self._report:
-            self._report.write_row(ReportLine(row_number=number, outcome="invalid", description=str(error)))
+    def _note_unsendable(self, row: InvalidRowError, seen: set[bytes]) -> None:
+        """
+        Note a row that cannot be sent: what became of it before, if it was sent before, else that it is invalid.
 
-    def _note_duplicate(self, row: RowMessage) -> None:
+        :param seen: the row keys that have come up in this reading. That of an invalid row is not among them: a later
+            row with it that can be sent is no duplicate.
+        :raises Stopped: an invalid row forbids to send the others
+        """
+        if row.row_key in seen:
+            self._note_duplicate(row)
+            return
+        holder = None if row.row_key is None else self._ledger.holder_of(row.row_key)
+        if row.row_key is not None and holder is not None:
+            seen.add(row.row_key)
+            self.note_held(row, holder)
+            return
+        self.tally.invalid += 1
+        self.tally.overdue += self._is_overdue(row)
+        self.tally.sample(_sample(row))
+        if self._report:
+            self._report.write_row(row.line("invalid", description=str(row)))
+        if self._settings.on_invalid is OnInvalid.FAIL:
+            raise Stopped(
+                f"the rest was not sent, because on_invalid is 'fail' and the source now has an invalid row: "
+                f"{_sample(row)}",
+                is_final=True,
+            )
+
+    def _is_invalid(self, row: InvalidRowError, seen: Collection[bytes]) -> bool:
+        """Tell whether a row that cannot be sent was not sent before either."""
+        return row.row_key is None or (row.row_key not in seen and self._ledger.holder_of(row.row_key) is None)
+
+    def _is_overdue(self, row: InvalidRowError) -> bool:
+        """Tell whether the row's own time was still to come when the task instance's first try began."""
+        return row.past_time is not None and row.past_time.timestamp() > self._began
+
+    def _can_be_told_apart(self, row: RowMessage, ids: dict[str, bytes]) -> bool:
+        """
+        Tell whether 8x8's answer will tell a row from those before it in its batch.
+
+        :param ids: the row keys of those by client message id
+        """
+        before = ids.get(row.client_message_id)
+        if before is not None and self._ledger.holder_of(before) is None:  # else that one is not sent now
+            return False
+        ids[row.client_message_id] = row.row_key
+        return True
+
+    def _note_duplicate(self, row: RowMessage | InvalidRowError) -> None:
         self.tally.duplicate += 1
         if self._report:
             said = "an earlier row of this source has its row key"
             self._report.write_row(row.line("duplicate", description=said))
 
 
-def _told_apart(batch: Sequence[RowMessage]) -> tuple[list[RowMessage], list[RowMessage]]:
-    """Return the rows that 8x8's answer can tell apart, and those with the client message id of one before."""
-    first = {row.client_message_id: row for row in reversed(batch)}
-    apart = [row for row in batch if first[row.client_message_id] is row]
-    return apart, [row for row in batch if first[row.client_message_id] is not row]
+def _sample(row: InvalidRowError) -> str:
+    return f"Row {row.number}: {row}"
 
 
 def _chunks(source: Iterator[Any]) -> Iterator[list[Any]]:
@@ -191,7 +264,7 @@ def _chunks(source: Iterator[Any]) -> Iterator[list[Any]]:
         try:
             chunk.extend(islice(source, _ROWS_AT_A_TIME))  # which keeps what was read before a failure
         except ColumnsError as error:
-            failure = Stopped(str(error), is_final=True)
+            failure = Stopped(mask_phone_numbers(str(error)), is_final=True)
         except Exception as error:  # noqa: BLE001  # every driver has errors of its own
             said = mask_phone_numbers(str(error))  # which may hold rows
             failure = Stopped(

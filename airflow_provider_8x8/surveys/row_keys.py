@@ -6,12 +6,14 @@ One concept serves deduplication, the journal, the client message id and the rep
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from hashlib import blake2b
 
-from airflow_provider_8x8.surveys.journal import ROW_KEY_BYTES, Entry, unpack
+from airflow_provider_8x8.surveys.journal import ROW_KEY_BYTES, Entry, pack, unpack
 
-ROW_KEY_RULES = 1
+ROW_KEY_RULES = 2
 """Rises when the same row would get another row key than before: the journal's header names it."""
 
 
@@ -31,18 +33,35 @@ class RowKeys:
         row_key.update(text.encode())
         return row_key.digest()
 
+    def of_messages(self, client_message_ids: Sequence[str]) -> bytes:
+        """
+        Return the message keys of a batch whose rows bring their ids: hashes of what no way back from 8x8 changes.
+
+        Ids that differ only in what may be changed are told apart by being as they were sent.
+        """
+        folded = [fold_message_id(client_message_id) for client_message_id in client_message_ids]
+        times = Counter(folded)
+        if len(times) < len(folded):
+            folded = [
+                client_message_id if times[its] > 1 else its
+                for client_message_id, its in zip(client_message_ids, folded, strict=True)
+            ]
+        return pack(map(self.of, folded))
+
     def by_message(self, entry: Entry) -> Callable[[str], bytes | None]:
         """Return what finds the row key of one of the entry's messages by its client message id, else None."""
         known = unpack(entry.row_keys)
         if entry.message_keys is not None:
-            by_hash = dict(zip(unpack(entry.message_keys), known, strict=True))
-            return lambda client_message_id: by_hash.get(self.of(client_message_id))
-        row_keys = set(known)
-        read = self.of if entry.unique_by == "client_message_id" else _from_client_message_id
+            of_message = dict(zip(unpack(entry.message_keys), known, strict=True))
+        elif entry.unique_by == "client_message_id":
+            of_message = dict(zip(known, known, strict=True))
+        else:
+            row_keys = set(known)
+            return lambda client_message_id: _derived_from(client_message_id, row_keys)
 
         def find(client_message_id: str) -> bytes | None:
-            row_key = read(client_message_id)
-            return row_key if row_key in row_keys else None
+            row_key = of_message.get(self.of(client_message_id))
+            return row_key or of_message.get(self.of(fold_message_id(client_message_id)))
 
         return find
 
@@ -60,8 +79,29 @@ def _brings_ids(entry: Entry) -> bool:
     return entry.message_keys is not None or entry.unique_by == "client_message_id"
 
 
-def _from_client_message_id(client_message_id: str) -> bytes | None:
+def fold_message_id(client_message_id: str) -> str:
+    """
+    Return what stays of a client message id, whatever was done to it on its way through 8x8 and a CSV file.
+
+    Its case, its blanks, and how Unicode writes its characters may have been changed. It may have been put in quotes,
+    or behind an apostrophe, as guards against formulas do: no id has those itself.
+    """
+    text = client_message_id
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    return " ".join(text.casefold().strip("'\" \t\r\n").split())
+
+
+def are_folded(client_message_ids: Sequence[str]) -> bool:
+    """Tell whether ids, all of them without blanks around, are as :func:`fold_message_id` would have them."""
+    text = "\n".join(client_message_ids)  # as one text, since there may be ten thousand
+    return text.isascii() and "  " not in text and text == text.casefold()
+
+
+def _derived_from(client_message_id: str, row_keys: Collection[bytes]) -> bytes | None:
+    """Return the one of some row keys that a client message id was made of."""
     try:
-        return bytes.fromhex(client_message_id)
+        row_key = bytes.fromhex(fold_message_id(client_message_id))
     except ValueError:
         return None
+    return row_key if row_key in row_keys else None

@@ -136,7 +136,7 @@ class SurveySender:
             clock=self._clock,
             stop=self._stop,
         )
-        self._reading = Reading(builder, settings, self._ledger, report)
+        self._reading = self._new_reading()
         self._on_wire: _OnWire | None = None
         self._to_report: deque[Callable[[], None]] = deque()
         self._unknown_in_a_row = 0
@@ -223,7 +223,7 @@ class SurveySender:
     def _send_missing(self, rows: Rows) -> None:
         """Read the source, twice if something has to be known before the first is sent, and send what is missing."""
         self._ledger.begin_reading()
-        self._reading = Reading(self._builder, self._settings, self._ledger, self._report)
+        self._reading = self._new_reading()
         if self._report:
             self._report.forget_rows()
         try:
@@ -236,6 +236,9 @@ class SurveySender:
             if isinstance(error, Exception) or self._stop.is_set():
                 self._wind_up()
             raise
+
+    def _new_reading(self) -> Reading:
+        return Reading(self._builder, self._settings, self._ledger, self._report, began=self._ledger.first_begun)
 
     def _send_batches(self, batches: Iterable[list[RowMessage]]) -> None:
         for rows in batches:
@@ -268,6 +271,8 @@ class SurveySender:
         try:
             if self._stop.is_set():
                 raise Stopped("the task was told to end")
+            if problem := self._builder.problem_with_common_times():
+                raise Stopped(problem, is_final=True)
             entry = self._begin(batch)
         except BaseException:
             self._reading.leave(batch.rows)
@@ -305,16 +310,13 @@ class SurveySender:
 
     def _entry(self, client_batch_id: str, rows: Sequence[RowMessage]) -> Entry:
         now = self._clock.now()
-        message_keys = None
-        if self._builder.rows_bring_ids:
-            message_keys = pack([self._row_keys.of(row.client_message_id) for row in rows])
         return Entry(
             client_batch_id=client_batch_id,
             run=self._run.run,
             try_number=self._run.try_number,
             unique_by=self._builder.unique_by,
             row_keys=pack([row.row_key for row in rows]),
-            message_keys=message_keys,
+            message_keys=self._builder.message_keys(rows),
             begun=now,
             send_by=now + SEND_WITHIN,
             answer_by=now + SEND_WITHIN + self._client.timeout,

@@ -19,6 +19,7 @@ class Summary:
 
     :ivar client_batch_ids: of every batch of the task instance that 8x8 has or may have
     :ivar unknown_client_batch_ids: of those, and of other runs' batches with rows of this source, of which nobody knows
+    :ivar overdue: of the invalid rows, those whose own time was still to come when the first try began
     :ivar report: where the report is
     :ivar stop: why sending ended before the source did, phone numbers masked
     :ivar is_final: whether another try could not mend that
@@ -34,6 +35,7 @@ class Summary:
     unknown_client_batch_ids: list[str] = field(default_factory=list)
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     invalid_samples: list[str] = field(default_factory=list)
+    overdue: int = 0
     report: str | None = None
     stop: str | None = None
     is_final: bool = False
@@ -47,12 +49,14 @@ class Tally:
     """
     What one reading of the source has seen.
 
+    :ivar overdue: of the invalid rows, those whose own time was still to come when the task instance's first try began
     :ivar held: how many of its rows each entry holds, by client batch id: begun in this reading or before
     :ivar met_open: the entries among them that were open when one of their rows came up
     """
 
     rows_read: int = 0
     invalid: int = 0
+    overdue: int = 0
     duplicate: int = 0
     held: Counter[str] = field(default_factory=Counter)
     met_open: set[str] = field(default_factory=set)
@@ -89,7 +93,9 @@ def summarize(campaign_id: str, run: str, entries: Iterable[Entry], tally: Tally
     :param entries: all of the campaign
     :param tally: of the last reading of the source
     """
-    summary = Summary(campaign_id, rows_read=tally.rows_read, invalid_samples=tally.invalid_samples)
+    summary = Summary(
+        campaign_id, rows_read=tally.rows_read, invalid_samples=tally.invalid_samples, overdue=tally.overdue
+    )
     outcomes = summary.outcomes
     outcomes.update({"invalid": tally.invalid, "duplicate": tally.duplicate, "not_sent": tally.not_sent})
     for entry in entries:

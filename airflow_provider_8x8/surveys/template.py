@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from airflow_provider_8x8.api.models import MAX_SMS_PARTS, SURVEY_LINK_LENGTH
+from airflow_provider_8x8.surveys.values import quoted
 
 _LINK = "url"
 _BRACES = re.compile(r"\{\{(?P<inside>[^{}]*)\}\}")
@@ -34,7 +35,7 @@ _SAFE_LENGTH = MAX_SMS_PARTS * _UCS2_SIZES[1] // 2
 
 
 class TemplateError(ValueError):
-    """A template that 8x8 could not fill, or that has no link to the survey."""
+    """A template that 8x8 could not fill, or that has no link to the survey; phone numbers in its text are masked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +71,15 @@ class Template:
             is_link = first == _LINK
             has_link = has_link or is_link
             if arguments and not is_link:
-                raise TemplateError(f"the template has {found[0]!r}: only {{{{url:...}}}} takes names after a colon")
+                raise TemplateError(
+                    f"the template has {quoted(found[0])}: only {{{{url:...}}}} takes names after a colon"
+                )
             needed = [name for name in arguments if name] if is_link else [first]
             for name in needed:
                 if not _NAME.fullmatch(name):
                     raise TemplateError(
-                        f"the template has {found[0]!r}: {name!r} is not a name; expected a letter or underscore, "
-                        "then letters, digits, underscores, dots or hyphens (8x8's braces know no filters)"
+                        f"the template has {quoted(found[0])}: {quoted(name)} is not a name; expected a letter or "
+                        "underscore, then letters, digits, underscores, dots or hyphens (8x8's braces know no filters)"
                     )
                 names[name] = None
             return "{{" + ":".join((first, *arguments)) + "}}"

@@ -10,6 +10,18 @@ import pendulum
 from airflow_provider_8x8.api.models import MAX_SCHEDULED_AHEAD
 
 
+class PastTimeError(ValueError):
+    """
+    A time that had to be one to come.
+
+    :ivar moment: the time
+    """
+
+    def __init__(self, text: str, moment: datetime) -> None:
+        super().__init__(text)
+        self.moment = moment
+
+
 def parse_time(name: str, value: Any) -> datetime:
     """
     Return a point in time from a datetime or ISO 8601 text.
@@ -30,19 +42,31 @@ def parse_time(name: str, value: Any) -> datetime:
     return datetime.fromisoformat(moment.isoformat(timespec="milliseconds"))
 
 
-def check_times(scheduled: datetime | None, expiry: datetime | None) -> None:
+def check_times(scheduled: datetime | None, expiry: datetime | None, now: datetime | None = None) -> None:
     """
     Check when a message shall go out and until when it may.
 
-    :raises ValueError: ``scheduled`` is past or more than 7 days ahead, or ``expiry`` is past or before it
+    :param now: what is past is past by this; by default the clock's time
+    :raises PastTimeError: ``scheduled`` or ``expiry`` is past
+    :raises ValueError: ``scheduled`` is more than 7 days ahead, or ``expiry`` is before it
     """
-    now = datetime.now(UTC)
-    if scheduled is not None and scheduled <= now:
-        raise ValueError(f"scheduled is {scheduled.isoformat()}, which is past; expected a time to come")
+    now = now or datetime.now(UTC)
+    for name, moment in (("scheduled", scheduled), ("expiry", expiry)):
+        if moment is not None and moment <= now:
+            raise PastTimeError(f"{name} is {moment.isoformat()}, which is past; expected a time to come", moment)
     if scheduled is not None and scheduled > now + MAX_SCHEDULED_AHEAD:
         raise ValueError(
             f"scheduled is {scheduled.isoformat()}; 8x8 takes at most {MAX_SCHEDULED_AHEAD / timedelta(days=1):g} "
             "days ahead"
         )
-    if expiry is not None and expiry <= (scheduled or now):
-        raise ValueError(f"expiry is {expiry.isoformat()}; expected a time after {'scheduled' if scheduled else 'now'}")
+    check_order(scheduled, expiry)
+
+
+def check_order(scheduled: datetime | None, expiry: datetime | None) -> None:
+    """
+    Check that a message is not dropped before it goes out.
+
+    :raises ValueError: ``expiry`` is not after ``scheduled``
+    """
+    if scheduled is not None and expiry is not None and expiry <= scheduled:
+        raise ValueError(f"expiry is {expiry.isoformat()}; expected a time after scheduled, {scheduled.isoformat()}")

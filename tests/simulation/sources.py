@@ -46,8 +46,14 @@ def key(kind: Kind, number: int) -> str:
 
 
 def invalid_row(kind: Kind, number: int) -> dict[str, Any]:
-    """Return a row that cannot be sent."""
+    """Return a row that cannot be sent; where it is not told apart by its number, it may be that of a valid one."""
     return {**row(kind, number), "destination": "0412345678", "k": "invalid"}
+
+
+def key_of_invalid(kind: Kind, invalid: dict[str, Any]) -> str | None:
+    """Return the ``k`` of the valid row with the row key of an invalid one, None where it has none."""
+    column = {Kind.OWN_IDS: "client_message_id", Kind.COLUMN: "customer"}.get(kind)
+    return None if column is None else str(invalid[column])
 
 
 @dataclass(slots=True)

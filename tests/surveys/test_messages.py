@@ -221,3 +221,331 @@ def test_two_columns_for_one_field_are_an_error() -> None:
 
 def test_reprs_hold_no_phone_number() -> None:
     assert "2025550123" not in repr(build({"destination": "+12025550123", "name": "x"}).message)
+
+
+# names
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        ["DESTINATION", "CLIENT_MESSAGE_ID", "COUNTRY", "SCHEDULED"],
+        ["destination", "clientmessageid", "country", "scheduled"],
+        ["Destination", "CLIENTMESSAGEID", "Country", "Scheduled"],
+        ["destination", "Client_Message_Id", "country_", "scheduled"],
+    ],
+)
+def test_columns_fill_fields_without_regard_to_case_and_underscores(columns: list[str]) -> None:
+    made_by = builder("{{url}}")
+    made_by.use_columns(columns, complete=True)
+    soon = datetime.now(UTC) + timedelta(hours=5)
+    (built,) = made_by.build(1, [("2025550123", "ord-1", "US", soon)])
+    assert isinstance(built, RowMessage)
+    message = built.message
+    assert (message.client_message_id, message.country, built.unique_value) == ("ord-1", "US", "ord-1")
+    assert message.scheduled is not None
+
+
+def test_the_readmes_query_works_in_upper_case() -> None:
+    made_by = builder("Hi {{firstName}}, how was order {{order_nr}}? {{url:order_nr}}")
+    made_by.use_columns(["DESTINATION", "FIRSTNAME", "ORDER_NR"], complete=True)
+    (built,) = made_by.build(1, [("+12025550123", "Zoë", 7)])
+    assert isinstance(built, RowMessage)
+    assert built.message.template_variables == {"firstName": "Zoë", "order_nr": 7}
+
+
+@pytest.mark.parametrize("unique_by", ["order_nr", "ORDER_NR", "OrderNr", "ordernr"])
+def test_unique_by_is_found_as_fields_are(unique_by: str) -> None:
+    made_by = builder("{{url}}", unique_by=unique_by)
+    made_by.use_columns(["DESTINATION", "ORDER_NR"], complete=True)
+    (built,) = made_by.build(1, [("+12025550123", 7)])
+    assert built.unique_value == "7"
+
+
+def test_unique_by_may_name_a_field_in_any_spelling() -> None:
+    made_by = builder("{{url}}", unique_by="CLIENTMESSAGEID")
+    assert made_by.unique_by == "client_message_id"
+    made_by.use_columns(["DESTINATION", "clientMessageId"], complete=True)
+    (built,) = made_by.build(1, [("+12025550123", "ord-1")])
+    assert built.unique_value == "ord-1"
+
+
+def test_a_placeholder_takes_the_column_of_just_its_name_first() -> None:
+    made_by = builder("{{firstName}} {{url}}")
+    made_by.use_columns(["destination", "FIRSTNAME", "firstName"], complete=True)
+    (built,) = made_by.build(1, [("+12025550123", "not me", "me")])
+    assert isinstance(built, RowMessage)
+    assert built.message.template_variables == {"firstName": "me"}
+
+
+@pytest.mark.parametrize(
+    ("columns", "arguments", "said"),
+    [
+        (["destination", "FIRSTNAME", "firstname"], {}, "FIRSTNAME and firstname fit firstName alike"),
+        (["destination", "firstName", "ORDER_NR", "order_nr_"], {"unique_by": "orderNr"}, "ORDER_NR and order_nr_ fit"),
+        (["destination", "Destination", "firstName"], {}, "destination and Destination fill the same field"),
+        (["PHONE", "firstName"], {}, "lacks the column destination; it has PHONE, firstName"),
+        (["DESTINATION", "nr"], {}, r"lacks the column firstName; it has DESTINATION \(as destination\), nr"),
+        (["DESTINATION", "first_name"], {}, "lacks the column firstName"),
+        (["destination"], {"variables": {"A": 1}}, "lacks the column firstName"),
+        (["destination"], {"variables": {"FIRSTNAME": 1, "FirstName": 2}}, "FIRSTNAME and FirstName fit firstName"),
+    ],
+)
+def test_columns_that_cannot_serve_are_named(columns: list[str], arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(ColumnsError, match=said):
+        builder("{{firstName}} {{url}}", **arguments).use_columns(columns, complete=True)
+
+
+def test_variables_are_found_without_regard_to_case_too() -> None:
+    made_by = builder("{{firstName}} {{month}} {{url}}", variables={"MONTH": "May"})
+    row = {"destination": "+12025550123", "TEMPLATE_VARIABLES": {"FIRSTNAME": "Zoë"}}
+    assert build(row, made_by).message.template_variables == {"firstName": "Zoë", "month": "May"}
+    row = {"destination": "+12025550123", "template_variables": {"FIRSTNAME": "a", "Firstname": "b"}}
+    with pytest.raises(InvalidRowError, match="FIRSTNAME and Firstname fit firstName alike"):
+        build(row, made_by)
+
+
+def test_a_column_in_another_case_comes_before_the_common_value() -> None:
+    made_by = builder("{{firstName}} {{url}}", variables={"firstName": "there"})
+    row = {"destination": "+12025550123", "FIRSTNAME": "Zoë"}
+    assert build(row, made_by).message.template_variables == {"firstName": "Zoë"}
+    row = {"destination": "+12025550123", "FIRSTNAME": None}
+    assert build(row, made_by).message.template_variables == {"firstName": "there"}
+
+
+def test_a_mapping_may_have_keys_that_are_no_names() -> None:
+    assert build({"destination": "+12025550123", "name": "x", None: 1, 7: 2}).unique_value == "12025550123"
+
+
+# template_variables
+
+
+@pytest.mark.parametrize(
+    "given", ['{"name": "Zoë", "n": 1234.0}', ' {"NAME": "Zoë",\n "n": 1234} ', {"name": "Zoë", "n": 1234.0}]
+)
+def test_template_variables_may_be_json(given: Any) -> None:
+    made_by = builder("{{name}} {{n}} {{url}}", variables={"name": "there", "n": 0})
+    row = {"destination": "+12025550123", "template_variables": given}
+    assert build(row, made_by).message.template_variables == {"name": "Zoë", "n": 1234}
+
+
+@pytest.mark.parametrize("given", [None, "", "  ", "null", float("nan"), {}, "{}"])
+def test_no_template_variables_leave_the_common_ones(given: Any) -> None:
+    made_by = builder("{{name}} {{url}}", variables={"name": "there"})
+    row = {"destination": "+12025550123", "template_variables": given}
+    assert build(row, made_by).message.template_variables == {"name": "there"}
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["Zoë", '{"name": ', '["a"]', '"{}"', "7", "{'name': 1}", '{"name": NaN}', ["name"], 7, b'{"name": 1}', "[" * 9999],
+    ids=lambda given: str(given)[:20],
+)
+def test_other_template_variables_make_the_row_invalid(given: Any) -> None:
+    made_by = builder("{{name}} {{url}}", variables={"name": "there"})
+    with pytest.raises(InvalidRowError, match=r"template_variables is .*; expected an object of names and values"):
+        build({"destination": "+12025550123", "template_variables": given}, made_by)
+
+
+@pytest.mark.parametrize("given", ['{"name": [1]}', '{"name": {"a": 1}}', {"name": b"x"}, '{"name": "\\ud83d"}'])
+def test_values_among_template_variables_are_checked_as_any(given: Any) -> None:
+    made_by = builder("{{name}} {{url}}", variables={"name": "there"})
+    with pytest.raises(InvalidRowError):
+        build({"destination": "+12025550123", "template_variables": given}, made_by)
+
+
+# ids
+
+
+@pytest.mark.parametrize("written", ["ord-1", "ord-1       ", "  ord-1", "ord-1\n"])
+@pytest.mark.parametrize("unique_by", [None, "destination"])
+def test_what_is_sent_of_an_id_is_what_is_hashed(written: str, unique_by: str | None) -> None:
+    made_by = builder("{{url}}", unique_by=unique_by)
+    row = build({"destination": "+12025550123", "client_message_id": written}, made_by)
+    assert row.client_message_id == row.message.client_message_id == "ord-1"
+    if unique_by is None:
+        assert (row.unique_value, row.row_key) == ("ord-1", RowKeys("c").of("ord-1"))
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["'ord-1", 'a"b', "o'neil", "a\\b", "a\tb", "a\nb", "a\x00b", "a\u200bb", "a\u00a0b", "\ufefford-1", "\x7f1"],
+)
+def test_an_id_that_may_come_back_as_another_is_invalid(written: str) -> None:
+    with pytest.raises(InvalidRowError, match=r"client_message_id is .*without quotes and backslashes"):
+        build({"destination": "+12025550123", "name": "x", "client_message_id": written})
+
+
+def test_an_id_of_blanks_is_none() -> None:
+    made_by = builder("{{url}}", unique_by="destination")
+    row = build({"destination": "+12025550123", "client_message_id": "    "}, made_by)
+    assert row.client_message_id == row.row_key.hex()
+    with pytest.raises(InvalidRowError, match="client_message_id, which tells rows apart, is NULL or empty"):
+        build({"destination": "+12025550123", "name": "x", "client_message_id": "    "})
+
+
+def test_a_char_column_tells_rows_apart_by_what_is_in_it() -> None:
+    made_by = builder(unique_by="customer")
+    values = ("c1", "c1   ", " c1", "c1\u00a0")
+    keys = {build({"destination": "+12025550123", "name": "x", "customer": value}, made_by).row_key for value in values}
+    assert keys == {RowKeys("c").of("c1")}
+    with pytest.raises(InvalidRowError, match="NULL or empty"):
+        build({"destination": "+12025550123", "name": "x", "customer": "   "}, made_by)
+
+
+# times, and what is known of an invalid row
+
+
+def at(moment: datetime, **arguments: Any) -> MessageBuilder:
+    return builder("{{url}}", now=moment.timestamp, **arguments)
+
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("row", "past"),
+    [
+        ({"scheduled": NOON}, NOON),
+        ({"scheduled": NOON - timedelta(hours=1)}, NOON - timedelta(hours=1)),
+        ({"expiry": NOON}, NOON),
+        ({"expiry": NOON - timedelta(days=1), "scheduled": NOON + timedelta(hours=1)}, NOON - timedelta(days=1)),
+        ({"scheduled": NOON + timedelta(days=8)}, None),
+        ({"scheduled": NOON + timedelta(hours=2), "expiry": NOON + timedelta(hours=1)}, None),
+        ({"scheduled": "soon"}, None),
+    ],
+)
+def test_an_invalid_row_says_if_its_own_time_is_past(row: dict[str, Any], past: datetime | None) -> None:
+    with pytest.raises(InvalidRowError) as caught:
+        build({"destination": "+12025550123", **row}, at(NOON))
+    assert caught.value.past_time == past
+
+
+def test_a_rows_own_times_are_held_against_the_common_ones() -> None:
+    made_by = at(NOON, common={"scheduled": NOON + timedelta(hours=2), "expiry": NOON + timedelta(hours=3)})
+    build({"destination": "+12025550123", "scheduled": NOON + timedelta(hours=1)}, made_by)
+    for own in ({"expiry": NOON + timedelta(hours=1)}, {"scheduled": NOON + timedelta(hours=4)}):
+        with pytest.raises(InvalidRowError, match="expected a time after scheduled"):
+            build({"destination": "+12025550123", **own}, made_by)
+
+
+@pytest.mark.parametrize("body", ["{{url}}", None])
+def test_common_times_that_have_passed_are_no_rows_fault(body: str | None) -> None:
+    made_by = builder(body, common={"scheduled": NOON - timedelta(hours=1)}, now=NOON.timestamp)
+    build({"destination": "+12025550123", "template_body": "{{url}}"}, made_by)
+    assert "scheduled is 2026-01-31T11:00:00+00:00, which is past" in str(made_by.problem_with_common_times())
+
+
+def test_common_times_to_come_are_no_problem() -> None:
+    made_by = at(NOON, common={"scheduled": NOON + timedelta(hours=1), "expiry": NOON + timedelta(hours=2)})
+    assert made_by.problem_with_common_times() is None
+    assert builder().problem_with_common_times() is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "row", "known"),
+    [
+        ({}, {"name": None}, ("12025550123", "+12025550123")),
+        ({}, {"scheduled": "2020-01-01T00:00:00Z"}, ("12025550123", "+12025550123")),
+        ({}, {"name": "x" * 5000}, ("12025550123", "+12025550123")),
+        ({}, {"source": "a" * 17}, ("12025550123", "+12025550123")),
+        ({}, {"country": "us", "destination": "2025550123", "name": None}, ("US 2025550123", "2025550123")),
+        ({}, {"destination": "none"}, (None, None)),
+        ({}, {"destination": "none", "client_message_id": "ord-1 "}, ("ord-1", None)),
+        ({}, {"client_message_id": "a'b"}, (None, "+12025550123")),
+        ({"unique_by": "order_nr"}, {"destination": "none", "order_nr": 7}, ("7", None)),
+        ({"unique_by": "order_nr"}, {"order_nr": None}, (None, "+12025550123")),
+    ],
+)
+def test_what_is_known_of_an_invalid_row_goes_with_it(
+    arguments: dict[str, Any], row: dict[str, Any], known: tuple[str | None, str | None]
+) -> None:
+    made_by = builder(**arguments)
+    whole = {"destination": "+12025550123", "name": "x", **row}
+    made_by.use_columns(list(whole), complete=False)
+    _, invalid = made_by.build(6, ["no mapping", whole])
+    assert isinstance(invalid, InvalidRowError)
+    unique_value, destination = known
+    assert (invalid.number, invalid.unique_value, invalid.destination) == (7, unique_value, destination)
+    assert invalid.row_key == (None if unique_value is None else RowKeys("c").of(unique_value))
+    line = invalid.line("invalid", description=str(invalid))
+    assert (line.row_number, line.row_key, line.destination, line.outcome) == (7, unique_value, destination, "invalid")
+
+
+# what is said
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"source": "a" * 17}, "at most 16 characters"),
+        ({"client_message_id": "m" * 51}, "at most 50 characters"),
+        ({"encoding": "utf8"}, "encoding is 'utf8'; expected one of AUTO, GSM7, UCS2"),
+        ({"country": "USA"}, "country is 'USA'; expected two letters, such as SG"),
+        ({"dlr_callback_url": "example.com"}, "begins with http:// or https://"),
+        ({"country": b"US"}, "country is of type bytes"),
+        ({"template_body": 7}, "no link"),
+        ({"template_body": b"{{url}}"}, "template_body is of type bytes"),
+    ],
+)
+def test_a_reason_says_what_was_expected(row: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidRowError, match=said):
+        build({"destination": "+12025550123", "name": "x", **row})
+
+
+NUMBER = "+1 202 555 0123"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"destination": f"{NUMBER} x5"},
+        {"destination": "202x555x0123"},
+        {"destination": "+1     202     555     0123"},
+        {"template_body": f"{{{{{NUMBER}}}}} {{{{url}}}}"},
+        {"template_body": f"{{{{call|{NUMBER}}}}} {{{{url}}}}"},
+        {"template_body": f"{{{{a:{NUMBER}}}}} {{{{url}}}}"},
+        {"template_body": "{{tel_12025550123}} {{url}}"},
+        {"template_body": "{{tel_12025550123}} {{url}}", "tel_12025550123": b"x"},
+        {"template_body": "{{a12025550123}} {{url}}", "A12025550123": 1, "A12025550123_": 2, "a12025550123": b""},
+        {"template_body": "{{ab2025550123}} {{url}}", "template_variables": {"AB2025550123": 1, "Ab2025550123": 2}},
+        {"template_variables": NUMBER},
+        {"country": NUMBER},
+        {"source": f"call {NUMBER}"},
+        {"encoding": NUMBER},
+        {"scheduled": NUMBER},
+        {"scheduled": 12025550123},
+        {"expiry": NUMBER},
+        {"dlr_callback_url": NUMBER},
+        {"client_message_id": f"{NUMBER}'"},
+        {"client_message_id": "12025550123" * 5},
+    ],
+    ids=lambda row: next(iter(row)),
+)
+def test_no_reason_shows_a_phone_number(row: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRowError) as caught:
+        build({"destination": "+12025550199", "name": "x", **row})
+    shown = "".join(character for character in str(caught.value) if character.isdigit())
+    assert "025550123" not in shown
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("columns", "arguments"),
+    [
+        ([NUMBER, "destination"], {}),
+        (["destination", f"a{NUMBER}", f"A{NUMBER}"], {"body": "{{a12025550123}} {{url}}"}),
+        (["destination", "a12025550123", "A12025550123"], {"unique_by": "a_12025550123"}),
+        (["destination", "name"], {"unique_by": NUMBER}),
+    ],
+)
+def test_a_column_that_is_named_like_a_phone_number_is_masked(columns: list[str], arguments: dict[str, Any]) -> None:
+    with pytest.raises(ColumnsError) as caught:
+        builder(**arguments).use_columns(columns, complete=True)
+    assert "2025550123" not in "".join(character for character in str(caught.value) if character.isdigit())
+
+
+def test_a_huge_name_is_cut_in_a_reason() -> None:
+    with pytest.raises(InvalidRowError) as caught:
+        build({"destination": "+12025550123", "template_body": "{{" + "a" * 100_000 + "}} {{url}}"})
+    assert len(str(caught.value)) < 200

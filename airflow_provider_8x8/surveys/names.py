@@ -1,0 +1,78 @@
+"""How names find each other: of columns and message fields, of placeholders and what fills them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from airflow_provider_8x8.surveys.values import quoted
+
+
+class AmbiguousNameError(ValueError):
+    """Two names fit where one is wanted; the text names them, phone numbers masked."""
+
+
+def without_case(name: str) -> str:
+    """Return a name as it compares without regard to case. A mapping's key that is no text is a name all the same."""
+    return str(name).casefold()
+
+
+def without_case_and_underscores(name: str) -> str:
+    """Return a name as it compares without regard to case and underscores: databases fold the one, people the other."""
+    return without_case(name).replace("_", "")
+
+
+class Names:
+    """Names, each found as it is written, else without regard to case if only one fits."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = list(names)
+        self._exact = frozenset(self._names)
+        self._alike: defaultdict[str, list[str]] = defaultdict(list)
+        for name in self._names:
+            self._alike[without_case(name)].append(name)
+
+    def find(self, wanted: str) -> str | None:
+        """
+        Return the name that fits, None if none does.
+
+        :raises AmbiguousNameError: more than one does, and none exactly
+        """
+        if wanted in self._exact:
+            return wanted
+        return _only_one(self._alike.get(without_case(wanted), ()), wanted)
+
+    def find_loosely(self, wanted: str) -> str | None:
+        """
+        Return the name that fits, if need be without regard to case and underscores, None if none does.
+
+        :raises AmbiguousNameError: more than one does, and none exactly
+        """
+        if wanted in self._exact:
+            return wanted
+        loose = without_case_and_underscores(wanted)
+        return _only_one([name for name in self._names if without_case_and_underscores(name) == loose], wanted)
+
+
+def find_value(values: Mapping[str, Any], wanted: str) -> Any:
+    """
+    Return the value under a name that is found as in :class:`Names`, None if none is.
+
+    :raises AmbiguousNameError: more than one name fits, and none exactly
+    """
+    if wanted in values:
+        return values[wanted]
+    name = Names(values).find(wanted)
+    return None if name is None else values[name]
+
+
+def _only_one(fitting: Sequence[str], wanted: str) -> str | None:
+    if len(fitting) > 1:
+        raise AmbiguousNameError(f"{shown(fitting, ' and ')} fit {shown([wanted])} alike; leave one of them")
+    return fitting[0] if fitting else None
+
+
+def shown(names: Iterable[Any], separator: str = ", ") -> str:
+    """Return names for people: short, and one that is a phone number masked."""
+    return separator.join(quoted(name)[1:-1] for name in names)
