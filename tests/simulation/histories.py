@@ -22,6 +22,7 @@ from airflow_provider_8x8.api import client as client_module
 from airflow_provider_8x8.journals import state_store
 from airflow_provider_8x8.journals.state_store import StateStoreJournal
 from airflow_provider_8x8.surveys import builder as builder_module
+from airflow_provider_8x8.surveys import refusals as refusals_module
 from airflow_provider_8x8.surveys import sender as sender_module
 from airflow_provider_8x8.surveys.builder import MessageBuilder
 from airflow_provider_8x8.surveys.journal import Journal, MemoryJournal
@@ -117,7 +118,7 @@ class History:
 
     def run(self) -> list[str]:
         """Let it happen, and return what is wrong about it."""
-        with _simulated(self.world):
+        with _simulated(self.world, self.plan.more_requests):
             for task in self.tasks:
                 self.world.start(lambda task=task: self._live(task))
             self.world.run()
@@ -323,7 +324,7 @@ class History:
 
 
 @contextmanager
-def _simulated(world: World) -> Iterator[None]:
+def _simulated(world: World, more_requests: int) -> Iterator[None]:
     """Have the code under test wait by the world's clock and be lucky by its dice; it logs nothing."""
     chance = SimpleNamespace(
         choice=world.random.choice,
@@ -338,6 +339,7 @@ def _simulated(world: World) -> Iterator[None]:
             mock.patch.object(sender_module, "secrets", chance),
             mock.patch.object(builder_module, "secrets", chance),
             mock.patch.object(client_module, "random", chance),
+            mock.patch.object(refusals_module, "MORE_REQUESTS", more_requests),
             mock.patch.object(state_store, "_again_if_unavailable", again),
         ):
             yield
