@@ -91,7 +91,7 @@ NEIGHBOURS = [
     for size in (1, 2, 3, 10, 1000, 10_000)
     for count in (1, 2, 5, 30)
     for start in {0, (size - count) // 2, size - count}
-    if 0 <= start and count < size
+    if start >= 0 and count < size
 ]
 
 

@@ -200,7 +200,8 @@ def lines_of(report: Path) -> Counter[str]:
 
 @pytest.mark.parametrize("batch_size", [1, 2, 7, 100])
 @pytest.mark.parametrize(
-    "bad", [{0}, {99}, {50}, {0, 1}, {49, 50}, {98, 99}, {0, 37, 99}, set(range(50)), set(range(50, 100)), set(range(99))]
+    "bad",
+    [{0}, {99}, {50}, {0, 1}, {49, 50}, {98, 99}, {0, 37, 99}, set(range(50)), set(range(50, 100)), set(range(99))],
 )
 def test_bad_rows_are_found_wherever_they_are(bad: set[int], batch_size: int, tmp_path: Path) -> None:
     client = Client(refusing(numbered(*bad)))
