@@ -45,7 +45,7 @@ from airflow_provider_8x8.surveys.ledger import Ledger
 from airflow_provider_8x8.surveys.messages import RowMessage
 from airflow_provider_8x8.surveys.posting import Poster, Posting, PostingThread
 from airflow_provider_8x8.surveys.reading import Reading, Stopped
-from airflow_provider_8x8.surveys.refusals import Refusals
+from airflow_provider_8x8.surveys.refusals import Halving, Refusals, is_passing
 from airflow_provider_8x8.surveys.report import Report, ReportError, ReportLine
 from airflow_provider_8x8.surveys.row_keys import ROW_KEY_RULES, RowKeys
 from airflow_provider_8x8.surveys.settings import Run, Settings
@@ -137,6 +137,7 @@ class SurveySender:
             stop=self._stop,
         )
         self._reading = self._new_reading()
+        self._refusals = Refusals(builder.own_fields)
         self._on_wire: _OnWire | None = None
         self._to_report: deque[Callable[[], None]] = deque()
         self._unknown_in_a_row = 0
@@ -175,11 +176,13 @@ class SurveySender:
             except Stopped as stopped:
                 self._note(stopped)
             self._settling.settle(self._reading.tally)
-            if not self._settling.has_set_rows_free():
+            if not (self._settling.has_set_rows_free() or self._refusals.conclude(self._ledger.entries())):
                 break
         if self._settling.unreported:
             missing = ", ".join(sorted(self._settling.unreported))
             self._note(Stopped(f"the report lacks the batches {missing}: 8x8's logs do not have them yet"))
+        if reason := self._refusals.reason_to_end():
+            self._note(reason)
 
     def _note(self, stopped: Stopped) -> None:
         """Keep the first reason to stop: those after it follow from it."""
@@ -223,6 +226,8 @@ class SurveySender:
     def _send_missing(self, rows: Rows) -> None:
         """Read the source, twice if something has to be known before the first is sent, and send what is missing."""
         self._ledger.begin_reading()
+        self._refusals.begin_reading()
+        self._refusals.learn(self._ledger.entries())
         self._reading = self._new_reading()
         if self._report:
             self._report.forget_rows()
@@ -338,31 +343,30 @@ class SurveySender:
         """See the batch on the wire through, halving what 8x8 refuses for a row's sake until the bad rows are alone."""
         if self._on_wire is None:
             return
-        waiting = deque([self._on_wire.batch])
-        refusals = Refusals(self._builder.own_fields)
-        while waiting:
-            part = waiting.popleft()
-            try:
-                refusals.anything_accepted |= self._until_sent(self._deliver, part)
-            except (NeverSentError, RateLimitedError) as error:
-                self._leave(part, *waiting)
-                raise Stopped(str(error)) from None
-            except RefusedError as refused:
-                if refusals.blame_the_whole(refused, len(part.rows)):
-                    self._take_back()
-                    self._leave(part, *waiting)
-                    raise Stopped(str(refused), is_final=True) from None
-                waiting.extendleft(self._halve_or_reject(refused))
-            except BaseException:
-                self._leave(*waiting)
-                raise
+        part: _Batch | None = self._on_wire.batch
+        halving: Halving[RowMessage] = Halving(self._refusals, len(self._on_wire.batch.rows))
+        try:
+            while part is not None:
+                self._see_through(part, halving)
+                rows = halving.next_part()
+                part = None if rows is None else _Batch(rows)
+        finally:
+            self._reading.leave(*halving.left())
 
-    def _leave(self, *batches: _Batch) -> None:
-        self._reading.leave(*(batch.rows for batch in batches))
+    def _see_through(self, part: _Batch, halving: Halving[RowMessage]) -> None:
+        try:
+            if self._until_sent(self._deliver, part):
+                self._refusals.note_taken()
+        except (NeverSentError, RateLimitedError) as error:
+            halving.put_back(part.rows)
+            raise Stopped(str(error)) from None
+        except RefusedError as refused:
+            self._unknown_in_a_row = 0
+            self._take_refusal(refused, halving)
 
     def _deliver(self, part: _Batch) -> bool:
         """
-        Put a part on the wire unless it is, and take the answer; tell whether 8x8 accepted any of it.
+        Put a part on the wire unless it is, and take the answer; tell whether 8x8 has taken it.
 
         :raises NeverSentError: 8x8 has nothing of it, and its entry says so; likewise :class:`RateLimitedError`
         :raises RefusedError: 8x8 has nothing of it; it still is on the wire, for what is to become of it
@@ -380,7 +384,7 @@ class SurveySender:
             self._take_back()
             raise
         self._take_answer(self._on_wire, response)
-        return response.accepted_count > 0
+        return True
 
     def _take_answer(self, sent: _OnWire, response: BatchResponse) -> None:
         answers = match(sent.batch.rows, response)
@@ -413,19 +417,28 @@ class SurveySender:
             self._ledger.settle(self._on_wire.entry, state=EntryState.NOT_SENT)
             del self._reading.tally.held[self._taken_off().entry.client_batch_id]
 
-    def _halve_or_reject(self, refused: RefusedError) -> Sequence[_Batch]:
-        """Return the halves of the refused batch, the second first; a row that is alone is rejected."""
+    def _take_refusal(self, refused: RefusedError, halving: Halving[RowMessage]) -> None:
+        """Reject a row that was refused alone, and take back all else."""
         sent = self._on_wire
-        if sent is not None and len(sent.batch.rows) > 1:
+        if sent is None:
+            raise RuntimeError("no batch is on the wire")
+        rows = sent.batch.rows
+        if not self._refusals.can_be_a_rows(refused):
             self._take_back()
-            log.info("8x8 refused %d messages, sending them as two halves: %s", len(sent.batch.rows), refused)
-            rows, middle = sent.batch.rows, len(sent.batch.rows) // 2
-            return _Batch(rows[middle:]), _Batch(rows[:middle])
-        alone = self._taken_off()
+            halving.put_back(rows)
+            raise Stopped(str(refused), is_final=not is_passing(refused)) from None
+        if not halving.is_refused:
+            log.info("8x8 refused a batch of %d messages, looking for the bad ones: %s", len(rows), refused)
+        if halving.is_to_reject(refused, len(rows)):
+            self._reject(self._taken_off(), refused)
+            return
+        self._take_back()
+        halving.put_back(rows)
+
+    def _reject(self, alone: _OnWire, refused: RefusedError) -> None:
         self._ledger.settle(alone.entry, state=EntryState.SENT, rejected_keys=alone.entry.row_keys)
         lines = [row.line("rejected", code=refused.code, description=refused.description) for row in alone.batch.rows]
         self._report_batch(alone.entry, lines)
-        return ()
 
     def _taken_off(self) -> _OnWire:
         sent, self._on_wire = self._on_wire, None

@@ -208,13 +208,53 @@ def test_one_bad_row_is_found_by_halving(run_dag: Any, sandbox: Any, connection:
     assert sandbox.stats()["max_per_key"] == 1
 
 
-def test_a_batch_that_is_wrong_as_a_whole_stops_after_two_single_rows(
+@pytest.mark.parametrize(
+    ("bad", "batch_size"), [({0, 1}, 40), ({0, 1}, 2), ({38, 39}, 1), (set(range(12)), 10), ({0, 7, 13, 21, 39}, 40)]
+)
+def test_bad_neighbours_are_found_wherever_they_are(
+    run_dag: Any, sandbox: Any, connection: str, bad: set[int], batch_size: int, tmp_path: Path
+) -> None:
+    rows = [person(number, **({"country": "ZZ"} if number in bad else {})) for number in range(40)]
+    run = run_dag(survey_dag(rows=rows, batch_size=batch_size, report_path=str(tmp_path)))
+    assert run.task_states == {"send": "success"}
+    result = result_of(run)
+    assert (result["accepted_count"], result["rejected_count"]) == (40 - len(bad), len(bad))
+    stats = sandbox.stats()
+    assert (stats["accepted"], stats["max_per_key"]) == (40 - len(bad), 1)
+    files = Path(result["report"].removeprefix("file://")).iterdir()
+    lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    assert Counter(line["outcome"] for line in lines) == {"accepted": 40 - len(bad), "rejected": len(bad)}
+    assert {line["code"] for line in lines if line["outcome"] == "rejected"} == {3018}
+
+
+def test_scattered_bad_rows_of_large_batches_are_found(run_dag: Any, sandbox: Any, connection: str) -> None:
+    rows = [person(number) for number in range(3000)]
+    for number in range(17, 3000, 600):
+        rows[number]["country"] = "ZZ"
+    run = run_dag(survey_dag(rows=rows, batch_size=1500, unique_by="order_nr"))
+    assert run.task_states == {"send": "success"}
+    result = result_of(run)
+    assert (result["accepted_count"], result["rejected_count"]) == (2995, 5)
+    assert sandbox.stats()["max_per_key"] == 1
+
+
+def test_what_is_refused_whatever_row_is_sent_ends_the_task_after_a_few_rows_from_each_batch(
     run_dag: Any, sandbox: Any, connection: str
 ) -> None:
-    run = run_dag(survey_dag(rows=[person(number, country="ZZ") for number in range(40)], batch_size=20))
-    assert run.task_states == {"send": "failed"}
+    rows = [person(number, country="ZZ") for number in range(40)]
+    run = run_dag(survey_dag(rows=rows, batch_size=20, retries=2, retry_delay=timedelta()))
+    assert (run.task_states, run.try_numbers) == ({"send": "failed"}, {"send": 1})
     result = result_of(run)
-    assert (result["accepted_count"], result["rejected_count"], result["not_sent_count"]) == (0, 1, 39)
+    assert (result["accepted_count"], result["rejected_count"], result["not_sent_count"]) == (0, 0, 40)
+    assert sandbox.stats()["requests"] == 22
+    assert "none of 20 rows from different places" in run.log
+
+
+def test_one_row_alone_is_rejected(run_dag: Any, sandbox: Any, connection: str) -> None:
+    run = run_dag(survey_dag(rows=[person(1, country="ZZ")]))
+    assert run.task_states == {"send": "failed"}
+    assert result_of(run)["rejected_count"] == 1
+    assert "Nobody was surveyed" in run.log
 
 
 def test_a_wrong_api_key_sends_nothing(run_dag: Any, sandbox: Any, monkeypatch: pytest.MonkeyPatch) -> None:

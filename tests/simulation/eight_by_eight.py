@@ -50,6 +50,7 @@ class Habits:
     :ivar faults: how likely each is, by name
     :ivar refuses_bad_rows: one bad row is a 400 for the whole batch, else a REJECTED row
     :ivar bad: which row keys are bad, with 8x8's code
+    :ivar refuses_all: until all is calm every batch is refused by this code, whatever rows are in it
     :ivar logs_rejected: rejected messages show in the logs
     :ivar logs_scheduled_late: a scheduled message shows in the logs only when it goes out
     :ivar clock: how far its clock is ahead
@@ -62,6 +63,7 @@ class Habits:
     faults: dict[str, float] = field(default_factory=dict)
     refuses_bad_rows: bool = False
     bad: dict[str, int] = field(default_factory=dict)
+    refuses_all: int | None = None
     logs_rejected: bool = True
     logs_scheduled_late: bool = False
     clock: float = 0.0
@@ -116,6 +118,8 @@ class EightByEight:
             return RefusedError(401, 1200, "unauthorized")
         if fate in ("lost_before", "500_before"):
             return UnknownOutcomeError(fate)
+        if self.habits.refuses_all is not None and not self.world.is_calm:
+            return RefusedError(400, self.habits.refuses_all, "something that all have in common")
         bad = next((code for m in messages if (code := self.habits.bad.get(_key(m)))), None)
         if bad is not None and self.habits.refuses_bad_rows:
             self.rejected.update(_key(m) for m in messages if _key(m) in self.habits.bad)

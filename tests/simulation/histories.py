@@ -24,6 +24,7 @@ from airflow_provider_8x8.journals import task_memory as task_memory_module
 from airflow_provider_8x8.journals.marks import JournalName, Memory
 from airflow_provider_8x8.journals.state_store import StateStoreMemory
 from airflow_provider_8x8.journals.task_memory import TaskMemory
+from airflow_provider_8x8.surveys import refusals as refusals_module
 from airflow_provider_8x8.surveys import sender as sender_module
 from airflow_provider_8x8.surveys import settling as settling_module
 from airflow_provider_8x8.surveys.builder import MessageBuilder
@@ -128,7 +129,7 @@ class History:
 
     def run(self) -> list[str]:
         """Let it happen, and return what is wrong about it."""
-        with _simulated(self.world):
+        with _simulated(self.world, self.plan.more_requests):
             for task in self.tasks:
                 self.world.start(lambda task=task: self._live(task))
             self.world.run()
@@ -403,7 +404,7 @@ class History:
 
 
 @contextmanager
-def _simulated(world: World) -> Iterator[None]:
+def _simulated(world: World, more_requests: int) -> Iterator[None]:
     """Have the code under test wait by the world's clock and be lucky by its dice; it logs nothing."""
     chance = SimpleNamespace(
         choice=world.random.choice,
@@ -419,6 +420,7 @@ def _simulated(world: World) -> Iterator[None]:
             mock.patch.object(settling_module, "secrets", chance),
             mock.patch.object(task_memory_module, "secrets", chance),
             mock.patch.object(client_module, "random", chance),
+            mock.patch.object(refusals_module, "MORE_REQUESTS", more_requests),
             mock.patch.object(state_store, "_again_if_unavailable", again),
         ):
             yield

@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from airflow_provider_8x8.surveys.refusals import ALIKE, MORE_REQUESTS
 from airflow_provider_8x8.surveys.settings import OnUnknown
 from tests.simulation.eight_by_eight import Habits
 from tests.simulation.message_logs import Disorder, Lag
@@ -49,6 +50,7 @@ class Plan:
     :ivar zombies: how likely Airflow declares a try dead that is not
     :ivar clears: how likely a task that has ended is cleared
     :ivar clear_on_success: Airflow throws the state of a task away that has succeeded
+    :ivar more_requests: for the parts of refused batches, beyond one for each row
     :ivar kills: how likely a try is told to end
     :ivar interruptions: how it is then interrupted besides, if at all
     :ivar final_canary: there is a canary when all is calm
@@ -80,6 +82,7 @@ class Plan:
     zombies: float = 0.0
     clears: float = 0.0
     clear_on_success: bool = False
+    more_requests: int = MORE_REQUESTS
     kills: float = 0.0
     interruptions: list[type[BaseException]] = field(default_factory=list)
     store_faults: float = 0.0
@@ -106,13 +109,18 @@ def draw(seed: int) -> Plan:
     runs = chance.choice((1, 1, 2, 2, 3)) if journal is Where.CAMPAIGN else 1
     pool = chance.randint(3, 9)
     scheduled = START + chance.uniform(0, 1000) if chance.random() < 0.1 else None
+    rows = [_rows(chance, pool) for _ in range(runs)]
+    changes = chance.random() < 0.6
+    habits = _habits(chance, settle_time - 2 * skew, kind, pool)
+    if not changes and min(len(set(each) - {-1}) for each in rows) >= ALIKE and chance.random() < 0.15:
+        habits.refuses_all = chance.choice(_BAD_CODES)
     return Plan(
-        habits=_habits(chance, settle_time - 2 * skew, kind, pool),
+        habits=habits,
         journal=journal,
         kind=kind,
         runs=runs,
         pool=pool,
-        rows=[_rows(chance, pool) for _ in range(runs)],
+        rows=rows,
         batch_size=chance.randint(1, 4),
         tries=chance.randint(1, 4),
         settle_time=settle_time,
@@ -129,6 +137,7 @@ def draw(seed: int) -> Plan:
         zombies=chance.choice((0.0, 0.0, 0.3, 0.8)),
         clears=chance.choice((0.0, 0.5)),
         clear_on_success=chance.random() < 0.2,
+        more_requests=chance.choice((4, 10, MORE_REQUESTS)),
         kills=chance.choice((0.0, 0.0, 0.3)),
         interruptions=chance.choice(([], [TimedOut], [Terminated])),
         store_faults=chance.choice((0.0, 0.0, 0.01, 0.1)),
@@ -138,7 +147,7 @@ def draw(seed: int) -> Plan:
         pace=chance.choice((0.05, 0.5, 3.0)),
         stalls=chance.choice((0.0, 0.005, 0.03)),
         crashes=chance.choice((0.0, 0.005, 0.02)),
-        changes=chance.random() < 0.6,
+        changes=changes,
         retry_delay=chance.choice((0.0, 5.0, 100.0)),
         at_hand=_at_hand(chance, journal),
         never_starts=chance.choice((0.0, 0.0, 0.0, 0.1)),
@@ -161,7 +170,8 @@ def _at_hand(chance: random.Random, journal: Where) -> list[AtHand]:
 def _rows(chance: random.Random, pool: int) -> list[int]:
     numbers = [number for number in range(pool) if chance.random() < 0.8]
     numbers += [chance.choice((-1, chance.randrange(pool))) for _ in range(chance.choice((0, 0, 1, 2)))]
-    chance.shuffle(numbers)
+    if chance.random() < 0.5:  # else neighbours stay what they are
+        chance.shuffle(numbers)
     return numbers
 
 
@@ -188,16 +198,27 @@ def _habits(chance: random.Random, bound: float, kind: Kind, pool: int) -> Habit
     mood = chance.choice((0.0, 0.05, 0.2, 0.5))
     faults = {name: mood for name in _FAULTS if chance.random() < 0.4}
     faults |= {"401": chance.choice((0.0, 0.0, 0.03)), "export_refused": chance.choice((0.0, 0.0, 0.05))}
-    bad = [number for number in range(pool) if chance.random() < 0.1][: len(_BAD_CODES)]
+    bad = _bad(chance, pool)
+    codes = _BAD_CODES if chance.random() < 0.5 else (chance.choice(_BAD_CODES),)
     return Habits(
         lag=_lag(chance, bound),
         faults=faults,
         refuses_bad_rows=chance.random() < 0.5,
-        bad={key(kind, number): code for number, code in zip(bad, _BAD_CODES, strict=False)},
+        bad={key(kind, number): chance.choice(codes) for number in bad},
         logs_rejected=chance.random() < 0.6,
         logs_scheduled_late=chance.random() < 0.5,
         clock=chance.choice((0.0, 0.0, chance.uniform(-3000.0, 60.0))),
     )
+
+
+def _bad(chance: random.Random, pool: int) -> list[int]:
+    """Draw the numbers of the rows that are bad: none or few of them, neighbours, or most."""
+    kind = chance.choice(("few", "few", "neighbours", "most"))
+    if kind == "neighbours":
+        first = chance.randrange(pool)
+        return list(range(first, min(pool, first + chance.randint(2, 4))))
+    share = 0.1 if kind == "few" else 0.8
+    return [number for number in range(pool) if chance.random() < share]
 
 
 def _lag(chance: random.Random, bound: float) -> Lag:

@@ -78,8 +78,8 @@ def check_end(history: History) -> None:
 def _check_ended(history: History, task: TaskInstance) -> None:
     if task.is_lost or not history.plan.final_canary or _may_refuse(history):
         return
-    if task.verdict == "final" and task.last is not None and task.last.summary.stop is None:
-        pass  # nobody was surveyed
+    if task.verdict == "final" and task.last is not None and _may_be_final(history, task, task.last):
+        pass
     elif task.verdict != "green":
         last = task.last.summary if task.last else None
         history.world.violate(f"{task.name} does not end: {last}")
@@ -95,6 +95,15 @@ def _may_refuse(history: History) -> bool:
     """Tell whether what a task instance has sent cannot be known for sure, so that it sends nothing."""
     configured = history.plan.at_hand
     return history.plan.journal is Where.CHANGING and any(not at_hand.has_store for at_hand in configured)
+
+
+def _may_be_final(history: History, task: TaskInstance, last: Try) -> bool:
+    """Tell whether nobody was surveyed, or 8x8 has refused every batch and all of their rows are bad."""
+    habits = history.plan.habits
+    if last.summary.stop is None or not habits.refuses_bad_rows:
+        return last.summary.stop is None
+    # A good one may be in no batch because it was decided about by on_unknown.
+    return history.plan.on_unknown is not OnUnknown.FAIL or task.table.valid_keys <= habits.bad.keys()
 
 
 def _check_report(history: History, task: TaskInstance) -> None:

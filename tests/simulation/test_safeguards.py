@@ -1,10 +1,11 @@
-"""The simulation itself is tested: with any one safeguard off, somebody is texted twice in one of its histories."""
+"""The simulation itself is tested: with any one safeguard off, one texts people twice, or leaves them out."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -12,7 +13,9 @@ import pytest
 
 from airflow_provider_8x8.journals.state_store import StateStoreJournal, _Begun
 from airflow_provider_8x8.surveys.journal import Compose, Entry, Journal
+from airflow_provider_8x8.surveys.reading import Stopped
 from airflow_provider_8x8.surveys.reconcile import Reconciler
+from airflow_provider_8x8.surveys.refusals import Refusals
 from airflow_provider_8x8.surveys.settings import OnUnknown, Settings
 from tests.simulation.campaign_journals import CampaignJournal
 from tests.simulation.histories import History
@@ -195,3 +198,33 @@ def test_without_a_second_look_after_the_watermark(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(Reconciler, "_is_proof", seen_is_enough)
     assert texted_twice(out_of_order(Disorder.APPEARANCES))
+
+
+def left_out() -> bool:
+    """Tell whether one of so many seeds finds somebody who was left out for good."""
+    for seed in range(MAX_SEEDS):
+        plan = draw(seed)
+        found = History(plan, seed).run()
+        if any(text in violation for violation in found for text in ("was lost", "does not end", "has not sent all")):
+            return True
+    return False
+
+
+def test_without_a_doubt_about_what_is_refused_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Refusals, "is_in_doubt", False)
+    assert left_out()
+
+
+def test_without_halving_what_seemed_to_be_refused_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Refusals, "conclude", lambda refusals, entries: False)
+    assert left_out()
+
+
+def test_without_going_on_with_what_refusals_have_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Refusals, "reason_to_end", lambda refusals: None)
+    assert left_out()
+
+
+def test_with_a_final_end_where_another_try_can_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_provider_8x8.surveys.refusals.Stopped", partial(Stopped, is_final=True))
+    assert left_out()

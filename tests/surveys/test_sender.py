@@ -72,6 +72,15 @@ class SomeRows:
             yield {"destination": f"+12025550{number:03d}", **own}
 
 
+class KeptJournal(MemoryJournal):
+    """A journal that another try can read."""
+
+    outlives_try = True
+
+    def news(self) -> Sequence[Entry]:
+        return list(self._entries.values())
+
+
 def rows(count: int) -> SomeRows:
     return SomeRows(*({} for _ in range(count)))
 
@@ -175,22 +184,100 @@ def refusing(bad: set[str], code: int = 1002) -> Answer:
     return answer
 
 
-@pytest.mark.parametrize("bad", [{0}, {99}, {50}, {3, 4}, {0, 37, 99}, set(range(10, 20))])
-def test_bad_rows_are_found_wherever_they_are(bad: set[int]) -> None:
-    client = Client(refusing({f"+12025550{number:03d}" for number in bad}))
-    summary = sender(client).send(rows(100))
-    if summary.stop is None:
-        assert outcomes(summary) == {"accepted": 100 - len(bad), "rejected": len(bad)}
-    sent = Counter(message.destination for batch in client.batches for message in messages_of(batch))
-    assert len(sent) == 100
+def numbered(*numbers: int) -> set[str]:
+    return {f"+12025550{number:03d}" for number in numbers}
 
 
-def test_a_batch_with_too_many_bad_rows_is_given_up() -> None:
-    client = Client(refusing({f"+12025550{number:03d}" for number in range(1, 1000, 2)}))
+def times_sent(client: Client) -> Counter[str]:
+    return Counter(message.destination for batch in client.batches for message in messages_of(batch))
+
+
+def lines_of(report: Path) -> Counter[str]:
+    """Return how many lines a report has of each outcome."""
+    files = report.glob("*/*.jsonl")
+    return Counter(json.loads(line)["outcome"] for file in files for line in file.read_text().splitlines())
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 7, 100])
+@pytest.mark.parametrize(
+    "bad",
+    [{0}, {99}, {50}, {0, 1}, {49, 50}, {98, 99}, {0, 37, 99}, set(range(50)), set(range(50, 100)), set(range(99))],
+)
+def test_bad_rows_are_found_wherever_they_are(bad: set[int], batch_size: int, tmp_path: Path) -> None:
+    client = Client(refusing(numbered(*bad)))
+    report = Report(tmp_path, "c", "c")
+    summary = sender(client, batch_size=batch_size, report=report).send(rows(100))
+    expected = {"accepted": 100 - len(bad), "rejected": len(bad)}
+    assert (summary.stop, outcomes(summary)) == (None, expected)
+    assert lines_of(tmp_path) == expected
+    assert len({batch.client_batch_id for batch in client.batches}) == len(client.batches)
+
+
+def test_scattered_bad_rows_of_many_batches_are_found() -> None:
+    client = Client(refusing(numbered(*range(5, 1000, 50))))
+    summary = sender(client, batch_size=500).send(rows(1000))
+    assert (summary.stop, outcomes(summary)) == (None, {"accepted": 980, "rejected": 20})
+    assert len(client.batches) < 300
+
+
+def test_half_of_a_batch_may_be_bad() -> None:
+    client = Client(refusing(numbered(*range(1, 1000, 2))))
     summary = sender(client).send(rows(1000))
-    assert len(client.batches) <= 401  # 200 refusals, and what was accepted between them
-    assert summary.stop is not None
-    assert outcomes(summary)["not_sent"] > 0
+    assert (summary.stop, outcomes(summary)) == (None, {"accepted": 500, "rejected": 500})
+    assert len(client.batches) <= 2 * 1000
+
+
+@pytest.mark.parametrize("batch_size", [1, 10, 40])
+def test_what_is_refused_as_a_whole_is_sent_once_it_was_mended(batch_size: int, tmp_path: Path) -> None:
+    def refuse(batch: SurveyBatch) -> BatchResponse:
+        raise RefusedError(400, 1004, "an odd text")
+
+    journal, client = KeptJournal(), Client(refuse)
+    report = Report(tmp_path, "c", "c")
+    summary = sender(client, journal=journal, batch_size=batch_size, report=report).send(rows(40))
+    assert (outcomes(summary), summary.is_final) == ({"not_sent": 40}, True)
+    assert "an odd text" in str(summary.stop)
+    assert lines_of(tmp_path) == {"not_sent": 40}
+    assert len(client.batches) <= 2 * 40 + 4
+    summary = sender(Client(taken), journal=journal).send(rows(40))
+    assert (summary.stop, outcomes(summary)) == (None, {"accepted": 40})
+
+
+def test_what_a_batch_of_unknown_outcome_may_tell_of_the_whole_keeps_the_end_open() -> None:
+    def lose_the_first(batch: SurveyBatch) -> BatchResponse:
+        if len(client.batches) == 1:
+            raise UnknownOutcomeError("lost")
+        raise RefusedError(400, 1004, "an odd text")
+
+    client = Client(lose_the_first)
+    summary = sender(client, batch_size=10).send(rows(20))
+    assert (outcomes(summary), summary.is_final) == ({"unknown": 10, "not_sent": 10}, False)
+
+
+def test_the_next_try_rejects_what_is_left_where_8x8_has_taken_others_before() -> None:
+    journal, bad = KeptJournal(), numbered(*range(10, 30))
+    sender(Client(taken), journal=journal).send(rows(10))
+    summary = sender(Client(refusing(bad)), journal=journal).send(rows(30))
+    assert (summary.stop, outcomes(summary)) == (None, {"accepted": 10, "rejected": 20})
+
+
+def test_a_source_that_is_mostly_bad_is_gone_on_with_by_the_next_try(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("airflow_provider_8x8.surveys.refusals.MORE_REQUESTS", 0)
+    journal, answer = KeptJournal(), refusing(numbered(*range(0, 100, 2)))
+    counts = []
+    for _ in range(10):
+        client = Client(answer)
+        summary = sender(client, journal=journal, report=Report(tmp_path, "c", "c")).send(rows(100))
+        counts.append(outcomes(summary))
+        assert lines_of(tmp_path) == counts[-1]
+        if summary.stop is None:
+            break
+        assert f"{counts[-1]['not_sent']} are left" in summary.stop
+        assert not summary.is_final
+    assert counts[-1] == {"accepted": 50, "rejected": 50}
+    assert 1 < len(counts) < 10
 
 
 @pytest.mark.parametrize("code", [1001, 1005, 1007, 1011, 1014, 1200, 2000])
@@ -208,6 +295,36 @@ def test_a_sender_that_rows_bring_can_be_a_rows_fault() -> None:
         "accepted": 3,
         "rejected": 1,
     }
+
+
+@pytest.mark.parametrize("is_retryable", [True, False])
+def test_an_end_in_the_middle_of_halving_loses_nothing(*, is_retryable: bool, tmp_path: Path) -> None:
+    error = NeverSentError("gone") if is_retryable else RefusedError(401, 1200, "gone")
+    refuse = refusing(numbered(40, 41))
+
+    def fail_from_the_tenth_on(batch: SurveyBatch) -> BatchResponse:
+        if len(client.batches) >= 10:
+            raise error
+        return refuse(batch)
+
+    journal, client = KeptJournal(), Client(fail_from_the_tenth_on)
+    summary = sender(client, journal=journal, report=Report(tmp_path, "c", "c")).send(rows(100))
+    assert summary.is_final == (not is_retryable)
+    assert lines_of(tmp_path) == outcomes(summary)
+    assert outcomes(summary)["not_sent"] > 0
+    summary = sender(Client(refuse), journal=journal).send(rows(100))
+    assert (summary.stop, outcomes(summary)) == (None, {"accepted": 98, "rejected": 2})
+
+
+def test_refusals_between_them_keep_unknown_batches_from_being_in_a_row() -> None:
+    refuse = refusing(numbered(*range(0, 12, 2)))
+
+    def lose_what_is_good(batch: SurveyBatch) -> BatchResponse:
+        refuse(batch)
+        raise UnknownOutcomeError("lost")
+
+    summary = sender(Client(lose_what_is_good), batch_size=1).send(rows(12))
+    assert outcomes(summary) == {"unknown": 6, "not_sent": 6}
 
 
 def failing_once(error: EightByEightError, at: int) -> Answer:
@@ -249,15 +366,6 @@ def test_what_never_leaves_stops_the_sending_and_loses_nothing() -> None:
     assert len(client.batches) == 1 + MAX_TRIES
     assert outcomes(summary) == {"accepted": 2, "not_sent": 4}
     assert (summary.stop, summary.is_final) == ("gone", False)
-
-
-class KeptJournal(MemoryJournal):
-    """A journal that another try can read."""
-
-    outlives_try = True
-
-    def news(self) -> Sequence[Entry]:
-        return list(self._entries.values())
 
 
 class CutRows(SomeRows):
