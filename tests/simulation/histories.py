@@ -310,6 +310,7 @@ class History:
                 template=_TEMPLATE,
                 common={"scheduled": scheduled},
                 unique_by=UNIQUE_BY.get(plan.kind),
+                now=process.clock,
             ),
             row_keys,
             run=Run(_CAMPAIGN, task.name, number),

@@ -84,11 +84,18 @@ def _check_ended(history: History, task: TaskInstance) -> None:
         last = task.last.summary if task.last else None
         history.world.violate(f"{task.name} does not end: {last}")
         return
-    if history.plan.on_unknown is not OnUnknown.FAIL:
+    if history.plan.on_unknown is not OnUnknown.FAIL or _says_that_it_is_too_late(history, task):
         return
     for key in sorted(task.table.valid_keys):
         if not history.server.accepted[key] and key not in history.server.rejected:
             history.world.violate(f"{key} was lost")
+
+
+def _says_that_it_is_too_late(history: History, task: TaskInstance) -> bool:
+    """Tell whether a task says that it leaves rows out since the time of its messages has passed."""
+    last, scheduled = task.last, history.plan.scheduled
+    is_past = scheduled is not None and scheduled < history.world.now + history.plan.skew
+    return is_past and task.verdict == "final" and last is not None and last.summary.outcomes["not_sent"] > 0
 
 
 def _may_refuse(history: History) -> bool:
@@ -98,8 +105,10 @@ def _may_refuse(history: History) -> bool:
 
 
 def _may_be_final(history: History, task: TaskInstance, last: Try) -> bool:
-    """Tell whether nobody was surveyed, or 8x8 has refused every batch and all of their rows are bad."""
+    """Tell whether nobody was surveyed, or could be any more, or 8x8 has refused every batch and all of their rows are bad."""
     habits = history.plan.habits
+    if _says_that_it_is_too_late(history, task):
+        return True
     if last.summary.stop is None or not habits.refuses_bad_rows:
         return last.summary.stop is None
     # A good one may be in no batch because it was decided about by on_unknown.
