@@ -6,6 +6,7 @@ import ipaddress
 import logging
 import random
 import re
+import time
 import uuid
 from collections.abc import Callable, Generator
 from contextlib import closing
@@ -27,6 +28,7 @@ from airflow_provider_8x8.api.errors import (
 )
 from airflow_provider_8x8.api.links import is_own_link
 from airflow_provider_8x8.api.log_lines import read_log_lines
+from airflow_provider_8x8.api.masking import quotable
 from airflow_provider_8x8.api.models import (
     Balance,
     BatchResponse,
@@ -40,6 +42,7 @@ from airflow_provider_8x8.api.models import (
     SubaccountId,
     SurveyBatch,
     SurveyMessage,
+    decode,
 )
 from airflow_provider_8x8.api.transport import download, exchange
 
@@ -60,8 +63,8 @@ DEFAULT_TIMEOUT = 60.0
 MAX_TRIES = 5
 """How often a call is made before its failure counts, where making it again is safe."""
 
-MAX_RETRY_AFTER = 120.0
-"""Seconds: a longer ``Retry-After`` is cut to this."""
+LONGEST_WAIT = 120.0
+"""Seconds that a call of the client's waits between its tries, all waits together."""
 
 LOG_EXPORT_FILE_SECONDS = 15 * 60.0
 """Seconds for reading one file of a log export."""
@@ -78,6 +81,11 @@ class EightByEightClient:
     Each method is one operation of 8x8's. A call that certainly did nothing (it never left, or 8x8 answered 429)
     is made again, at most five times; reading calls are also made again after any failure but a refusal. **A POST
     whose outcome is not known is never repeated**, and nothing here remembers one: that is the operator's work.
+
+    Between two calls it waits as long as 8x8 asks, else 1 s, 2 s, 4 s and 8 s, always up to a second more. If 8x8 asks
+    for so much that all waits of the call would take more than :data:`LONGEST_WAIT`, it does not wait: the
+    :class:`RateLimitedError` is raised at once, and says until when 8x8 asks to wait. With ``max_tries=1`` a call is
+    made exactly once, for callers that wait by a clock of their own.
 
     Each call has a connection of its own, so a client may be used from several threads.
 
@@ -128,10 +136,10 @@ class EightByEightClient:
 
         :param send_by: seconds since 1970. With it the call is made exactly once, and never completed later than
             this: the last piece of its body is then withheld, which is a :class:`NeverSentError`. For callers that
-            write down every single POST; they try again by :data:`until_sent`.
+            write down every single POST; they try again by :func:`retrying_until_sent`.
         :param on_sent: with ``send_by``, called as soon as the last byte of the request is handed to the network
         :raises NeverSentError: 8x8 could not be reached in five tries, or the request was not complete by ``send_by``
-        :raises RateLimitedError: 8x8 answered 429 (without ``send_by``: five times)
+        :raises RateLimitedError: 8x8 answered 429 (without ``send_by``: five times, or it asks for a long wait)
         :raises RefusedError: 8x8 did not accept any of the batch
         :raises UnknownOutcomeError: 8x8 may have accepted the batch, or not; it was not sent again
         """
@@ -140,13 +148,15 @@ class EightByEightClient:
             return self._post(path, batch, BatchResponse)
         return self._call("POST", path, BatchResponse, batch, send_by=send_by, on_sent=on_sent)
 
-    def send_survey(self, survey_id: str, message: SurveyMessage) -> MessageResponse:
+    def send_survey(self, survey_id: str, message: SurveyMessage, *, max_tries: int = MAX_TRIES) -> MessageResponse:
         """
         Send one survey. Raises what :meth:`send_survey_batch` raises.
 
         A message that 8x8 takes and rejects comes back with the status ``REJECTED``.
+
+        :param max_tries: how often the call is made at most, 1 to 5
         """
-        return self._post(self._survey_path(survey_id, "messages"), message, MessageResponse)
+        return self._post(self._survey_path(survey_id, "messages"), message, MessageResponse, max_tries)
 
     def cancel_batch(self, batch_id: str) -> CancelResponse:
         """
@@ -164,36 +174,56 @@ class EightByEightClient:
         """Return one message as it stands. 8x8 takes one such request a second for each sub-account."""
         return self._repeatable("GET", self._path("messages", umid), MessageDetails)
 
-    def start_log_export(self, request: LogExportRequest) -> LogExportJob:
-        """Have 8x8 export its message logs; poll the job with :meth:`get_log_export`."""
+    def start_log_export(
+        self, request: LogExportRequest, *, max_tries: int = MAX_TRIES, timeout: float | None = None
+    ) -> LogExportJob:
+        """
+        Have 8x8 export its message logs; poll the job with :meth:`get_log_export`.
+
+        :param max_tries: how often the call is made at most, 1 to 5; what the last one got is raised
+        :param timeout: seconds for each call, if that is less than the client's own timeout
+        :raises EightByEightError: there is no export, or it is not known which
+        """
         # A POST, but a second export does no harm.
         path = self._path("messages", "exports")
-        return self._repeatable("POST", path, LogExportJob, request=request, expected_status=202)
+        return self._repeatable(
+            "POST", path, LogExportJob, max_tries, request=request, expected_status=202, timeout=timeout
+        )
 
-    def get_log_export(self, job_id: str) -> LogExport:
-        """Return how a log export stands, and when it has succeeded the links to its CSV files."""
-        return self._repeatable("GET", self._path("messages", "exports", job_id), LogExport)
+    def get_log_export(self, job_id: str, *, max_tries: int = MAX_TRIES, timeout: float | None = None) -> LogExport:
+        """
+        Return how a log export stands, and when it has succeeded the links to its CSV files.
 
-    def read_log_export(self, link: str) -> Generator[LogLine, None, None]:
+        :param max_tries: how often the call is made at most, 1 to 5; what the last one got is raised
+        :param timeout: seconds for each call, if that is less than the client's own timeout
+        :raises EightByEightError: 8x8 does not say
+        """
+        path = self._path("messages", "exports", job_id)
+        return self._repeatable("GET", path, LogExport, max_tries, timeout=timeout)
+
+    def read_log_export(self, link: str, *, seconds: float = LOG_EXPORT_FILE_SECONDS) -> Generator[LogLine, None, None]:
         """
         Read one CSV file of a log export by its link, a line at a time; it is never whole in memory.
 
         The link is its own key. The API key goes along to 8x8's own hosts and to the client's own address, and
         nowhere else; another link must be https and lead to the public internet. Redirects are not followed. Nothing
-        is tried again. The whole file may take :data:`LOG_EXPORT_FILE_SECONDS`, with what is done between the lines.
+        is tried again.
 
-        Whatever ends the iteration closes the connection; nothing is opened before it begins.
+        Whatever ends the iteration closes the connection; nothing is opened before it begins. That a file is whole is
+        known once the iteration ends without an error, not before: its end is proven by its length, or by the last of
+        its chunks, and a file of which that cannot be said (compressed, or until the connection closes) is not read.
 
+        :param seconds: for the whole file, with what is done between the lines
         :raises UnknownOutcomeError: the link is not followed, or what came is not, or may not be, the whole file:
             then the lines before prove nothing by what is not among them
-        :raises RefusedError: 8x8 does not give the file
+        :raises RefusedError: 8x8 does not give the file; :class:`RateLimitedError`: not yet
         """
         own = is_own_link(link, [self.base_url, *REGIONS.values()])
         pieces = download(
             link,
             auth=self._auth if own else _NoAuth(),
             headers={"User-Agent": _USER_AGENT, "Accept": "text/csv", "Accept-Encoding": "identity"},
-            seconds=LOG_EXPORT_FILE_SECONDS,
+            seconds=seconds,
             timeout=self.timeout,
             public_only=not own,
         )
@@ -238,8 +268,8 @@ class EightByEightClient:
                 return
             raise
 
-    def _post(self, path: str, request: msgspec.Struct, answer: type[T]) -> T:
-        call = until_sent.wraps(self._call)
+    def _post(self, path: str, request: msgspec.Struct, answer: type[T], max_tries: int = MAX_TRIES) -> T:
+        call = _at_most(max_tries, until_sent).wraps(self._call)
         return call("POST", path, answer, request)
 
     def _repeatable(
@@ -247,12 +277,14 @@ class EightByEightClient:
         method: str,
         path: str,
         answer: type[T],
+        max_tries: int = MAX_TRIES,
         *,
         request: msgspec.Struct | None = None,
         expected_status: int = 200,
+        timeout: float | None = None,
     ) -> T:
-        call = _until_answered.wraps(self._call)
-        return call(method, path, answer, request, expected_status)
+        call = _at_most(max_tries, _until_answered).wraps(self._call)
+        return call(method, path, answer, request, expected_status, timeout=timeout)
 
     def _call(
         self,
@@ -262,6 +294,7 @@ class EightByEightClient:
         request: msgspec.Struct | None = None,
         expected_status: int = 200,
         *,
+        timeout: float | None = None,
         send_by: float | None = None,
         on_sent: Callable[[], None] | None = None,
     ) -> T:
@@ -275,16 +308,16 @@ class EightByEightClient:
             auth=self._auth,
             headers=headers,
             body=body,
-            timeout=self.timeout,
+            timeout=self.timeout if timeout is None else min(self.timeout, timeout),
             send_by=send_by,
             on_sent=on_sent,
         )
         if came.http_status != expected_status:
             raise error_from_answer(came.http_status, came.headers, came.body)
         try:
-            return msgspec.json.decode(came.body, type=answer)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise UnknownOutcomeError(f"8x8's answer is not what its API describes: {error}") from None
+            return decode(came.body, answer)
+        except msgspec.MsgspecError as error:
+            raise UnknownOutcomeError(f"8x8's answer is not what its API describes: {quotable(str(error))}") from None
 
     def _path(self, *segments: str) -> str:
         return _join("api", "v1", "subaccounts", self.subaccount_id, *segments)
@@ -373,33 +406,51 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+def _asked_seconds(state: tenacity.RetryCallState) -> float | None:
+    error = state.outcome.exception() if state.outcome else None
+    return error.retry_after if isinstance(error, RateLimitedError) else None
+
+
 def _seconds_to_wait(state: tenacity.RetryCallState) -> float:
     """As long as 8x8 asks, else longer from try to try; never all callers at the same moment."""
-    error = state.outcome.exception() if state.outcome else None
-    asked = error.retry_after if isinstance(error, RateLimitedError) else None
-    seconds = min(2.0 ** (state.attempt_number - 1), 30.0) if asked is None else min(asked, MAX_RETRY_AFTER)
+    asked = _asked_seconds(state)
+    seconds = min(2.0 ** (state.attempt_number - 1), 30.0) if asked is None else asked
     return seconds + random.uniform(0.0, 1.0)  # noqa: S311  # spreads callers, keeps no secret
 
 
-def _retrying(worth_another_try: Callable[[BaseException], bool]) -> tenacity.Retrying:
+class _StopIfAskedForMore(tenacity.stop.stop_base):
+    """Stops when 8x8 asks for more than is left of the longest wait."""
+
+    def __init__(self, longest_wait: float) -> None:
+        self._longest_wait = longest_wait
+
+    def __call__(self, state: tenacity.RetryCallState) -> bool:
+        return (_asked_seconds(state) or 0.0) > self._longest_wait - state.idle_for
+
+
+def _retrying(
+    worth_another_try: Callable[[BaseException], bool], sleep: Callable[[float], None], longest_wait: float
+) -> tenacity.Retrying:
     return tenacity.Retrying(
+        sleep=sleep,
         retry=tenacity.retry_if_exception(worth_another_try),
         wait=_seconds_to_wait,
-        stop=tenacity.stop_after_attempt(MAX_TRIES),
+        stop=tenacity.stop_after_attempt(MAX_TRIES) | _StopIfAskedForMore(longest_wait),
         before_sleep=_say_that_it_waits,
         reraise=True,
     )
 
 
+def _at_most(max_tries: int, policy: tenacity.Retrying) -> tenacity.Retrying:
+    if not 1 <= max_tries <= MAX_TRIES:
+        raise ValueError(f"max_tries is {max_tries}; expected 1 to {MAX_TRIES}")
+    return policy.copy(stop=tenacity.stop_after_attempt(max_tries) | policy.stop)  # type: ignore[operator]
+
+
 def _say_that_it_waits(state: tenacity.RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
-    log.warning(
-        "%s; trying again in %.1f s (try %d of %d failed)",
-        error,
-        state.next_action.sleep if state.next_action else 0.0,
-        state.attempt_number,
-        MAX_TRIES,
-    )
+    seconds = state.next_action.sleep if state.next_action else 0.0
+    log.warning("%s; trying again in %.1f s (try %d failed)", error, seconds, state.attempt_number)
 
 
 def _did_nothing(error: BaseException) -> bool:
@@ -412,12 +463,21 @@ def _may_go_better(error: BaseException) -> bool:
     )
 
 
-until_sent = _retrying(_did_nothing)
-"""
-Makes a call again that certainly did nothing (never sent, or 429), five times in all, waiting as 8x8 asks.
+def retrying_until_sent(sleep: Callable[[float], None], longest_wait: float) -> tenacity.Retrying:
+    """
+    Return what makes a call again that certainly did nothing (never sent, or 429), five times in all.
 
-Call ``until_sent.copy(sleep=...)`` with a function that does the call; the last failure is raised as it came.
-"""
+    It waits exactly as long as 8x8 asks, else 1 s, 2 s, 4 s and 8 s; up to a second more each time, so that not all
+    callers come at the same moment. If 8x8 asks for more than is left of ``longest_wait``, the
+    :class:`RateLimitedError` is raised at once; its text says until when 8x8 asks to wait. Otherwise the last failure
+    is raised as it came.
 
-_until_answered = _retrying(_may_go_better)
+    :param sleep: waits the seconds it is given
+    :param longest_wait: seconds, for all waits of one call together
+    """
+    return _retrying(_did_nothing, sleep, longest_wait)
+
+
+until_sent = retrying_until_sent(time.sleep, LONGEST_WAIT)
+_until_answered = _retrying(_may_go_better, time.sleep, LONGEST_WAIT)
 _USER_AGENT = f"airflow-provider-8x8/{__version__} {requests.utils.default_user_agent()}"

@@ -21,18 +21,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 import msgspec
 
-from airflow_provider_8x8.api.masking import mask_phone_numbers
-from airflow_provider_8x8.api.models import ErrorEnvelope
+from airflow_provider_8x8.api.masking import quotable
+from airflow_provider_8x8.api.models import ErrorEnvelope, decode
+
+LONGEST_RETRY_AFTER = 366 * 86_400.0
+"""Seconds: a ``Retry-After`` that asks for more, in however many digits, counts as this."""
+
+TOO_MANY_REQUESTS = 429
 
 _REFUSALS = frozenset({400, 401, 403, 404, 410, 422, 426})
-_TOO_MANY_REQUESTS = 429
-_MAX_QUOTED_LENGTH = 300
-_decode_envelope = msgspec.json.Decoder(ErrorEnvelope).decode
+# As 8x8 writes them. Anything else that stands in their place may be a phone number.
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_SECONDS = re.compile(r"\s*[0-9]+(\.[0-9]*)?\s*(,\s*[0-9]+(\.[0-9]*)?\s*)*")
 
 
 class EightByEightError(Exception):
@@ -78,48 +83,74 @@ class RateLimitedError(RefusedError):
     """
     8x8 rejected the request unprocessed because too many came (429): it may be sent again later.
 
-    :ivar retry_after: seconds that 8x8 asked to wait, or None if it did not say
+    :ivar retry_after: seconds that 8x8 asked to wait, at most :data:`LONGEST_RETRY_AFTER`, or None if it did not say
+    :ivar retry_at: when they are over, or None
     """
 
     retry_after: float | None = None
+    retry_at: datetime | None = None
+
+    def __str__(self) -> str:
+        if self.retry_after is None:
+            return super().__str__()
+        until = "" if self.retry_at is None else f", until {self.retry_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+        return f"{super().__str__()}; it asks to wait {self.retry_after:.0f} s{until}"
 
 
 def error_from_answer(http_status: int, headers: Mapping[str, str], body: bytes) -> EightByEightError:
-    """Tell what an answer means that is not the one hoped for."""
+    """Tell what an answer means that is not the one hoped for. Neither its headers nor its body need make sense."""
     try:
-        envelope: ErrorEnvelope | None = _decode_envelope(body)
+        envelope: ErrorEnvelope | None = decode(body, ErrorEnvelope)
     except msgspec.MsgspecError:
         envelope = None
-    if http_status == _TOO_MANY_REQUESTS:
+    if http_status == TOO_MANY_REQUESTS:
         rate_limited = RateLimitedError(http_status, *_details(envelope))
         rate_limited.retry_after = parse_retry_after(headers.get("Retry-After"))
+        if rate_limited.retry_after is not None:
+            rate_limited.retry_at = datetime.now(UTC) + timedelta(seconds=rate_limited.retry_after)
         return rate_limited
     if http_status in _REFUSALS and envelope is not None:
         return RefusedError(http_status, *_details(envelope))
-    said = f": {mask_phone_numbers(envelope.message)[:_MAX_QUOTED_LENGTH]}" if envelope else ""
+    said = f": {quotable(envelope.message)}" if envelope else ""
     return UnknownOutcomeError(f"8x8 answered HTTP {http_status}{said}; whether it did what was asked is not known")
 
 
 def parse_retry_after(value: str | None) -> float | None:
-    """Return the seconds that a ``Retry-After`` header asks for, given in seconds or as a date; None if neither."""
+    """
+    Return the seconds that a ``Retry-After`` header asks for, 0 to :data:`LONGEST_RETRY_AFTER`.
+
+    :param value: seconds, also with a fraction; a date (one that is over asks for nothing); or several of either, when
+        the header came more than once: the longest time counts. Whatever is neither, such as ``-1``, is None.
+    """
     if value is None:
         return None
-    if re.fullmatch(r"[0-9]{1,9}", value.strip()):
-        return float(value)
+    if _SECONDS.fullmatch(value):
+        seconds = max(map(float, value.split(",")))
+    else:
+        moments = [moment for moment in map(_moment, _dates(value)) if moment is not None]
+        if not moments:
+            return None
+        seconds = (max(moments) - datetime.now(UTC)).total_seconds()
+    return min(max(0.0, seconds), LONGEST_RETRY_AFTER)
+
+
+def _dates(value: str) -> list[str]:
+    # A comma also stands behind the day of the week.
+    return re.split(r"(?<=GMT)\s*,", value)
+
+
+def _moment(date: str) -> datetime | None:
     try:
-        moment = parsedate_to_datetime(value)
-    except ValueError:
+        moment = parsedate_to_datetime(date)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC)  # a year of twenty digits is a date, too
+    except (ValueError, TypeError, IndexError):
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
 def _details(envelope: ErrorEnvelope | None) -> tuple[int | None, str, str]:
     if envelope is None:
         return None, "", ""
-    return (
-        envelope.code,
-        mask_phone_numbers(envelope.message)[:_MAX_QUOTED_LENGTH],
-        envelope.error_id[:_MAX_QUOTED_LENGTH],
-    )
+    error_id = envelope.error_id
+    return envelope.code, quotable(envelope.message), error_id if _UUID.fullmatch(error_id) else quotable(error_id)

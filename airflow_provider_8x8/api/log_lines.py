@@ -69,6 +69,8 @@ def _parse(rows: Iterator[list[str]]) -> Iterator[LogLine]:
 
 
 def _needed(names: Sequence[str], name: str) -> int:
+    if names.count(name) > 1:
+        raise UnknownOutcomeError(f"8x8's log export has the column {name!r} more than once")
     try:
         return names.index(name)
     except ValueError:

@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import re
 
-# Seven digits is the shortest number that 8x8 takes. What may stand between two digits is wide on purpose:
-# rows come from people, and a number that is written in an odd way is still somebody's number.
-_PHONE_NUMBER = re.compile(r"\d(?:[\W_]{0,3}\d){6,}")
-_DIGIT = re.compile(r"\d")
+MAX_QUOTED_LENGTH = 300
+"""Characters that an error quotes of what came from outside."""
+
+# Beside the decimal digits of all scripts: those that are raised, lowered, in circles, in brackets or with a full stop.
+_DIGIT = (
+    r"[\d\u00b2\u00b3\u00b9\u2070\u2074-\u2079\u2080-\u2089\u2460-\u2468\u2474-\u247c\u2488-\u2490"
+    r"\u24ea\u24f5-\u24ff\u2776-\u277e\u2780-\u2788\u278a-\u2792]"
+)
+# What may stand between two digits is wide on purpose: rows come from people, and a number that is written in an odd
+# way is still somebody's number. It may be quoted as in a URL, in JSON or in HTML, and marks that nobody sees count as
+# nothing. No text has two ways to be read as this, but for a few characters: else a long one would take for ever.
+_UNSEEN = r"[\u00ad\u034f\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u20e3\ufe00-\ufe0f\ufeff]"
+_QUOTED = r"%[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|&#?\w{1,8};"
+_MARK = rf"(?:{_QUOTED}|(?!{_UNSEEN})[\W_])"
+_BETWEEN = rf"{_UNSEEN}*+(?:{_MARK}{_UNSEEN}*+){{0,3}}"
+# Seven digits is the shortest number that 8x8 takes.
+_PHONE_NUMBER = re.compile(rf"{_DIGIT}(?:{_BETWEEN}{_DIGIT}){{6,}}")
+_DIGITS = re.compile(_DIGIT)
+_QUOTES = re.compile(_QUOTED)
 
 
 def mask_phone_numbers(text: str) -> str:
@@ -20,6 +35,12 @@ def mask_phone_numbers(text: str) -> str:
     return _PHONE_NUMBER.sub(_keep_the_ends, text)
 
 
+def quotable(text: str) -> str:
+    """Return what an error may quote of a text from outside: its beginning, with phone numbers masked."""
+    # Cut before, so that a huge text costs nothing, and after, so that no number is cut into two harmless halves.
+    return mask_phone_numbers(text[: 10 * MAX_QUOTED_LENGTH])[:MAX_QUOTED_LENGTH]
+
+
 def _keep_the_ends(match: re.Match[str]) -> str:
-    digits = _DIGIT.findall(match.group())
+    digits = _DIGITS.findall(_QUOTES.sub("", match.group()))
     return f"{''.join(digits[:2])}{'*' * (len(digits) - 4)}{''.join(digits[-2:])}"

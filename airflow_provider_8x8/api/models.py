@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -50,7 +50,14 @@ Encoding = Literal["AUTO", "GSM7", "UCS2"]
 AwareDatetime = Annotated[datetime, Meta(tz=True)]
 TemplateBody = Annotated[str, Meta(min_length=1)]
 TemplateVariables = dict[str, str | int | float]
+# Wider than 8x8's UUIDs, yet nothing that a journal or a report could not hold.
+BatchId = Annotated[str, Meta(pattern=r"^[!-~]{1,100}\Z")]
+Umid = Annotated[str, Meta(min_length=1, max_length=100)]
+Count = Annotated[int, Meta(ge=0, le=MAX_BATCH_SIZE)]
+# 8x8's codes have four digits. What has more could be a phone number.
+ErrorCode = Annotated[int, Meta(ge=0, le=999_999)]
 
+T = TypeVar("T")
 
 is_destination = re.compile(_DESTINATION).fullmatch
 """Whether a text is a :data:`Destination`, without making a message of it."""
@@ -112,11 +119,14 @@ class MessageStatus(_Response, gc=False):
     code: Literal["QUEUED", "REJECTED"]
     description: str = ""
 
+    def __repr__(self) -> str:
+        return f"<MessageStatus {self.code}>"  # a description may quote the phone number
+
 
 class MessageResponse(_Response, gc=False):
     """What 8x8 says of one message (``SmsResponse``), without what it repeats of the request."""
 
-    umid: str
+    umid: Umid
     status: MessageStatus
     client_message_id: str | None = None
 
@@ -127,9 +137,9 @@ class MessageResponse(_Response, gc=False):
 class BatchResponse(_Response):
     """What 8x8 says of a batch (``BatchSmsResponse``)."""
 
-    batch_id: str
-    accepted_count: Annotated[int, Meta(ge=0)]
-    rejected_count: Annotated[int, Meta(ge=0)]
+    batch_id: BatchId
+    accepted_count: Count
+    rejected_count: Count
     client_batch_id: str | None = None
     messages: list[MessageResponse] | None = None
 
@@ -137,16 +147,19 @@ class BatchResponse(_Response):
 class ErrorEnvelope(_Response):
     """The body of every 4xx and 5xx that comes from 8x8's platform."""
 
-    code: int
+    code: ErrorCode
     message: str
     error_id: str
     timestamp: str = ""
+
+    def __repr__(self) -> str:
+        return f"<ErrorEnvelope {self.code}>"  # a message may quote the phone number
 
 
 class CancelResponse(_Response):
     """How many messages a cancellation stopped."""
 
-    cancelled_count: int = 0
+    cancelled_count: Annotated[int, Meta(ge=0)] = 0
 
 
 class MessageState(_Response):
@@ -158,6 +171,9 @@ class MessageState(_Response):
     error_message: str | None = None
     timestamp: str | None = None
 
+    def __repr__(self) -> str:
+        return f"<MessageState {self.state}>"  # an error message may quote the phone number
+
 
 class MessageDetails(_Response):
     """One message as 8x8 has it."""
@@ -168,6 +184,10 @@ class MessageDetails(_Response):
     client_message_id: str | None = None
     batch_id: str | None = None
     client_batch_id: str | None = None
+
+    def __repr__(self) -> str:
+        # A client message id that 8x8 made up holds the phone number.
+        return f"<MessageDetails {self.umid} {self.status}>"
 
 
 class LogExportRequest(_Request, rename={"from_": "from", "phone_number": "phoneNumber"}):
@@ -198,6 +218,14 @@ class LogExport(_Response):
     data: list[str] = []
     expires: str | None = None
 
+    def __post_init__(self) -> None:
+        # No link would else look like files in which nothing is.
+        if self.status == "succeeded" and not self.data:
+            raise ValueError("a log export that has succeeded gives no link to a file")
+
+    def __repr__(self) -> str:
+        return f"<LogExport {self.status}, {len(self.data)} files>"  # each link is its own key
+
 
 class LogLine(msgspec.Struct, frozen=True, gc=False):
     """What one line of a log export says of a message; an id that the message does not have is empty."""
@@ -221,3 +249,21 @@ class Balance(_Response):
 
     balance: float
     currency: str
+
+
+def decode(body: bytes, answer: type[T]) -> T:
+    """
+    Return what 8x8's answer says.
+
+    :raises msgspec.MsgspecError: it is not what 8x8's API describes, in whatever way
+    """
+    try:
+        decoded = msgspec.json.decode(body, type=answer)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(f"the answer is no JSON that can be read ({type(error).__name__})") from None
+    if any(body.count(name) > 1 for name in _COUNTS):
+        raise msgspec.DecodeError("the answer gives a count more than once")
+    return decoded
+
+
+_COUNTS = (b'"acceptedCount"', b'"rejectedCount"')

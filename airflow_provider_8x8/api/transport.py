@@ -1,6 +1,8 @@
 """
 One HTTP call with a hard end: a fresh connection, one total deadline, a bounded answer.
 
+No exception has another one behind it that is shown: those of requests and urllib3 quote addresses and answers.
+
 requests bounds each wait for the network, not the whole call: a server that drips a byte a second holds it
 for ever. Here a watchdog shuts the connection down when the call's time is over, whatever it waits for.
 """
@@ -11,8 +13,9 @@ import http.client
 import socket as sockets
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import pairwise
 from socket import SHUT_RDWR, socket
 from types import TracebackType
@@ -23,21 +26,34 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.util import wait_for_write
 
+from airflow_provider_8x8.api.addresses import Address, look_up, share
 from airflow_provider_8x8.api.errors import (
+    TOO_MANY_REQUESTS,
     EightByEightError,
     NeverSentError,
     UnknownOutcomeError,
     error_from_answer,
 )
 from airflow_provider_8x8.api.links import is_global, refused_link
-from airflow_provider_8x8.api.masking import mask_phone_numbers
+from airflow_provider_8x8.api.masking import quotable
+from airflow_provider_8x8.api.whole_answers import WholeAnswer, doubt_about_its_end
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """A full answer to 10,000 messages is about 3 MB, the CSV of a log export comes in pieces of its own."""
 
+CONNECTING_SHARE = 0.5
+"""What of a call's time may go into connecting, TLS and a proxy's tunnel with it, to all addresses together."""
+
 _PIECE_BYTES = 64 * 1024
 _OK = 200
 _HIDDEN_PATH = "/(hidden)"
+_NETWORK_ERRORS = (
+    requests.RequestException,
+    urllib3.exceptions.HTTPError,
+    http.client.HTTPException,
+    OSError,
+    ValueError,  # as some answers have it: a chunk of negative length, a redirect to an address that is none
+)
 
 
 class Answer(NamedTuple):
@@ -76,7 +92,7 @@ class BodyStream:
         self._on_sent = on_sent
         self._send_by = send_by
         self._ends_at = ends_at if send_by is None else min(ends_at, time.monotonic() + send_by - time.time())
-        self.begun = False
+        self.bytes_given = 0
         self._last_was_given = False
         self.wait_until_writable: Callable[[float], None] = lambda seconds: None
 
@@ -90,11 +106,16 @@ class BodyStream:
                 self.wait_until_writable(self.seconds_left())
             if self.seconds_left() <= 0:
                 raise TimeoutError("the call's time was over before its body was sent")
-            self.begun = True
+            self.bytes_given = end
             self._last_was_given |= start == last
             yield self._body[start:end]
         if self._on_sent is not None:
             self._on_sent()
+
+    @property
+    def begun(self) -> bool:
+        """Whether any of it was handed to the socket."""
+        return self.bytes_given > 0
 
     @property
     def cannot_be_complete(self) -> bool:
@@ -125,18 +146,22 @@ def exchange(
     not followed: the API key would go along. Plain HTTP (to a loopback address) never goes through a proxy of
     the environment, which would see the key.
 
-    :param timeout: seconds for the whole call: connecting, upload and answer together
+    :param timeout: seconds for the whole call: connecting (at most half of them, shared among the host's addresses),
+        upload and answer together
     :param send_by: seconds since 1970, after which the body is not completed any more: its last byte at least is
         withheld. The answer may come later.
     :param on_sent: called once the last byte of the body is handed to the socket
     :raises NeverSentError: the call failed before any of the body was handed to the socket; with ``send_by``, before
         its last byte was, be it that the time was over or the connection lost
+    :raises RateLimitedError: the answer is 429, whatever else is in it, and whether or not it is whole
     :raises UnknownOutcomeError: it failed later
     """
     stream = BodyStream(body, time.monotonic() + timeout, send_by, on_sent)
     if stream.seconds_left() <= 0:
         raise NeverSentError("nothing was sent to 8x8: the request's time was over before it began")
     with _open(method, url, auth=auth, headers=headers, stream=stream, seconds=timeout, timeout=timeout) as response:
+        if response.status_code == TOO_MANY_REQUESTS:
+            raise error_from_answer(response.status_code, response.headers, _read_if_possible(response))
         return Answer(response.status_code, response.headers, _read(response))
 
 
@@ -161,6 +186,8 @@ def download(
     :raises UnknownOutcomeError: it did not come, not to its end, or in a way that its end could not be told
     :raises RefusedError: 8x8's answer to it
     """
+    if seconds <= 0:
+        raise UnknownOutcomeError("a file was not read: its time was over before it began")
     stream = BodyStream(b"", time.monotonic() + seconds)
     with _open(
         "GET",
@@ -174,9 +201,10 @@ def download(
         public_only=public_only,
     ) as response:
         if response.status_code != _OK:
-            raise error_from_answer(response.status_code, response.headers, _read(response))
-        if response.raw.length_remaining is None and not response.raw.chunked:
-            raise UnknownOutcomeError("a file came without its length: whether it was cut off cannot be told")
+            raise error_from_answer(response.status_code, response.headers, _read_if_possible(response))
+        doubt = doubt_about_its_end(response.raw.headers, response.raw.version)
+        if doubt is not None:
+            raise UnknownOutcomeError(f"whether a file was cut off cannot be told: {doubt}")
         yield from response.iter_content(_PIECE_BYTES)
 
 
@@ -206,7 +234,7 @@ def _open(
         stream.wait_until_writable = watchdog.wait_until_writable
         # What the kernel has taken it would else try to deliver for a quarter of an hour, also after our death.
         patience = max(0.001, min(timeout, stream.seconds_left()))
-        adapter = _WatchedAdapter(watchdog, patience, hide_path=hide_path, public_only=public_only)
+        adapter = _WatchedAdapter(watchdog, stream, patience, hide_path=hide_path, public_only=public_only)
         session.mount("https://", adapter)
         session.mount("http://", adapter)
         try:
@@ -221,8 +249,8 @@ def _open(
                 stream=True,
             ) as response:
                 yield response
-        except (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
-            raise _failure(error, stream, watchdog, seconds) from error
+        except _NETWORK_ERRORS as error:
+            raise _failure(error, stream, watchdog, seconds) from None
     if watchdog.expired:
         # A connection that was shut down can look like an answer that ended.
         raise UnknownOutcomeError(f"the call to 8x8 did not end within {seconds:g} s")
@@ -237,13 +265,22 @@ def _read(response: requests.Response) -> bytes:
     return bytes(body)
 
 
+def _read_if_possible(response: requests.Response) -> bytes:
+    """Read the body of an answer whose status has said already what counts."""
+    try:
+        return _read(response)
+    except (*_NETWORK_ERRORS, UnknownOutcomeError):
+        return b""
+
+
 def _failure(error: Exception, stream: BodyStream, watchdog: _Watchdog, timeout: float) -> EightByEightError:
     what = f"it did not end within {timeout:g} s" if watchdog.expired else _root_cause(error)
     if len(stream) and not stream.begun:
         return NeverSentError(f"8x8 could not be reached and nothing was sent: {what}")
     if stream.cannot_be_complete:
         if stream.seconds_left() <= 0:
-            what = "its time was over"
+            what = f"its time was over when {stream.bytes_given} of its {len(stream)} bytes were out"
+            what += "; a smaller batch_size helps where the network is too slow for a batch"
         return NeverSentError(f"8x8 cannot have the whole request, its last piece was withheld: {what}")
     return UnknownOutcomeError(f"the call to 8x8 failed before its answer was complete: {what}")
 
@@ -251,7 +288,9 @@ def _failure(error: Exception, stream: BodyStream, watchdog: _Watchdog, timeout:
 def _root_cause(error: BaseException) -> str:
     while error.__context__ is not None:
         error = error.__context__
-    return mask_phone_numbers(f"{type(error).__name__}: {error}")
+    is_of_the_system = isinstance(error, OSError) and not isinstance(error, requests.RequestException)
+    # Others may quote the address or the answer, or any part of them.
+    return f"{type(error).__name__}: {quotable(str(error))}" if is_of_the_system else type(error).__name__
 
 
 class _Watchdog:
@@ -285,6 +324,14 @@ class _Watchdog:
             if self.expired:
                 _shut_down(duplicate)
 
+    def drop(self) -> None:
+        """Close what is watched so far: nothing came of it."""
+        with self._lock:
+            for connection in self._connections:
+                _shut_down(connection)
+                connection.close()
+            self._connections.clear()
+
     def wait_until_writable(self, seconds: float) -> None:
         """Wait until the connection takes another byte, or is gone, or the time is over."""
         with self._lock:
@@ -313,15 +360,19 @@ def _give_up_delivery_after(connection: socket, seconds: float) -> None:
 
 class _WatchedAdapter(HTTPAdapter):
     """
-    Shows every connection to the watchdog as soon as there is one, before TLS or a proxy's tunnel.
+    Makes connections that are watched from their beginning, before TLS or a proxy's tunnel.
 
+    :param stream: the request's body, for which connecting leaves time
     :param patience: seconds after which the kernel gives up to deliver what it was given
     :param hide_path: urllib3, which logs paths and puts them into its errors, is not told the real one
     :param public_only: see :func:`download`
     """
 
-    def __init__(self, watchdog: _Watchdog, patience: float, *, hide_path: bool, public_only: bool) -> None:
+    def __init__(
+        self, watchdog: _Watchdog, stream: BodyStream, patience: float, *, hide_path: bool, public_only: bool
+    ) -> None:
         self._watchdog = watchdog
+        self._stream = stream
         self._patience = patience
         self._hide_path = hide_path
         self._public_only = public_only
@@ -335,13 +386,66 @@ class _WatchedAdapter(HTTPAdapter):
         proxy = requests.utils.select_proxy(str(request.url), kwargs.get("proxies"))
         host = pool.host if self._public_only and not proxy else None
         path = super().request_url(request, kwargs.get("proxies"))
-        watchdog, patience = self._watchdog, self._patience
+        watchdog, stream, patience = self._watchdog, self._stream, self._patience
         plain: type[Any] = pool.ConnectionCls
+        finds_its_own_way = plain._new_conn is not urllib3.connection.HTTPConnection._new_conn  # by way of SOCKS
 
         class WatchedConnection(plain):  # type: ignore[misc]  # the scheme decides which class it is
+            response_class = WholeAnswer
+            sock: Any
+            _tunnel_again: Callable[[], None] | None = None
+
+            def set_tunnel(self, *args: Any, **kwargs: Any) -> None:
+                super().set_tunnel(*args, **kwargs)
+                self._tunnel_again = partial(super().set_tunnel, *args, **kwargs)
+
+            def connect(self) -> None:
+                """Connect to the first address that answers in its turn: TCP, a proxy's tunnel, and TLS."""
+                ends_at = time.monotonic() + stream.seconds_left() * CONNECTING_SHARE
+                addresses: Sequence[Address | None] = [None]
+                if not finds_its_own_way:
+                    addresses = look_up(self._dns_host, self.port)
+                failures = []
+                for left in range(len(addresses), 0, -1):
+                    seconds = share(ends_at - time.monotonic(), left)
+                    if seconds <= 0:
+                        break
+                    failure = self._failure_to_connect(addresses[-left], seconds)
+                    if failure is None:
+                        self.sock.settimeout(patience)
+                        return
+                    failures.append(failure)
+                if len(failures) == 1:
+                    raise failures[0]
+                tried = f"{len(failures)} of {len(addresses)} addresses of {self.host!r} were tried"
+                raise OSError("; ".join([tried, *dict.fromkeys(map(_root_cause, failures))]))
+
+            def _failure_to_connect(self, address: Address | None, seconds: float) -> Exception | None:
+                self._address, self.timeout = address, seconds
+                failure: Exception | None = None
+                with _Watchdog(seconds) as self._turn:
+                    try:
+                        super().connect()
+                    except _NETWORK_ERRORS as error:
+                        failure = error
+                if self._turn.expired:
+                    failure = TimeoutError(f"no connection within {seconds:.1f} s")
+                if failure is not None:
+                    watchdog.drop()
+                    if self.sock is not None:
+                        self.sock.close()
+                        self.sock = None
+                    if self._tunnel_again is not None:  # a proxy that refuses makes it forget where to
+                        self._tunnel_again()
+                return failure
+
             def _new_conn(self) -> socket:
-                connection: socket = super()._new_conn()
+                if self._address is None:
+                    connection: socket = super()._new_conn()
+                else:
+                    connection = self._address.connect(self.timeout, self.socket_options or (), self.source_address)
                 watchdog.watch(connection)
+                self._turn.watch(connection)
                 _give_up_delivery_after(connection, patience)
                 if host is not None:
                     _check_is_public(connection, host)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 import time
+import traceback
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -18,6 +21,8 @@ from airflow_provider_8x8.api.models import LogExportRequest, SurveyBatch, Surve
 from tests.api.servers import Serve, batch, client_of, read_request
 from tests.conftest import API_KEY
 
+ANSWER = b'{"batchId":"b","acceptedCount":1,"rejectedCount":0}'
+REFUSAL = b'{"code":1000,"message":"","errorId":"e-1","timestamp":""}'
 SECONDS_TO_WAIT = client_module._seconds_to_wait  # before the tests' own, which does not wait
 
 
@@ -35,8 +40,6 @@ def test_a_batch_is_sent_and_its_answer_typed(sandbox: Any) -> None:
 
 
 def test_every_other_operation_works(sandbox: Any) -> None:
-    from datetime import UTC, datetime, timedelta
-
     client = client_of(sandbox.url, account_id="00000000-0000-0000-0000-000000000001")
     single = client.send_survey("orders", batch().messages[0])
     assert single.status.code == "QUEUED"
@@ -72,6 +75,20 @@ def test_nothing_reached_is_never_sent_and_tried_five_times(exchanges: list[int]
         b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 403 No\r\nContent-Length: 4\r\n\r\nhtml",
         b"not http at all\r\n\r\n",
+        b"HTTP/1.1 307 Temporary Redirect\r\nLocation: http://[::1\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\n{}",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\n{}",
+        b"HTTP/2 200\r\n\r\n",
+        b"HTTP/1.1 42\r\n\r\n",
+        b"HTTP/1.1 1000\r\n\r\n",
+        b"HTTP/1.1 two hundred\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\n\r\n",
+        b"HTTP/1.1 200 " + b"x" * 70_000,
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000,
+        b"HTTP/1.1 200 OK\r\n" + b"X: x\r\n" * 200 + b"\r\n",
+        b"HTTP/1.1 400 No\r\nContent-Length: 500\r\n\r\n" + REFUSAL,  # the head says that there is more
+        b"HTTP/1.1 400 No",
     ],
 )
 def test_a_post_of_unknown_outcome_is_made_once(serve: Serve, answer: bytes) -> None:
@@ -84,6 +101,181 @@ def test_a_post_of_unknown_outcome_is_made_once(serve: Serve, answer: bytes) -> 
     with pytest.raises(UnknownOutcomeError):
         client_of(serve(behave)).send_survey_batch("orders", batch())
     assert len(requests) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        ANSWER + b"garbage",
+        b"\xef\xbb\xbf" + ANSWER,
+        ANSWER.replace(b'"b"', b'"\xff"'),
+        ANSWER.replace(b'"b"', b'"\\ud800"'),
+        ANSWER.replace(b'"b"', b'"a\\u0000b"'),
+        ANSWER.replace(b'"b"', b'""'),
+        ANSWER.replace(b'"b"', b'"%s"' % (b"b" * 1000)),
+        *(
+            ANSWER.replace(b"1", count)
+            for count in (
+                b"NaN",
+                b"Infinity",
+                b"-1",
+                b"1.5",
+                b"1e400",
+                b"9" * 30,
+                b"9" * 5000,
+                b"10001",
+                b"null",
+                b'"1"',
+            )
+        ),
+        ANSWER.replace(b"}", b',"acceptedCount":0}'),
+        ANSWER.replace(b"}", b',"rejectedCount":1}'),
+        ANSWER.replace(b"}", b',"x":%s%s}' % (b"[" * 100_000, b"]" * 100_000)),
+        ANSWER.replace(b"}", b',"messages":%s%s}' % (b"[" * 100_000, b"]" * 100_000)),
+        ANSWER.replace(b"}", b',"messages":[{"umid":"u","status":{"code":"+12025550123"}}]}'),
+        b"[" + ANSWER + b"]",
+        b"null",
+        b"",
+    ],
+    ids=lambda body: repr(body[:80]),
+)
+def test_a_200_that_makes_no_sense_is_unknown(serve: Serve, body: bytes) -> None:
+    def behave(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+    with pytest.raises(UnknownOutcomeError) as caught:
+        client_of(serve(behave)).send_survey_batch("orders", batch())
+    assert "0123" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 429\r\n\r\n",
+        b"HTTP/1.1 429 Slow\r\nContent-Length: 500\r\n\r\n{",
+        b"HTTP/1.1 429 Slow\r\nContent-Length: many\r\n\r\n\xff\xfe",
+        b"HTTP/1.1 429 Slow\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+        b"HTTP/1.1 429 Slow\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 429 Slow\r\nContent-Encoding: gzip\r\n\r\nthis is none",
+        b"HTTP/1.1 429 Slow\r\nno header\r\n: none either\r\n\r\n",
+        b"HTTP/1.1 429 Slow\r\n" + b"X: x\r\n" * 200 + b"\r\n",
+        b"HTTP/1.1 429 Slow\r\nX: " + b"x" * 70_000,
+        b"HTTP/1.1 429 Slow\r\nRetry-Aft",
+        b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 429 Slow\r\n\r\n",
+        b"HTTP/1.1 429 Slow\r\n\r\n" + b"[" * 100_000,
+        b'HTTP/1.1 429 Slow\r\n\r\n{"code":12025550123,"message":5,"errorId":{}}',
+    ],
+)
+def test_a_429_is_one_whatever_comes_with_it(serve: Serve, answer: bytes) -> None:
+    def behave(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(answer)
+
+    with pytest.raises(RateLimitedError) as caught:
+        client_of(serve(behave)).send_survey_batch("orders", batch(), send_by=time.time() + 30)
+    assert caught.value.retry_after is None
+    assert "0123" not in str(caught.value)
+
+
+def test_a_429_that_never_ends_is_one(serve: Serve) -> None:
+    def behave(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 429 Slow\r\nRetry-After: 7\r\n\r\n")
+        while True:
+            connection.sendall(b"a")
+            time.sleep(0.05)
+
+    with pytest.raises(RateLimitedError) as caught:
+        client_of(serve(behave), timeout=0.5).send_survey_batch("orders", batch(), send_by=time.time() + 30)
+    assert caught.value.retry_after == 7
+
+
+def test_a_wait_that_8x8_asks_for_several_times_is_the_longest(serve: Serve) -> None:
+    def behave(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 429 Slow\r\nRetry-After: 30\r\nRetry-After: 60\r\nRetry-After: 5\r\n\r\n")
+
+    with pytest.raises(RateLimitedError) as caught:
+        client_of(serve(behave)).send_survey_batch("orders", batch(), send_by=time.time() + 30)
+    assert caught.value.retry_after == 60
+
+
+def test_an_answer_after_others_that_only_announce_it_is_taken(serve: Serve) -> None:
+    def behave(connection: socket.socket) -> None:
+        read_request(connection)
+        announced = (
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+        )
+        connection.sendall(announced + b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(ANSWER), ANSWER))
+
+    assert client_of(serve(behave)).send_survey_batch("orders", batch()).batch_id == "b"
+
+
+def test_nothing_that_a_server_says_shows_as_it_came(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever answers with what was asked shows the key, and what a server's headers hold may be a number."""
+    caplog.set_level(logging.DEBUG)
+    echoes = [
+        b"Authorization: Bearer %s +12025550123\r\n\r\n" % API_KEY.encode(),
+        b"HTTP/1.1 200 OK\r\nBearer %s +12025550123\r\n\r\n{}" % API_KEY.encode(),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%s +12025550123\r\n" % API_KEY.encode(),
+        b"HTTP/1.1 200 OK\r\n\r\n%s +12025550123" % API_KEY.encode(),
+    ]
+    for echo in echoes:
+
+        def behave(connection: socket.socket, echo: bytes = echo) -> None:
+            read_request(connection)
+            connection.sendall(echo)
+
+        try:
+            client_of(serve(behave)).send_survey_batch("orders", batch(), send_by=time.time() + 30)
+        except UnknownOutcomeError:
+            shown = [line for line in traceback.format_exc().splitlines() if not line.startswith("    ")]
+        else:
+            pytest.fail("it was understood")
+        assert not [line for line in (*shown, caplog.text) if API_KEY in line or "0123" in line]
+
+
+@pytest.mark.parametrize("fault", ["429", "500", "404", "close_before_accept", "not_json"])
+def test_a_caller_may_have_a_call_made_once_and_get_what_it_got(sandbox: Any, exchanges: list[int], fault: str) -> None:
+    client = client_of(sandbox.url)
+    now = datetime.now(UTC)
+    request = LogExportRequest(from_=now - timedelta(hours=1), to=now)
+    job_id = client.start_log_export(request).job_id
+    for call, operation in (
+        (lambda: client.start_log_export(request, max_tries=1), "log_export"),
+        (lambda: client.get_log_export(job_id, max_tries=1), "log_export_result"),
+        (lambda: client.send_survey("orders", batch().messages[0], max_tries=1), "survey"),
+    ):
+        sandbox.faults([{"on": operation, "kind": fault}])
+        exchanges.clear()
+        expected = {"429": RateLimitedError, "404": RefusedError}.get(fault, UnknownOutcomeError)
+        with pytest.raises(expected):
+            call()
+        assert len(exchanges) == 1
+
+
+@pytest.mark.parametrize("max_tries", [0, -1, 6])
+def test_how_often_a_call_is_made_has_bounds(sandbox: Any, max_tries: int) -> None:
+    with pytest.raises(ValueError, match="expected 1 to 5"):
+        client_of(sandbox.url).get_log_export("job", max_tries=max_tries)
+
+
+def test_a_callers_time_bounds_a_call_and_the_clients_does_too(serve: Serve) -> None:
+    def behave(connection: socket.socket) -> None:
+        while connection.recv(65536):
+            pass
+
+    now = datetime.now(UTC)
+    request = LogExportRequest(from_=now, to=now)
+    url = serve(behave)
+    with pytest.raises(UnknownOutcomeError, match=r"within 0\.2 s"):
+        client_of(url).get_log_export("job", max_tries=1, timeout=0.2)
+    with pytest.raises(UnknownOutcomeError, match=r"within 0\.2 s"):
+        client_of(url, timeout=0.2).start_log_export(request, max_tries=1, timeout=60)
+    with pytest.raises(NeverSentError, match="time was over"):
+        client_of(url).start_log_export(request, max_tries=1, timeout=-1)
 
 
 def test_reading_calls_are_made_again(sandbox: Any) -> None:
@@ -207,15 +399,59 @@ def test_ids_cannot_lead_to_another_resource(sandbox: Any) -> None:
         (RateLimitedError(429), 1, 1, 2),
         (_rate_limited(7.0), 1, 7, 8),
         (_rate_limited(0.0), 3, 0, 1),
-        (_rate_limited(86_400.0), 1, 120, 121),  # a day: cut to two minutes
+        (_rate_limited(86_400.0), 1, 86_400, 86_401),
     ],
 )
-def test_waiting_is_as_long_as_8x8_asks_with_a_limit_and_a_jitter(
-    error: Exception, tries: int, least: float, most: float
-) -> None:
+def test_waiting_is_as_long_as_8x8_asks_with_a_jitter(error: Exception, tries: int, least: float, most: float) -> None:
     state = tenacity.RetryCallState(retry_object=client_module.until_sent, fn=None, args=(), kwargs={})
     state.attempt_number = tries
     state.set_exception((type(error), error, None))
     waits = {SECONDS_TO_WAIT(state) for _ in range(20)}
     assert all(least <= seconds <= most for seconds in waits)
     assert len(waits) > 1
+
+
+def _call_that_is_asked_to_wait(*seconds: float, longest_wait: float) -> tuple[list[float], RateLimitedError | None]:
+    """Make a call that gets these answers and then succeeds; what was slept, and what was raised."""
+    slept: list[float] = []
+    to_come = [_rate_limited(each) for each in seconds]
+
+    def call() -> None:
+        if to_come:
+            raise to_come.pop(0)
+
+    retrying = client_module.retrying_until_sent(slept.append, longest_wait)
+    retrying.wait = lambda state: state.outcome.exception().retry_after  # without the spread
+    try:
+        retrying(call)
+    except RateLimitedError as error:
+        return slept, error
+    return slept, None
+
+
+def test_a_wait_is_as_long_as_8x8_asks_if_there_is_time_for_all_of_them() -> None:
+    assert _call_that_is_asked_to_wait(600, 300, longest_wait=900) == ([600, 300], None)
+    slept, error = _call_that_is_asked_to_wait(600, 301, longest_wait=900)
+    assert slept == [600]
+    assert error is not None
+    assert error.retry_after == 301
+
+
+def test_a_wait_that_is_too_long_is_not_begun_and_the_error_says_until_when(sandbox: Any) -> None:
+    sandbox.faults([{"on": "survey_batch", "kind": "429", "retry_after": 86_400}])
+    begun = datetime.now(UTC)
+    with pytest.raises(
+        RateLimitedError, match=r"asks to wait 86400 s, until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
+    ) as caught:
+        client_of(sandbox.url).send_survey_batch("orders", batch())
+    assert sandbox.stats()["requests"] == 1
+    assert caught.value.retry_at is not None
+    assert caught.value.retry_at >= begun + timedelta(days=1)
+    assert f"{caught.value.retry_at:%H:%M:%S}" in str(caught.value)
+
+
+def test_reading_calls_do_not_wait_for_longer_than_they_may(sandbox: Any, exchanges: list[int]) -> None:
+    sandbox.faults([{"on": "get_message", "kind": "429", "retry_after": 121}])
+    with pytest.raises(RateLimitedError, match="asks to wait 121 s"):
+        client_of(sandbox.url).get_message("00000000-0000-0000-0000-000000000001")
+    assert len(exchanges) == 1

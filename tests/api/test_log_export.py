@@ -10,6 +10,7 @@ import socket
 import ssl
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from airflow_provider_8x8.api import client as client_module
 from airflow_provider_8x8.api import links, log_lines, transport
 from airflow_provider_8x8.api.client import REGIONS
-from airflow_provider_8x8.api.errors import RefusedError, UnknownOutcomeError
+from airflow_provider_8x8.api.errors import EightByEightError, RateLimitedError, RefusedError, UnknownOutcomeError
 from airflow_provider_8x8.api.log_lines import read_log_lines
 from airflow_provider_8x8.api.models import LogExportRequest, LogLine
-from tests.api.servers import Serve, batch, client_of, read_head, serve_each
+from tests.api.servers import Serve, batch, client_of, copy_until_closed, make_certificate, read_head, serve_each
 from tests.conftest import API_KEY
 
 CSV = b"""umid,status_value,clientmessageid,clientbatchid,batchid,status_details,status_errorcode,status_errormessage
@@ -172,7 +172,16 @@ def chunked(body: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "answer", [ok(CSV), ok(chunked(CSV) + b"0\r\n\r\n", "Transfer-Encoding: chunked")], ids=["length", "chunked"]
+    "answer",
+    [
+        ok(CSV),
+        ok(CSV, f"content-length: {len(CSV)}", "Content-Encoding: identity"),
+        ok(CSV, f"Content-Length: {len(CSV)}").replace(b"HTTP/1.1", b"HTTP/1.0"),
+        ok(chunked(CSV) + b"0\r\n\r\n", "Transfer-Encoding: chunked"),
+        ok(chunked(CSV) + b"0;last\r\nA-Trailer: x\r\n\r\n", "Transfer-Encoding: Chunked"),
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </>\r\n\r\n" + ok(CSV),
+    ],
+    ids=["length", "encoded as it is", "HTTP 1.0", "chunked", "chunked with a trailer", "after others"],
 )
 def test_a_whole_file_is_read(serve: Serve, answer: bytes) -> None:
     url, heads = serve_file(serve, answer)
@@ -181,38 +190,104 @@ def test_a_whole_file_is_read(serve: Serve, answer: bytes) -> None:
     assert f"Authorization: Bearer {API_KEY}".encode() in heads[0]
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        ok(CSV, f"Content-Length: {len(CSV) + 1}"),
-        ok(CSV, "Content-Type: text/csv"),
-        ok(CSV, "Content-Length: many"),
-        ok(chunked(CSV), "Transfer-Encoding: chunked"),
-        ok(chunked(CSV)[:-5], "Transfer-Encoding: chunked"),
-        ok(b""),
-        b"",
-        b"HTTP/1.1 302 Found\r\nLocation: /file\r\nContent-Length: 0\r\n\r\n",
-        b"HTTP/1.1 206 Partial Content\r\nContent-Length: %d\r\n\r\n%s" % (len(CSV), CSV),
-        b"HTTP/1.1 403 Forbidden\r\nContent-Length: 6\r\n\r\n<xml/>",
-    ],
-    ids=[
-        "one byte short",
-        "no length",
-        "length is no number",
-        "no last chunk",
-        "half a chunk",
-        "empty",
-        "closed",
-        "redirect",
-        "partial",
-        "no envelope",
-    ],
-)
+def compressed(body: bytes, *, whole: bool) -> bytes:
+    compressor = zlib.compressobj(wbits=31)  # gzip
+    return compressor.compress(body) + compressor.flush(zlib.Z_FINISH if whole else zlib.Z_SYNC_FLUSH)
+
+
+HALF = CSV[: CSV.index(b"u-2")]  # whole lines, but not all
+CHUNKED = "Transfer-Encoding: chunked"
+MAY_BE_CUT = {
+    "one byte short": ok(CSV, f"Content-Length: {len(CSV) + 1}"),
+    "no length": ok(CSV, "Content-Type: text/csv"),
+    "no length, HTTP 1.0": ok(HALF, "Content-Type: text/csv").replace(b"HTTP/1.1", b"HTTP/1.0"),
+    "chunked, HTTP 1.0": ok(chunked(CSV) + b"0\r\n\r\n", CHUNKED).replace(b"HTTP/1.1", b"HTTP/1.0"),
+    "length is no number": ok(CSV, "Content-Length: many"),
+    "negative length": ok(HALF, "Content-Length: -1"),
+    "length with a sign": ok(HALF, f"Content-Length: +{len(HALF)}"),
+    "empty length": ok(HALF, "Content-Length: "),
+    "two lengths": ok(HALF, f"Content-Length: {len(HALF)}", f"Content-Length: {len(CSV)}"),
+    "one length twice": ok(HALF, f"Content-Length: {len(HALF)}", f"Content-Length: {len(HALF)}"),
+    "two lengths in one": ok(HALF, f"Content-Length: {len(HALF)}, {len(HALF)}"),
+    "length and chunks": ok(chunked(HALF) + b"0\r\n\r\n", f"Content-Length: {len(HALF)}", CHUNKED),
+    "no last chunk": ok(chunked(CSV), CHUNKED),
+    "half a chunk": ok(chunked(CSV)[:-5], CHUNKED),
+    "half the length of a chunk": ok(chunked(CSV) + b"0", CHUNKED),  # of 0a30, say
+    "last chunk without its end": ok(chunked(CSV) + b"0\r\n", CHUNKED),
+    "compressed chunks": ok(chunked(HALF) + b"0\r\n\r\n", "Transfer-Encoding: gzip, chunked"),
+    "other chunks": ok(HALF, "Transfer-Encoding: identity"),
+    "chunked twice": ok(chunked(HALF) + b"0\r\n\r\n", CHUNKED, CHUNKED),
+    "head is cut in its length": b"HTTP/1.1 200 OK\r\nContent-Length: 0",
+    "head is cut": b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n",
+    "odd header before the chunks": ok(HALF, f"Content-Length: {len(HALF)}", "no header", CHUNKED),
+    **{
+        f"{encoding or 'gzip'}, whole: {whole}": ok(
+            body, f"Content-Encoding: {encoding or 'gzip'}", f"Content-Length: {len(body)}"
+        )
+        for encoding in ("", "x-gzip", "GZIP", "gzip, gzip", "deflate", "br", "zstd", "unheard-of")
+        for whole in (False, True)
+        for body in [compressed(HALF, whole=whole)]
+    },
+    "compressed in chunks": ok(
+        chunked(compressed(HALF, whole=False)) + b"0\r\n\r\n", CHUNKED, "Content-Encoding: gzip"
+    ),
+    "compressed, says not at first": ok(
+        compressed(HALF, whole=False), "Content-Encoding: identity", "Content-Encoding: gzip", "Content-Length: 9"
+    ),
+    "empty": ok(b""),
+    "empty chunks": ok(b"0\r\n\r\n", CHUNKED),
+    "a blank line": ok(b"\r\n"),
+    "a page": ok(b"<!doctype html><title>Sorry</title><p>Come again later, please"),
+    "a page of a quoted kind": ok(b'"umid"<p>'),
+    "an error as JSON": ok(b'{"code":2000,"message":"","errorId":"e","timestamp":""}'),
+    "a quote is open at the end": ok(CSV + b'u-3,sent,m-3,q3-1,b-1,,,"Inva'),
+    "fields are missing at the end": ok(CSV + b"u-3,sent,m-3,q3"),
+    "a needed column twice": ok(CSV.replace(b"status_details", b"clientbatchid")),
+    "closed": b"",
+    "redirect": b"HTTP/1.1 302 Found\r\nLocation: /file\r\nContent-Length: 0\r\n\r\n",
+    "no content": b"HTTP/1.1 204 No Content\r\n\r\n",
+    "partial": b"HTTP/1.1 206 Partial Content\r\nContent-Length: %d\r\n\r\n%s" % (len(CSV), CSV),
+    "of another's": b"HTTP/1.1 203 Hm\r\nContent-Length: %d\r\n\r\n%s" % (len(CSV), CSV),
+    "no envelope": b"HTTP/1.1 403 Forbidden\r\nContent-Length: 6\r\n\r\n<xml/>",
+    "server error": b"HTTP/1.1 503 Sorry\r\nContent-Length: %d\r\n\r\n%s" % (len(CSV), CSV),
+}
+
+
+@pytest.mark.parametrize("answer", MAY_BE_CUT.values(), ids=MAY_BE_CUT)
 def test_a_file_that_may_be_cut_is_never_a_whole_one(serve: Serve, answer: bytes) -> None:
     url, heads = serve_file(serve, answer)
     with pytest.raises(UnknownOutcomeError):
         list(client_of(url).read_log_export(f"{url}/file"))
     assert len(heads) == 1
+
+
+def test_a_file_that_is_not_there_yet_is_rate_limited(serve: Serve) -> None:
+    url, _ = serve_file(serve, b"HTTP/1.1 429 Slow\r\nRetry-After: 7\r\nContent-Length: 99\r\n\r\n<")
+    with pytest.raises(RateLimitedError) as caught:
+        list(client_of(url).read_log_export(f"{url}/file"))
+    assert caught.value.retry_after == 7
+
+
+def test_a_file_whose_time_is_over_is_not_asked_for(serve: Serve) -> None:
+    url, heads = serve_file(serve, ok(CSV))
+    with pytest.raises(UnknownOutcomeError, match="time was over"):
+        list(client_of(url).read_log_export(f"{url}/file", seconds=0.0))
+    assert heads == []
+
+
+@pytest.mark.parametrize("kind", ["truncate", "gzip_truncate", "no_length_truncate", "not_json", "404", "429", "500"])
+def test_a_file_of_the_sandbox_that_is_spoiled_is_none(sandbox: Any, kind: str) -> None:
+    client = client_of(sandbox.url)
+    client.send_survey_batch("orders", batch(3))
+    now = dt.datetime.now(dt.UTC)
+    hour = dt.timedelta(hours=1)
+    job_id = client.start_log_export(LogExportRequest(from_=now - hour, to=now + hour, limit=0)).job_id
+    while not (links := client.get_log_export(job_id).data):
+        pass
+    sandbox.faults([{"on": "log_export_download", "kind": kind}])
+    with pytest.raises(EightByEightError):
+        list(client.read_log_export(links[0]))
+    assert len(list(client.read_log_export(links[0]))) == 3
 
 
 def test_a_link_that_8x8_does_not_know_is_refused(sandbox: Any) -> None:
@@ -241,9 +316,7 @@ def test_a_file_is_read_while_it_comes_and_a_reader_that_leaves_closes_the_conne
     assert left.wait(10)
 
 
-def test_a_file_that_drips_does_not_escape_the_deadline(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "LOG_EXPORT_FILE_SECONDS", 0.5)
-
+def test_a_file_that_drips_does_not_escape_the_deadline(serve: Serve) -> None:
     def behave(connection: socket.socket) -> None:
         read_head(connection)
         connection.sendall(ok(b"", "Transfer-Encoding: chunked"))
@@ -253,7 +326,7 @@ def test_a_file_that_drips_does_not_escape_the_deadline(serve: Serve, monkeypatc
 
     url = serve(behave)
     with pytest.raises(UnknownOutcomeError, match=r"within 0\.5 s"):
-        list(client_of(url).read_log_export(f"{url}/file"))
+        list(client_of(url).read_log_export(f"{url}/file", seconds=0.5))
 
 
 def test_a_silence_is_bounded_by_the_clients_timeout(serve: Serve) -> None:
@@ -328,9 +401,40 @@ def test_the_key_goes_nowhere_else(link: str) -> None:
         "https://127.1/s3cret",
         "https://2130706433/s3cret",
         "https://0x7f.0.0.0x1/s3cret",
+        "https://0177.0.0.1/s3cret",
+        "https://0X7F.1/s3cret",
+        "https://127.0.0.1./s3cret",
+        "https://%31%32%37.0.0.1/s3cret",
+        "https://127.0.0.%31/s3cret",
+        "https://files.example.com%00.10.0.0.1/s3cret",
+        "https://100.64.0.1/s3cret",
+        "https://203.0.113.7/s3cret",
+        "https://198.18.0.1/s3cret",
+        "https://224.0.0.1/s3cret",
+        "https://0.0.0.0/s3cret",
+        "https://metadata/s3cret",
+        "https://kubernetes.default.svc/s3cret",
+        "https://localhost.localdomain/s3cret",
+        "https://router.home.arpa/s3cret",
+        "https://./s3cret",
+        "https://\uff11\uff12\uff17.0.0.1/s3cret",
+        "https://127\u30020\u30020\u30021/s3cret",
         "https://[::1]/s3cret",
+        "https://[::]/s3cret",
         "https://[::ffff:10.0.0.1]/s3cret",
+        "https://[::ffff:a00:1]/s3cret",
+        "https://[::10.0.0.1]/s3cret",
+        "https://[2002:a00:1::]/s3cret",
+        "https://[2001:0:808:808:0:f227:f5ff:fffe]/s3cret",
+        "https://[64:ff9b::10.0.0.1]/s3cret",
+        "https://[64:ff9b:1::8.8.8.8]/s3cret",
+        "https://[2606:4700::5efe:10.0.0.1]/s3cret",
+        "https://[fec0::1]/s3cret",
         "https://[fd00::1]/s3cret",
+        "https://[fe80::1%25eth0]/s3cret",
+        "https://[2606:4700::1111%25eth0]/s3cret",
+        "https://[2001:db8::1]/s3cret",
+        "https://[ff02::1]/s3cret",
     ],
 )
 def test_other_links_are_not_followed_and_never_shown(link: str) -> None:
@@ -338,6 +442,36 @@ def test_other_links_are_not_followed_and_never_shown(link: str) -> None:
     with pytest.raises(UnknownOutcomeError, match="that is not followed") as caught:
         next(client.read_log_export(link))
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("8.8.8.8", "1.1.1.1", "100.63.255.255", "100.128.0.1", "172.32.0.1", "192.0.1.1", "223.255.255.255"),
+        *("2606:4700::1111", "2a00:1450::1", "2001:200::1", "2001:4860::8888"),
+        *("::ffff:8.8.8.8", "64:ff9b::8.8.8.8"),
+    ],
+)
+def test_an_address_of_the_public_internet_is_one(address: str) -> None:
+    assert links.is_global(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("0.0.0.0", "10.0.0.1", "100.64.0.1", "127.0.0.1", "168.63.129.16", "169.254.169.254"),  # noqa: S104
+        *("172.16.0.1", "172.31.255.255", "192.0.0.170", "192.0.2.1", "192.88.99.1", "192.168.0.1", "198.18.0.1"),
+        *("198.19.255.255", "198.51.100.1", "203.0.113.1", "224.0.0.1", "239.1.1.1", "240.0.0.1", "255.255.255.255"),
+        *("::", "::1", "::8.8.8.8", "::127.0.0.1", "::ffff:127.0.0.1", "::ffff:0:127.0.0.1", "64:ff9b::127.0.0.1"),
+        *("64:ff9b::a9fe:a9fe", "64:ff9b:1::1", "64:ff9b:1:a00::1", "100::1", "100:0:0:1::1"),
+        *("2001::1", "2001:2::1", "2001:10::1", "2001:20::1", "2001:db8::1", "2002:808:808::1", "2002:7f00:1::"),
+        *("2606:4700::5efe:8.8.8.8", "2606:4700::200:5efe:10.0.0.1", "3fff::1", "4000::1", "5f00::1", "fc00::1"),
+        *("fd00:ec2::254", "fe80::1", "fe80::1%eth0", "fe80::5efe:10.0.0.1", "febf::1", "fec0::1", "feff::1"),
+        *("ff02::1", "ff0e::1", "2606:4700::1111%1", "", "localhost", "8.8.8", "010.0.0.1", "8.8.8.8 ", "0x8.8.8.8"),
+    ],
+)
+def test_an_address_that_leads_inside_or_nowhere_is_none(address: str) -> None:
+    assert not links.is_global(address)
 
 
 @pytest.fixture
@@ -357,7 +491,7 @@ def files_host(monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def tls_files(tmp_path: Path, files_host: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, list[bytes]]]:
     """An https server that gives the file to all who ask; its address, and the heads of the requests."""
-    certificate = _certificate(files_host, tmp_path)
+    certificate = make_certificate(files_host, tmp_path)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
@@ -371,33 +505,6 @@ def tls_files(tmp_path: Path, files_host: str, monkeypatch: pytest.MonkeyPatch) 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         serve_each(listener, behave)
         yield f"https://{files_host}:{listener.getsockname()[1]}", heads
-
-
-def _certificate(host: str, folder: Path) -> Path:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    file = folder / "certificate.pem"
-    file.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        + certificate.public_bytes(serialization.Encoding.PEM)
-    )
-    return file
 
 
 def test_a_public_name_that_leads_inside_gets_not_a_byte(files_host: str) -> None:
@@ -439,8 +546,8 @@ def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
         asked.append(target)
         with socket.create_connection(("127.0.0.1", int(target.rpartition(b":")[2]))) as onward:
             connection.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
-            threading.Thread(target=_copy, args=(onward, connection), daemon=True).start()
-            _copy(connection, onward)
+            threading.Thread(target=copy_until_closed, args=(onward, connection), daemon=True).start()
+            copy_until_closed(connection, onward)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         serve_each(listener, behave)
@@ -449,15 +556,6 @@ def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
         monkeypatch.setenv("NO_PROXY", "")
         monkeypatch.setenv("no_proxy", "")
         yield asked
-
-
-def _copy(source: socket.socket, target: socket.socket) -> None:
-    try:
-        while piece := source.recv(65536):
-            target.sendall(piece)
-        target.shutdown(socket.SHUT_WR)
-    except OSError:
-        return
 
 
 def test_a_proxy_of_the_environment_may_be_an_inside_one(
