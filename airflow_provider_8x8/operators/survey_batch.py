@@ -65,6 +65,7 @@ if TYPE_CHECKING:
 
 _COMMON_FIELDS = ("source", "encoding", "scheduled", "expiry", "dlr_callback_url")
 _TIMES = ("scheduled", "expiry")
+_LEAST_WAIT = timedelta(minutes=2)
 _DEFAULT_ADDRESS = "http://localhost:8080"
 
 
@@ -462,11 +463,17 @@ class EightByEightSurveyBatchOperator(BaseOperator):
             on_invalid=OnInvalid(self.on_invalid),
             on_unknown=OnUnknown(self.on_unknown),
             reconcile_timeout=self.reconcile_timeout,
+            longest_wait=self._longest_wait(),
             log_settle_time=self.log_settle_time,
             canary_destination=None if not self.canary_destination else self.canary_destination.checked(),
             settled_batches={name: said for name, said in self._settled_batches().items() if name != EVERYTHING_ELSE},
             deployment=_deployment(),
         )
+
+    def _longest_wait(self) -> timedelta:
+        """How long a batch may wait for 8x8 to take it, as ``Retry-After`` asks: the try has no more time."""
+        wait = max(self.reconcile_timeout, _LEAST_WAIT)
+        return min(wait, self.execution_timeout) if self.execution_timeout else wait
 
     def _settled_batches(self) -> Mapping[str, Said]:
         said: Mapping[str, Said] = unmasked(self.settled_batches) or {}

@@ -22,7 +22,7 @@ from functools import partial
 
 import msgspec
 
-from airflow_provider_8x8.api.client import EightByEightClient, until_sent
+from airflow_provider_8x8.api.client import EightByEightClient, retrying_until_sent
 from airflow_provider_8x8.api.errors import NeverSentError, RateLimitedError, RefusedError, UnknownOutcomeError
 from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.api.models import MAX_CLIENT_BATCH_ID_LENGTH, BatchResponse, SurveyBatch, SurveyMessage
@@ -123,7 +123,7 @@ class SurveySender:
         self._stop = stop or threading.Event()
         self._clock = clock or SystemClock(self._stop)
         self._poster = poster or PostingThread()
-        self._until_sent = until_sent.copy(sleep=self._clock.sleep)
+        self._until_sent = retrying_until_sent(self._clock.sleep, settings.longest_wait.total_seconds())
         self._ledger = Ledger(journal, run)
         self._settling = Settling(
             client,

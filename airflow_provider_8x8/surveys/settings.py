@@ -53,6 +53,7 @@ class Settings:
     :ivar on_invalid: ``fail``: one invalid row, and nothing is sent at all
     :ivar on_unknown: what to do about a batch that stays unknown
     :ivar reconcile_timeout: how long to wait for 8x8's logs
+    :ivar longest_wait: how long to wait, all in all, before a batch that 8x8 has nothing of is sent again
     :ivar log_settle_time: how much later than younger messages a message may show in 8x8's logs
     :ivar canary_destination: a number of the team's own, see :mod:`~airflow_provider_8x8.surveys.reconcile`
     :ivar settled_batches: by client batch id, what a person has seen of a batch in 8x8's portal
@@ -66,6 +67,7 @@ class Settings:
     on_invalid: OnInvalid = OnInvalid.SKIP
     on_unknown: OnUnknown = OnUnknown.FAIL
     reconcile_timeout: timedelta = DEFAULT_RECONCILE_TIMEOUT
+    longest_wait: timedelta = DEFAULT_RECONCILE_TIMEOUT
     log_settle_time: timedelta = DEFAULT_LOG_SETTLE_TIME
     canary_destination: str | None = None
     settled_batches: Mapping[str, Said] = field(default_factory=dict)
