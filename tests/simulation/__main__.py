@@ -2,7 +2,8 @@
 Simulated histories from the command line.
 
 ``python -m tests.simulation --histories 100000`` runs so many, each from its own seed, and with ``--doubles`` every
-double crash of small campaigns; ``--seed N`` runs one history, and prints what happened in it.
+double crash of small campaigns; ``--seed N`` runs one history, and prints what happened in it; ``--lost`` prints how
+long it takes until a lost batch is settled.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 import time
 
 from tests.simulation.crashes import explore_doubles
+from tests.simulation.lost_batches import table
 from tests.simulation.seeds import explore, replay
 
 
@@ -23,7 +25,11 @@ def main() -> int:
     parser.add_argument("--histories", type=int, default=5000, help="how many")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--doubles", action="store_true", help="run every double crash of small campaigns, too")
+    parser.add_argument("--lost", action="store_true", help="print how long it takes until a lost batch is settled")
     arguments = parser.parse_args()
+    if arguments.lost:
+        print(table())  # noqa: T201
+        return 0
     if arguments.seed is not None:
         text = replay(arguments.seed)
         print(text)  # noqa: T201

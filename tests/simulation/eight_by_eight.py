@@ -92,7 +92,7 @@ class EightByEight:
         self.on_accept: Callable[[str, str], None] = lambda key, client_batch_id: None
         """Called when a row key is accepted a second time, with the batch that it was in."""
         self.taken: list[Taken] = []
-        self.posts = 0
+        self.posts = self.canaries = 0
         self.in_flight: dict[str, Process] = {}
         """By client batch id, whose call has not ended."""
         self._logged: list[Logged] = []
@@ -199,6 +199,7 @@ class EightByEight:
 
     def take_canary(self, message: SurveyMessage) -> MessageResponse | EightByEightError:
         """Take in a survey of its own."""
+        self.canaries += 1
         fate = self._fate() if not self.habits.script else "taken"
         if fate in ("429", "401"):
             return RefusedError(429, 1, "too many requests")

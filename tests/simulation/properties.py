@@ -105,7 +105,7 @@ def _may_refuse(history: History) -> bool:
 
 
 def _may_be_final(history: History, task: TaskInstance, last: Try) -> bool:
-    """Tell whether nobody was surveyed, or could be any more, or 8x8 has refused every batch and all of their rows are bad."""
+    """Tell whether nobody was or could be surveyed, or 8x8 has refused every batch, all of whose rows are bad."""
     habits = history.plan.habits
     if _says_that_it_is_too_late(history, task):
         return True
