@@ -363,9 +363,11 @@ def _gives_way_to(entry: Entry) -> Any:
     unknown = sa.func.length(BATCH.c.unknown_keys)
     undecided = unknown + sum(sa.func.coalesce(sa.func.length(column), 0) for column in _DECIDED)
     left = len(entry.unknown_keys) + len(entry.assumed_keys) + len(entry.resent_keys)
-    is_open_still = sa.and_(undecided == left, unknown > 0, unknown >= len(entry.unknown_keys))
-    was_sent = sa.and_(BATCH.c.state == EntryState.SENT.value, sa.or_(undecided > left, is_open_still))
-    return sa.or_(known_less, was_sent)
+    gives_way = sa.and_(unknown > 0, unknown >= len(entry.unknown_keys))
+    if entry.batch_id is not None:
+        gives_way = sa.or_(gives_way, BATCH.c.batch_id.is_(None))
+    gives_way = sa.or_(undecided > left, sa.and_(undecided == left, gives_way))
+    return sa.or_(known_less, sa.and_(BATCH.c.state == EntryState.SENT.value, gives_way))
 
 
 def _check_campaign_id(campaign_id: str) -> None:

@@ -223,7 +223,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
             return self.state in states_that_give_way_to(other.state)
         if self._undecided != other._undecided:
             return self._undecided > other._undecided
-        return 0 < len(self.unknown_keys) >= len(other.unknown_keys)
+        # Without a batch id it is not 8x8 that has said so.
+        is_said_now = self.batch_id is None and other.batch_id is not None
+        return is_said_now or 0 < len(self.unknown_keys) >= len(other.unknown_keys)
 
     @property
     def _undecided(self) -> int:

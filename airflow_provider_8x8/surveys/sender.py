@@ -404,6 +404,7 @@ class SurveySender:
         """Leave a batch to be reconciled: only 8x8's logs can tell what became of it."""
         sent = self._taken_off()
         self._unknown_in_a_row += 1
+        self._ledger.settle(sent.entry, answer_by=self._clock.now())  # nobody waits for its answer any more
         log.warning(
             "Batch %s of %d messages: outcome unknown: %s", sent.entry.client_batch_id, len(sent.batch.rows), unknown
         )

@@ -122,9 +122,10 @@ class Settling:
 
     def _apply_what_is_said(self, entry: Entry, what: Said) -> None:
         name = entry.client_batch_id
-        if not self._ledger.is_of_this_try(entry) and self._clock.now() < entry.may_be_answered_until:
-            log.warning("settled_batches: batch %s may still be answered, so it is left as it is for now", name)
-            return
+        while entry.is_open and not self._may_be_decided(entry) and not self._stop.is_set():
+            self._clock.sleep(_LOOK_AT_OTHERS)  # whoever has sent it may have the answer yet
+            self._ledger.refresh()
+            entry = self._ledger[name]
         undecided = entry.unknown_keys + entry.assumed_keys + entry.resent_keys
         settled = msgspec.structs.replace(
             entry, state=EntryState.SENT, unknown_keys=b"", assumed_keys=b"", resent_keys=b""

@@ -524,12 +524,16 @@ def test_a_person_says_it_of_another_runs_batch(campaign: Campaign) -> None:
     assert outcomes(summary) == {"accepted": 6}
 
 
-def test_what_a_person_says_is_not_taken_while_the_call_may_be_answered(campaign: Campaign) -> None:
+def test_what_a_person_says_waits_until_the_call_cannot_be_answered_any_more(campaign: Campaign) -> None:
+    at: list[float] = []
+
     def while_it_is_out(batch: SurveyBatch, answer: BatchResponse) -> BatchResponse:
-        said: dict[str, Said] = {str(batch.client_batch_id): "not_accepted"}
-        campaign.run(NUMBERS[:2], task="other", said=said)
+        said: dict[str, Said] = {str(batch.client_batch_id): "accepted"}
+        summary = campaign.run(NUMBERS[:2], task="other", said=said)
+        assert outcomes(summary) == {"already_sent": 2}
+        at.append(campaign.clock.time)
         return answer
 
     campaign.eight_by_eight.fates = [while_it_is_out]
-    campaign.run(NUMBERS[:2], task="first")
-    assert len(campaign.eight_by_eight.accepted) == 2
+    assert campaign.run(NUMBERS[:2], task="first").batch_ids, "what 8x8 has answered is not lost"
+    assert at[0] - START > 90, "30 s to send it and 60 s for its answer"
