@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +23,7 @@ from airflow_provider_8x8.api.models import MAX_ALPHANUMERIC_SOURCE_LENGTH, MAX_
 from airflow_provider_8x8.get_provider_info import DEFAULT_CONN_NAME
 from airflow_provider_8x8.operators.arguments import (
     CHECKS,
+    NEVER_NONE,
     TEXTS,
     CanaryNumber,
     Masked,
@@ -260,13 +262,7 @@ class EightByEightSurveyBatchOperator(BaseOperator):
             except (TypeError, ValueError) as error:
                 raise AirflowFailException(f"Nothing was sent: {error}") from None
             summary = sender.send(rows)
-        result = _result(summary)
-        self.log.info("%s", _counts(summary))
-        if self.do_xcom_push:
-            for key, value in result.items():
-                context["ti"].xcom_push(key=key, value=value)
-        self._judge(summary, context, result, may_try_again=journal.outlives_try)
-        return result
+        return self._conclude(context, summary, may_try_again=journal.outlives_try)
 
     def on_kill(self) -> None:
         """See the batch that is on the wire through, and begin no other."""
@@ -278,8 +274,8 @@ class EightByEightSurveyBatchOperator(BaseOperator):
     def _check_arguments(self, *, has_rows: bool) -> None:
         for name, check in CHECKS.items():
             value = getattr(self, name)
-            is_known = name not in self.template_fields or not is_to_be_resolved(value)
-            if value is not None and is_known:
+            is_left_out = value is None and name not in NEVER_NONE
+            if not is_left_out and not (name in self.template_fields and is_to_be_resolved(value)):
                 setattr(self, name, check(name, value))
         if has_rows == (self.sql is not None):
             raise ValueError(f"found {'both' if has_rows else 'neither'}; expected exactly one of rows and sql")
@@ -467,13 +463,47 @@ class EightByEightSurveyBatchOperator(BaseOperator):
             )
         return SqlRows(hook, unmasked(self.sql), unmasked(self.parameters))
 
-    def _judge(self, summary: Summary, context: Context, result: Mapping[str, Any], *, may_try_again: bool) -> None:
+    def _conclude(self, context: Context, summary: Summary, *, may_try_again: bool) -> dict[str, Any]:
+        """
+        Push what became of the rows, then say whether that is a success.
+
+        :param summary: any, also one that has only a ``stop``
+        :param may_try_again: whether another try would know what was sent
+        """
+        result = _result(summary)
+        self.log.info("%s", _counts(summary))
+        problem = self._push(context, result)
+        try:
+            self._judge(summary, may_try_again=may_try_again)
+            if problem is not None:
+                kind = AirflowException if may_try_again else AirflowFailException
+                raise kind(f"The result could not be pushed: {problem}. {_counts(summary)}")
+        except AirflowException:
+            self._push(context, {"return_value": result})  # which Airflow does for a success only
+            raise
+        return result
+
+    def _push(self, context: Context, result: Mapping[str, Any]) -> str | None:
+        """Push each entry as an XCom of its own; return what kept one from being pushed."""
+        if not self.do_xcom_push:
+            return None
+        for key, value in result.items():
+            try:
+                context["ti"].xcom_push(key=key, value=value)
+            except Exception as error:  # noqa: BLE001  # Airflow's, its API's, or a custom backend's
+                if value is None:  # Airflow 3.0 takes none: there is no XCom then, and the return value has the entry
+                    continue
+                problem = f"{key}: {type(error).__name__}: {mask_phone_numbers(str(error))}"
+                self.log.error("XCom took no %s. The result is %s", problem, json.dumps(result))
+                return problem  # another call would wait for as long
+        return None
+
+    def _judge(self, summary: Summary, *, may_try_again: bool) -> None:
         """Fail or skip the task if its outcome is not that people were surveyed."""
         outcomes = summary.outcomes
         accepted, unknown = outcomes["accepted"], outcomes["unknown"]
 
         def fail(reason: str, *, is_final: bool = False) -> NoReturn:
-            self._push_return_value(context, result)
             kind = AirflowFailException if is_final or not may_try_again else AirflowException
             raise kind(f"{reason}. {_counts(summary)}")
 
@@ -484,7 +514,6 @@ class EightByEightSurveyBatchOperator(BaseOperator):
             if self.on_empty == "fail":
                 fail("There are no rows")
             if self.on_empty == "skip":
-                self._push_return_value(context, result)
                 raise AirflowSkipException("There are no rows")
             return
         if unknown and self.on_unknown != OnUnknown.ASSUME_SENT:
@@ -496,10 +525,6 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         if not accepted and not unknown and not outcomes["already_sent"]:
             samples = "; ".join(summary.invalid_samples)
             fail(f"Nobody was surveyed{f': {samples}' if samples else ''}", is_final=True)
-
-    def _push_return_value(self, context: Context, result: Mapping[str, Any]) -> None:
-        if self.do_xcom_push:
-            context["ti"].xcom_push(key="return_value", value=dict(result))
 
 
 def _result(summary: Summary) -> dict[str, Any]:
