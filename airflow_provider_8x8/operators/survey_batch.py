@@ -98,7 +98,13 @@ class EightByEightSurveyBatchOperator(BaseOperator):
     batch), ``batch_ids``, ``client_batch_ids``, ``rows_read``, ``accepted_count``, ``rejected_count``,
     ``invalid_count``, ``duplicate_count``, ``already_sent_count``, ``not_sent_count``, ``unknown_count``,
     ``invalid_samples`` (at most 10) and ``report``. The counts add up to ``rows_read``. It is pushed before the task
-    fails or skips, too.
+    fails or skips, too. Airflow 3.0 takes no XCom of None: there ``batch_id`` and ``report`` may be in the return value
+    only.
+
+    What is text stays text, also with ``render_template_as_native_obj``; a whole number is taken as the text of its
+    digits. Once rendered, ``sql``, ``parameters``, ``template_variables``, ``sql_hook_params``, ``source``,
+    ``dlr_callback_url`` and ``canary_destination`` are shown without phone numbers and secrets; to a subclass or a
+    callback their ``value`` is what was rendered.
 
     :param survey_id: which survey (templated)
     :param template_body: the text in 8x8's braces, exactly as 8x8's documentation has it; **not** rendered by Jinja.
@@ -107,8 +113,8 @@ class EightByEightSurveyBatchOperator(BaseOperator):
     :param rows: mappings, or lists of them from mapped tasks; never rendered by Jinja. Either this or ``sql``
     :param sql: one statement that returns rows (templated, ``.sql`` files)
     :param sql_conn_id: where to run it (templated)
-    :param parameters: bound in the driver's own style (templated)
-    :param sql_hook_params: arguments for the database's hook (templated)
+    :param parameters: a mapping, a list or a tuple, bound in the driver's own style (templated)
+    :param sql_hook_params: arguments for the database's hook, by their names (templated)
     :param unique_by: the column whose value makes a survey unique; by default ``client_message_id`` if the source has
         it, else ``destination``. A NULL in it makes the row invalid
     :param source: the sender that phones show: at most 11 letters, digits and spaces, or at most 16 digits (templated)
@@ -116,7 +122,8 @@ class EightByEightSurveyBatchOperator(BaseOperator):
     :param scheduled: when to send, at most 7 days ahead: datetime or ISO 8601 with offset (templated)
     :param expiry: when a message not yet sent is dropped: datetime or ISO 8601 with offset (templated)
     :param dlr_callback_url: where 8x8 posts delivery receipts (templated)
-    :param client_batch_id_prefix: at most 8 characters, to find the batches in 8x8's portal
+    :param client_batch_id_prefix: to find the batches in 8x8's portal: at most 8 letters A to Z, digits, hyphens,
+        underscores and dots, first a letter or digit
     :param batch_size: messages in one batch, 1 to 10,000
     :param max_messages: a guard against a bad join: more sendable rows than this, and nothing is sent at all (the
         source is read twice)
@@ -133,9 +140,10 @@ class EightByEightSurveyBatchOperator(BaseOperator):
     :param canary_destination: a number of the team's own that gets one survey when nothing else can show how far 8x8's
         logs are (templated)
     :param campaign_id: what may not be surveyed twice, over all tasks and runs that share it; at most 250 characters
-        (templated). Needs ``journal_conn_id``
+        that can be printed (templated). Needs ``journal_conn_id``
     :param journal_conn_id: connection to PostgreSQL, MySQL, MariaDB or SQLite for the journal
-    :param report_path: folder for the report of what became of each row (templated): local, s3, gs, ...
+    :param report_path: folder for the report of what became of each row (templated): an absolute path, or the URL of
+        a folder in an object store, such as ``s3://connection@bucket/folder``
     :param eight_by_eight_conn_id: connection of type ``eight_by_eight``
     :param subaccount_id: another sub-account than the connection's
     :raises ValueError: an argument is not as it must be, when the DAG is parsed
