@@ -54,6 +54,21 @@ TEXTS = frozenset(
 _NEEDED = frozenset({"survey_id", "sql", "sql_conn_id", "campaign_id"})
 """Those of them that may be left out, but not come out as nothing: no other campaign or query is a default for one."""
 
+NEVER_NONE = frozenset(
+    {
+        "survey_id",
+        "client_batch_id_prefix",
+        "batch_size",
+        "on_invalid",
+        "on_empty",
+        "on_unknown",
+        "reconcile_timeout",
+        "log_settle_time",
+        "eight_by_eight_conn_id",
+    }
+)
+"""Arguments that have to be given, or have a default that None would not stand for."""
+
 _ON_EMPTY = ("skip", "fail", "succeed")
 _PREFIX = re.compile(rf"(?:[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_CLIENT_BATCH_ID_PREFIX_LENGTH - 1}}})?")
 _MAX_QUOTED_LENGTH = 60
@@ -264,9 +279,12 @@ def _some_text(expected: str) -> Callable[[str, Any], str]:
 
 
 def _connection(name: str, value: Any) -> str:
+    """Return a connection's id; what is none is not quoted: it may be the connection itself, with its password."""
+    if not isinstance(value, str | int | Enum):
+        raise ValueError(f"{name} is of type {type(value).__name__}; expected the id of an Airflow connection")
     conn_id = _some_text("the id of an Airflow connection")(name, value)
-    if "://" in conn_id:  # which is not quoted: it may hold a password
-        raise ValueError(f"{name} is a URI; expected the id of an Airflow connection, which holds the URI")
+    if "://" in conn_id or conn_id.lstrip().startswith("{"):
+        raise ValueError(f"{name} is a connection; expected its id, under which Airflow has it")
     return conn_id
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import traceback
 import warnings
@@ -22,6 +23,7 @@ from airflow_provider_8x8.api.models import MAX_ALPHANUMERIC_SOURCE_LENGTH, MAX_
 from airflow_provider_8x8.get_provider_info import DEFAULT_CONN_NAME
 from airflow_provider_8x8.operators.arguments import (
     CHECKS,
+    NEVER_NONE,
     TEXTS,
     CanaryNumber,
     Masked,
@@ -102,7 +104,13 @@ class EightByEightSurveyBatchOperator(BaseOperator):
     batch), ``batch_ids``, ``client_batch_ids``, ``rows_read``, ``accepted_count``, ``rejected_count``,
     ``invalid_count``, ``duplicate_count``, ``already_sent_count``, ``not_sent_count``, ``unknown_count``,
     ``invalid_samples`` (at most 10) and ``report``. The counts add up to ``rows_read``. It is pushed before the task
-    fails or skips, too.
+    fails or skips, too. Airflow 3.0 takes no XCom of None: there ``batch_id`` and ``report`` may be in the return value
+    only.
+
+    What is text stays text, also with ``render_template_as_native_obj``; a whole number is taken as the text of its
+    digits. Once rendered, ``sql``, ``parameters``, ``template_variables``, ``sql_hook_params``, ``source``,
+    ``dlr_callback_url`` and ``canary_destination`` are shown without phone numbers and secrets; to a subclass or a
+    callback their ``value`` is what was rendered.
 
     :param survey_id: which survey (templated)
     :param template_body: the text in 8x8's braces, exactly as 8x8's documentation has it; **not** rendered by Jinja.
@@ -111,8 +119,8 @@ class EightByEightSurveyBatchOperator(BaseOperator):
     :param rows: mappings, or lists of them from mapped tasks; never rendered by Jinja. Either this or ``sql``
     :param sql: one statement that returns rows (templated, ``.sql`` files)
     :param sql_conn_id: where to run it (templated)
-    :param parameters: bound in the driver's own style (templated)
-    :param sql_hook_params: arguments for the database's hook (templated)
+    :param parameters: a mapping, a list or a tuple, bound in the driver's own style (templated)
+    :param sql_hook_params: arguments for the database's hook, by their names (templated)
     :param unique_by: the column whose value makes a survey unique; by default ``client_message_id`` if the source has
         it, else ``destination``. A NULL in it makes the row invalid
     :param source: the sender that phones show: at most 11 letters, digits and spaces, or at most 16 digits (templated)
@@ -120,7 +128,8 @@ class EightByEightSurveyBatchOperator(BaseOperator):
     :param scheduled: when to send, at most 7 days ahead: datetime or ISO 8601 with offset (templated)
     :param expiry: when a message not yet sent is dropped: datetime or ISO 8601 with offset (templated)
     :param dlr_callback_url: where 8x8 posts delivery receipts (templated)
-    :param client_batch_id_prefix: at most 8 characters, to find the batches in 8x8's portal
+    :param client_batch_id_prefix: to find the batches in 8x8's portal: at most 8 letters A to Z, digits, hyphens,
+        underscores and dots, first a letter or digit
     :param batch_size: messages in one batch, 1 to 10,000
     :param max_messages: a guard against a bad join: more sendable rows than this, and nothing is sent at all (the
         source is read twice)
@@ -140,9 +149,10 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         ``accepted`` or ``not_accepted``; a mapping, or JSON text such as ``{{ params.settled_batches | tojson }}``
         (templated). ``"*"`` stands for all that earlier tries may have sent and no journal knows
     :param campaign_id: what may not be surveyed twice, over all tasks and runs that share it; at most 250 characters
-        (templated). Needs ``journal_conn_id``
+        that can be printed (templated). Needs ``journal_conn_id``
     :param journal_conn_id: connection to PostgreSQL, MySQL, MariaDB or SQLite for the journal
-    :param report_path: folder for the report of what became of each row (templated): local, s3, gs, ...
+    :param report_path: folder for the report of what became of each row (templated): an absolute path, or the URL of
+        a folder in an object store, such as ``s3://connection@bucket/folder``
     :param eight_by_eight_conn_id: connection of type ``eight_by_eight``
     :param subaccount_id: another sub-account than the connection's
     :raises ValueError: an argument is not as it must be, when the DAG is parsed
@@ -274,13 +284,7 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         finally:
             self._journals = None
             journals.close()
-        result = _result(summary)
-        self.log.info("%s", _counts(summary))
-        if self.do_xcom_push:
-            for key, value in result.items():
-                context["ti"].xcom_push(key=key, value=value)
-        self._judge(summary, context, result, may_try_again=journals.outlive_try)
-        return result
+        return self._conclude(context, summary, may_try_again=journals.outlive_try)
 
     def on_kill(self) -> None:
         """See the batch that is on the wire through, and begin no other."""
@@ -292,8 +296,8 @@ class EightByEightSurveyBatchOperator(BaseOperator):
     def _check_arguments(self, *, has_rows: bool) -> None:
         for name, check in CHECKS.items():
             value = getattr(self, name)
-            is_known = name not in self.template_fields or not is_to_be_resolved(value)
-            if value is not None and is_known:
+            is_left_out = value is None and name not in NEVER_NONE
+            if not is_left_out and not (name in self.template_fields and is_to_be_resolved(value)):
                 setattr(self, name, check(name, value))
         if has_rows == (self.sql is not None):
             raise ValueError(f"found {'both' if has_rows else 'neither'}; expected exactly one of rows and sql")
@@ -488,13 +492,47 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         database = Database(str(self.sql_conn_id), named_by="sql_conn_id", hook_params=hook_params)
         return SqlRows(database, unmasked(self.sql), unmasked(self.parameters))
 
-    def _judge(self, summary: Summary, context: Context, result: Mapping[str, Any], *, may_try_again: bool) -> None:
+    def _conclude(self, context: Context, summary: Summary, *, may_try_again: bool) -> dict[str, Any]:
+        """
+        Push what became of the rows, then say whether that is a success.
+
+        :param summary: any, also one that has only a ``stop``
+        :param may_try_again: whether another try would know what was sent
+        """
+        result = _result(summary)
+        self.log.info("%s", _counts(summary))
+        problem = self._push(context, result)
+        try:
+            self._judge(summary, may_try_again=may_try_again)
+            if problem is not None:
+                kind = AirflowException if may_try_again else AirflowFailException
+                raise kind(f"The result could not be pushed: {problem}. {_counts(summary)}")
+        except AirflowException:
+            self._push(context, {"return_value": result})  # which Airflow does for a success only
+            raise
+        return result
+
+    def _push(self, context: Context, result: Mapping[str, Any]) -> str | None:
+        """Push each entry as an XCom of its own; return what kept one from being pushed."""
+        if not self.do_xcom_push:
+            return None
+        for key, value in result.items():
+            try:
+                context["ti"].xcom_push(key=key, value=value)
+            except Exception as error:  # noqa: BLE001  # Airflow's, its API's, or a custom backend's
+                if value is None:  # Airflow 3.0 takes none: there is no XCom then, and the return value has the entry
+                    continue
+                problem = f"{key}: {type(error).__name__}: {mask_phone_numbers(str(error))}"
+                self.log.error("XCom took no %s. The result is %s", problem, json.dumps(result))
+                return problem  # another call would wait for as long
+        return None
+
+    def _judge(self, summary: Summary, *, may_try_again: bool) -> None:
         """Fail or skip the task if its outcome is not that people were surveyed."""
         outcomes = summary.outcomes
         accepted, unknown = outcomes["accepted"], outcomes["unknown"]
 
         def fail(reason: str, *, is_final: bool = False) -> NoReturn:
-            self._push_return_value(context, result)
             kind = AirflowFailException if is_final or not may_try_again else AirflowException
             raise kind(f"{reason}. {_counts(summary)}")
 
@@ -506,7 +544,6 @@ class EightByEightSurveyBatchOperator(BaseOperator):
             if self.on_empty == "fail":
                 fail("There are no rows")
             if self.on_empty == "skip":
-                self._push_return_value(context, result)
                 raise AirflowSkipException("There are no rows")
             return
         if unknown and self.on_unknown != OnUnknown.ASSUME_SENT:
@@ -524,10 +561,6 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         if not accepted and not unknown and not outcomes["already_sent"]:
             samples = "; ".join(summary.invalid_samples)
             fail(f"Nobody was surveyed{f': {samples}' if samples else ''}", is_final=True)
-
-    def _push_return_value(self, context: Context, result: Mapping[str, Any]) -> None:
-        if self.do_xcom_push:
-            context["ti"].xcom_push(key="return_value", value=dict(result))
 
 
 def _result(summary: Summary) -> dict[str, Any]:

@@ -48,7 +48,8 @@ class Settings:
 
     :ivar survey_id: which survey
     :ivar batch_size: messages in one batch, 1 to 10,000
-    :ivar client_batch_id_prefix: at most 8 characters in front of every client batch id
+    :ivar client_batch_id_prefix: at most 8 letters, digits, hyphens, underscores and dots in front of every client
+        batch id
     :ivar max_messages: more sendable rows than this, and nothing is sent at all
     :ivar on_invalid: ``fail``: one invalid row, and nothing is sent at all
     :ivar on_unknown: what to do about a batch that stays unknown

@@ -206,12 +206,13 @@ def test_all_that_is_text_is_text_in_a_native_dag(
         template_variables={"price": "{{ '1.50' }}", "month": "{{ '007' }}", "flag": "{{ 1 == 1 }}"},
         canary_destination="{{ '+12025550199' }}",
     )
-    run = run_dag(dag, logical_date=datetime(2026, 1, 31, tzinfo=UTC))
+    # A run that is younger than the other tests': Airflow 2 keeps what it has rendered for some of the youngest.
+    run = run_dag(dag, logical_date=datetime(2031, 1, 31, tzinfo=UTC))
     assert run.task_states == {"send": "success"}
     message = sandbox.messages(1)[0]
     assert message["source"] == "12025550100"
     assert message["text"].startswith("1.50, 007, true: ")
-    assert Path(result_of(run)["report"].removeprefix("file://")).parent == tmp_path / "20260131"
+    assert Path(result_of(run)["report"].removeprefix("file://")).parent == tmp_path / "20310131"
     assert run.rendered["send"]["canary_destination"] == "+12*******99"
     assert not has_number(everything(run), "12025550199")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -355,6 +356,105 @@ def test_wrong_arguments_show_when_the_dag_is_parsed(wrong: dict[str, Any], mess
         survey_dag(**wrong)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"survey_id": ""}, "survey_id is empty; expected the id that 8x8 gave the survey"),
+        ({"survey_id": 1.5}, "survey_id is 1.5, of type float; expected text, or a whole number"),
+        ({"survey_id": True}, "survey_id is True, of type bool; expected text"),
+        ({"survey_id": ["+12025550123"]}, r"survey_id is \['\+12\*+23'\], of type list; expected text"),
+        ({"survey_id": "half \ud83d"}, "survey_id holds half a character"),
+        ({"template_body": 5}, "template_body is 5, of type int; expected a text with {{url}} in it"),
+        ({"template_body": ""}, "template_body: the template body is empty"),
+        ({"template_body": "{{12025550123}} {{url}}"}, r"template_body: the template has '\{\{12\*+23\}\}'"),
+        ({"template_variables": ["month"]}, "template_variables is of type list; expected a mapping"),
+        ({"template_variables": {5: "x"}}, "template_variables has a name that is 5; expected a mapping"),
+        ({"template_variables": {"order_nr": {}}}, r"template_variables\['order_nr'\] is of type dict; expected text"),
+        ({"rows": 5}, "rows is of type int; expected a list of mappings"),
+        (
+            {"sql": ["SELECT 1"], "sql_conn_id": "x", "rows": None},
+            "sql is \\['SELECT 1'\\], of type list; expected text",
+        ),
+        ({"sql": " ", "sql_conn_id": "x", "rows": None}, "sql is empty; expected one statement"),
+        ({"sql": "SELECT 1", "sql_conn_id": ["x"], "rows": None}, "sql_conn_id is of type list; expected the id"),
+        ({"sql_conn_id": "postgres://user:s3cret@host/db"}, "sql_conn_id is a connection; expected its id"),
+        ({"parameters": "+12025550123"}, "parameters is of type str; expected a mapping, a list or a tuple"),
+        ({"parameters": {1, 2}}, "parameters is of type set; expected a mapping, a list or a tuple"),
+        ({"sql_hook_params": "s3cret"}, "sql_hook_params is of type str; expected a mapping"),
+        ({"unique_by": ["a"]}, "unique_by is .* of type list; expected text"),
+        ({"unique_by": ""}, "unique_by is empty; expected the name of a column"),
+        ({"source": "+1202555012312345"}, r"source is '\+12\*+45'; expected at most 16 characters"),
+        ({"source": 1.5}, "source is 1.5, of type float; expected text"),
+        ({"encoding": 7}, "encoding is '7'; expected AUTO, GSM7 or UCS2"),
+        ({"scheduled": 20260131}, r"scheduled is 20\*+31; expected a datetime or ISO 8601"),
+        ({"expiry": timedelta(1)}, "expiry is .*; expected a datetime or ISO 8601"),
+        ({"dlr_callback_url": "ftp://user:s3cret@example.com/x"}, r"is ftp://\*+@example.com/\*+; expected a URL"),
+        ({"dlr_callback_url": 5}, "dlr_callback_url is .*; expected a URL that begins with https://"),
+        ({"client_batch_id_prefix": "q4/2026-"}, "client_batch_id_prefix is 'q4/2026-'; expected at most 8 characters"),
+        ({"client_batch_id_prefix": "../../"}, "client_batch_id_prefix is .*first a letter or digit"),
+        ({"client_batch_id_prefix": ".q4"}, "client_batch_id_prefix is '.q4'; expected"),
+        ({"client_batch_id_prefix": "q 4"}, "client_batch_id_prefix is 'q 4'; expected"),
+        ({"client_batch_id_prefix": "q4\n"}, "client_batch_id_prefix is .*; expected"),
+        ({"client_batch_id_prefix": 'a"b'}, "client_batch_id_prefix is .*; expected"),
+        ({"client_batch_id_prefix": "märz"}, "client_batch_id_prefix is 'märz'; expected"),
+        ({"client_batch_id_prefix": None}, "client_batch_id_prefix is None"),
+        ({"batch_size": "100"}, "batch_size is '100'; expected 1 to 10000"),
+        ({"batch_size": True}, "batch_size is True, of type bool; expected 1 to 10000"),
+        ({"batch_size": 1e3}, "batch_size is 1000.0, of type float; expected 1 to 10000"),
+        ({"batch_size": None}, "batch_size is None"),
+        ({"max_messages": "12025550123"}, r"max_messages is '12\*+23'; expected a whole number of at least 1"),
+        ({"max_rejected": float("nan")}, "max_rejected is nan, of type float; expected a whole number, or a float"),
+        ({"max_rejected": "1"}, "max_rejected is '1'; expected a whole number, or a float"),
+        ({"on_invalid": ["skip"]}, "on_invalid is .* of type list; expected one of skip, fail"),
+        ({"on_empty": None}, "on_empty is None"),
+        ({"on_unknown": "retry"}, "on_unknown is 'retry'; expected one of fail, assume_sent, resend"),
+        ({"log_settle_time": None}, "log_settle_time is None"),
+        ({"canary_destination": "12345"}, "canary_destination is 12345; expected a phone number"),
+        ({"canary_destination": ["+12025550123"]}, "canary_destination is .* of type list; expected text"),
+        ({"canary_destination": 12025550123.0}, r"canary_destination is 12\*+\d+, of type float; expected text"),
+        ({"campaign_id": "one\ntwo", "journal_conn_id": "journal"}, "campaign_id is .* can be printed"),
+        ({"campaign_id": 1.5, "journal_conn_id": "journal"}, "campaign_id is 1.5, of type float; expected text"),
+        ({"journal_conn_id": ""}, "journal_conn_id is empty; expected the id of an Airflow connection"),
+        ({"journal_conn_id": {"host": "s3cret"}}, "journal_conn_id is of type dict; expected the id"),
+        ({"eight_by_eight_conn_id": None}, "eight_by_eight_conn_id is of type NoneType"),
+        ({"eight_by_eight_conn_id": "eight-by-eight://x:s3cret@/"}, "eight_by_eight_conn_id is a connection"),
+        ({"sql_conn_id": '{"password": "s3cret"}'}, "sql_conn_id is a connection; expected its id"),
+        ({"survey_id": None}, "survey_id is None, of type NoneType; expected text"),
+        ({"subaccount_id": "a b"}, "subaccount_id is 'a b'; expected 3 to 50 letters"),
+        ({"report_path": "reports"}, "report_path is 'reports'; expected an absolute path, or a URL"),
+        ({"report_path": ["x"]}, "report_path is .* of type list; expected text"),
+        ({"report_path": "ftp://user:s3cret@example.com/x"}, "report_path holds a password; expected the id of a"),
+    ],
+)
+def test_each_argument_says_what_is_wrong_with_it(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=message) as refused:
+        survey_dag(**{"rows": [], **wrong})
+    assert "s3cret" not in str(refused.value)
+    assert "2025550123" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        {"client_batch_id_prefix": "Q4-26_a."},
+        {"client_batch_id_prefix": ""},
+        {"report_path": Path("/reports")},
+        {"report_path": "s3://connection@bucket/folder"},
+        {"report_path": ""},
+        {"source": "", "encoding": "", "scheduled": "", "expiry": "", "dlr_callback_url": "", "canary_destination": ""},
+        {"canary_destination": 12025550199},
+        {"template_variables": {"firstName": None, "order_nr": date(2026, 1, 31)}},
+        {"template_variables": "{{ params.variables }}"},
+        {"parameters": "{{ params.parameters }}"},
+        {"survey_id": lambda context, jinja_env: "orders"},
+        {"campaign_id": "märz {{ ds }}", "journal_conn_id": "journal"},
+        {"subaccount_id": 1234},
+    ],
+)
+def test_what_can_be_used_is_taken(right: dict[str, Any]) -> None:
+    survey_dag(**{"rows": [], **right})
+
+
 @without_state_store
 def test_retries_without_a_journal_warn_when_the_dag_is_parsed() -> None:
     with pytest.warns(UserWarning, match="set journal_conn_id, or retries=0"):
@@ -419,3 +519,101 @@ def test_nobody_surveyed_is_a_failure(run_dag: Any, sandbox: Any, connection: st
     result = result_of(run)
     assert (result["invalid_count"], len(result["invalid_samples"])) == (12, 10)
     assert "Nobody was surveyed" in run.log
+
+
+@pytest.fixture
+def refuse_xcom(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Have Airflow refuse some XComs, by key or by value."""
+    try:
+        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance as TaskInstance
+    except ImportError:
+        from airflow.models.taskinstance import TaskInstance
+    push = TaskInstance.xcom_push
+
+    def refuse(refused: Callable[[str, Any], bool]) -> None:
+        def xcom_push(self: Any, key: str, value: Any, **options: Any) -> None:
+            if refused(key, value):
+                raise RuntimeError("no XCom for +1 202 555 0123")
+            push(self, key=key, value=value, **options)
+
+        monkeypatch.setattr(TaskInstance, "xcom_push", xcom_push)
+
+    return refuse
+
+
+def test_an_airflow_that_takes_no_xcom_of_none_gets_none(
+    run_dag: Any, sandbox: Any, connection: str, refuse_xcom: Callable[..., None]
+) -> None:
+    refuse_xcom(lambda key, value: value is None)
+    run = run_dag(survey_dag(rows=[person(1)]))
+    assert run.task_states == {"send": "success"}
+    xcoms = run.xcoms["send"]
+    assert xcoms["return_value"]["report"] is None
+    assert set(xcoms["return_value"]) - set(xcoms) == {"report"}
+
+
+def test_a_result_that_cannot_be_pushed_fails_the_task_and_is_logged(
+    run_dag: Any, sandbox: Any, connection: str, refuse_xcom: Callable[..., None]
+) -> None:
+    refuse_xcom(lambda key, value: key == "rows_read")
+    run = run_dag(survey_dag(rows=[person(1), person(2)]))
+    assert run.task_states == {"send": "failed"}
+    assert "The result could not be pushed: rows_read: RuntimeError: no XCom for +12*******23" in run.log
+    assert "2 rows were read: 2 accepted" in run.log
+    assert '"accepted_count": 2' in run.log
+    assert run.xcoms["send"]["return_value"]["accepted_count"] == 2
+
+
+def test_why_a_task_fails_is_not_hidden_by_a_result_that_cannot_be_pushed(
+    run_dag: Any, sandbox: Any, connection: str, refuse_xcom: Callable[..., None]
+) -> None:
+    refuse_xcom(lambda key, value: True)
+    run = run_dag(survey_dag(rows=[person(number) for number in range(11)], max_messages=10))
+    assert run.task_states == {"send": "failed"}
+    assert "max_messages=10" in run.log
+    assert '"not_sent_count": 0' in run.log or '"not_sent_count": 11' in run.log
+    assert run.xcoms["send"] == {}
+
+
+@pytest.mark.parametrize("arguments", [{}, {"max_messages": 1}, {"rows": []}])
+def test_a_task_that_is_to_push_nothing_pushes_nothing(
+    run_dag: Any, sandbox: Any, connection: str, arguments: dict[str, Any]
+) -> None:
+    run = run_dag(survey_dag(**{"rows": [person(1), person(2)], "do_xcom_push": False, **arguments}))
+    assert run.xcoms["send"] == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "state"),
+    [
+        ({"max_messages": 1}, "failed"),
+        ({"on_invalid": "fail", "rows": [person(1, destination="none")]}, "failed"),
+        ({"rows": [], "on_empty": "skip"}, "skipped"),
+        ({"rows": [], "on_empty": "fail"}, "failed"),
+        ({"rows": [person(1, destination="none")]}, "failed"),
+        ({"rows": [person(1, destination="+21055501230"), person(2)], "max_rejected": 0}, "failed"),
+    ],
+)
+def test_every_end_has_its_result(
+    run_dag: Any, sandbox: Any, connection: str, arguments: dict[str, Any], state: str
+) -> None:
+    run = run_dag(survey_dag(**{"rows": [person(1), person(2)], **arguments}))
+    assert run.task_states == {"send": state}
+    result_of(run)
+
+
+@pytest.mark.parametrize("campaign", ["..", ".", "a/b", "../../x", "CON", "x.", "x" * 250])
+def test_a_campaign_of_any_name_reports_into_the_folder(
+    run_dag: Any, sandbox: Any, connection: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, campaign: str
+) -> None:
+    journal = {"conn_type": "sqlite", "host": str(tmp_path / "journal.sqlite")}
+    monkeypatch.setenv("AIRFLOW_CONN_JOURNAL", json.dumps(journal))
+    folder = tmp_path / "outer" / "reports"
+    run = run_dag(
+        survey_dag(rows=[person(1)], campaign_id=campaign, journal_conn_id="journal", report_path=str(folder))
+    )
+    assert run.task_states == {"send": "success"}
+    assert Path(result_of(run)["report"].removeprefix("file://")).parent == folder
+    files = [path for path in tmp_path.rglob("*.jsonl") if path.is_file()]
+    assert len(files) == 1
+    assert files[0].parent.parent == folder
