@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from airflow import __version__ as airflow_version
 from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowFailException,
@@ -602,7 +603,7 @@ def _what_is_unknown(summary: Summary) -> str:
 def _deployment() -> str | None:
     """Return by what name this Airflow is told from others that share a journal; None if it has none."""
     named = conf.get("eight_by_eight", "deployment", fallback=None)
-    address = conf.get("api", "base_url", fallback=None) or conf.get("webserver", "base_url", fallback=None)
+    address = conf.get("webserver" if airflow_version.startswith("2.") else "api", "base_url", fallback=None)
     return named or (None if address in (None, "", _DEFAULT_ADDRESS) else address.rstrip("/"))
 
 
