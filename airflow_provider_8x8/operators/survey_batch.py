@@ -593,8 +593,8 @@ def _what_is_unknown(summary: Summary) -> str:
     reason = f" (its logs could not be read: {summary.logs_problem})" if summary.logs_problem else ""
     return (
         f"Whether 8x8 accepted {summary.outcomes['unknown']} messages is not known, and its logs did not tell in time"
-        f"{reason}. They are not sent again until the logs prove that they were not accepted. {summary.outlook}. To "
-        "settle it yourself, look in 8x8 Connect's SMS logs for the client batch ids "
+        f"{reason}. They are not sent again until the logs prove that they were not accepted; another try looks again. "
+        f"{summary.outlook}. To settle it yourself, look in 8x8 Connect's SMS logs for the client batch ids "
         f"{', '.join(summary.unknown_client_batch_ids)}: a batch that is there was accepted. Say so by settled_batches "
         "when you clear the task"
     )
