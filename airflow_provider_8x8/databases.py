@@ -164,7 +164,7 @@ def server_side_cursor(connection: Any) -> Any | None:
 
 def driver_of(connection: Any) -> str:
     """Return the package of a connection's driver."""
-    packages: list[str] = [kind.__module__.partition(".")[0] for kind in connection.__class__.__mro__]
+    packages: list[str] = [kind.__module__.partition(".")[0].lstrip("_") for kind in connection.__class__.__mro__]
     return next((package for package in packages if package in _DRIVERS), packages[0])
 
 
@@ -213,9 +213,12 @@ def _hook_of(connection: Connection, name: str, hook_params: Mapping[str, Any]) 
         raise ValueError(f"{kind}, which no installed provider knows; install the database's provider") from None
     if not isinstance(hook, DbApiHook):
         raise TypeError(f"{kind}; expected a database, one whose hook is a DbApiHook")
+    extra = connection.extra_dejson
     if connection.conn_type == "mysql":
-        extra = connection.extra_dejson
         hook_params = {**{key: extra[key] for key in _MYSQL_HOOK_PARAMS if key in extra}, **hook_params}
+    elif connection.conn_type == "postgres" and "cursor" in extra:
+        # Rows come as tuples whatever cursor it is, and with psycopg 3 the hook refuses some.
+        hook_params = {"connection": _without_cursor(connection), **hook_params}
     if not hook_params:
         return hook
     try:
@@ -223,6 +226,12 @@ def _hook_of(connection: Connection, name: str, hook_params: Mapping[str, Any]) 
     except TypeError as error:
         raise TypeError(f"{name}: sql_hook_params do not fit {type(hook).__name__}: {error}") from None
     return with_params
+
+
+def _without_cursor(connection: Connection) -> Connection:
+    extra = {key: value for key, value in connection.extra_dejson.items() if key != "cursor"}
+    fields = ("conn_id", "conn_type", "host", "login", "password", "schema", "port")
+    return type(connection)(**{name: getattr(connection, name) for name in fields}, extra=json.dumps(extra))
 
 
 def _open_with_pymysql(connection: Connection, hook: Any) -> Any:
