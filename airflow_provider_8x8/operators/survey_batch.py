@@ -117,9 +117,11 @@ class EightByEightSurveyBatchOperator(BaseOperator):
     :param template_body: the text in 8x8's braces, exactly as 8x8's documentation has it; **not** rendered by Jinja.
         May be absent if every row has a ``template_body``
     :param template_variables: values common to all messages, such as ``{"month": "{{ ds }}"}`` (templated)
-    :param rows: mappings, or lists of them from mapped tasks; never rendered by Jinja. Either this or ``sql``
+    :param rows: mappings, or lists of them from mapped tasks; never rendered by Jinja. None, as of an upstream that
+        returned nothing, is no rows. An iterator is read once and kept: at most 1,000,000 rows. Either this or ``sql``
     :param sql: one statement that returns rows (templated, ``.sql`` files)
-    :param sql_conn_id: where to run it (templated)
+    :param sql_conn_id: where to run it (templated), over a connection that the database's hook makes; read as a stream
+        where the driver has server-side cursors, else the log says so
     :param parameters: a mapping, a list or a tuple, bound in the driver's own style (templated)
     :param sql_hook_params: arguments for the database's hook, by their names (templated)
     :param unique_by: the column whose value makes a survey unique; by default ``client_message_id`` if the source has
