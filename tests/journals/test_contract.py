@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -78,7 +77,7 @@ def known(entry: Entry, what: str) -> Entry:
     return settled(entry, **KNOWN[what])
 
 
-class Entries(ABC):
+class Entries:
     """What holds for a journal even if it ends with its try."""
 
     @pytest.fixture
@@ -118,9 +117,9 @@ class Outliving(Entries):
     """What holds for a journal that later tries can read."""
 
     @pytest.fixture
-    @abstractmethod
     def next_memory(self) -> Callable[..., Memory]:
         """Give the memory as the next try has it; ``task_instance`` names another one's."""
+        raise NotImplementedError
 
     @pytest.fixture
     def next_unopened(self, next_memory: Callable[..., Memory]) -> Callable[[], TaskJournal]:
@@ -307,7 +306,9 @@ class Shared(Outliving):
 
     def test_marks_are_the_task_instances_own(self, next_memory: Callable[..., Memory]) -> None:
         mark = Mark(try_number=1, began=NOW, places=[], had_store=False)
-        next_memory(task_instance="dag/run/send/1").leave(mark)
+        memory = next_memory(task_instance="dag/run/send/1")
+        memory.marks()
+        memory.leave(mark)
         for other in ("dag/run/send", "dag/run/send/11", "DAG/run/send/1", "dag/run/send/1 "):
             assert list(next_memory(task_instance=other).marks()) == []
         assert list(next_memory(task_instance="dag/run/send/1").marks()) == [mark]

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -18,7 +18,8 @@ import sqlalchemy as sa
 
 from airflow_provider_8x8.journals import transactions
 from airflow_provider_8x8.journals.engines import engine_of
-from airflow_provider_8x8.journals.sql import SqlJournal, prune_journal
+from airflow_provider_8x8.journals.marks import Mark, Place
+from airflow_provider_8x8.journals.sql import SqlJournal, SqlMemory, prune_journal
 from airflow_provider_8x8.journals.tables import BATCH, METADATA
 from airflow_provider_8x8.surveys.journal import (
     CorruptJournalError,
@@ -555,12 +556,12 @@ def test_a_connection_that_was_closed_at_rest_is_replaced(
 # rights
 
 
-def lesser_role(database: Database, *rights: str) -> Database:
+def lesser_role(database: Database, *rights: str, tables: Iterable[str] = METADATA.tables) -> Database:
     """Make a role that may do no more than this with the journal's tables."""
     name = f"lesser_{database.connection['schema'][-8:]}"
     if database.kind == "mariadb":
         database.execute(f"CREATE USER {name}@localhost")
-        for table in METADATA.tables:
+        for table in tables:
             database.execute(f"GRANT {', '.join(rights)} ON {table} TO {name}@localhost")
     else:
         database.execute(f"CREATE ROLE {name} LOGIN")
@@ -597,6 +598,11 @@ def test_a_role_that_may_make_no_tables_can_use_them(
         assert entry is not None
         journal.settle(settled(entry))
         journal.close()
+        memory = SqlMemory(sa.create_engine(role.url, future=True), "dag/run/send", journal_conn_id="journal")
+        memory.marks()
+        for places in ([], [Place(memory.name, "of a lesser role")]):
+            memory.leave(Mark(try_number=1, began=NOW, places=places, had_store=False))
+        memory.close()
     finally:
         drop_role(role, journal_database)
 
@@ -639,7 +645,7 @@ def test_tables_that_are_not_there_and_cannot_be_made_are_named(
     try:
         with pytest.raises(
             JournalUnavailableError,
-            match=r"make the tables eight_by_eight_campaign and eight_by_eight_batch .*InsufficientPrivilege: permi",
+            match=r"InsufficientPrivilege: permission denied.*no table eight_by_eight_campaign.* eight_by_eight_mark",
         ):
             journal_of(role).open(HEADER)
     finally:
