@@ -302,7 +302,7 @@ class RememberedJournal:
         moved = Entry(
             client_batch_id=f"moved-{secrets.token_hex(7)}",
             run=self._memory.task_instance,
-            try_number=self._memory.try_number - 1,
+            try_number=self._memory.try_number,
             unique_by="",
             row_keys=b"",
             begun=now,
