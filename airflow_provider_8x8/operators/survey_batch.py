@@ -389,7 +389,9 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         if self._journals is None:
             from airflow_provider_8x8.journals.at_hand import JournalsAtHand
 
-            self._journals = JournalsAtHand(context, self.journal_conn_id, clock=SystemClock(threading.Event()))
+            self._journals = JournalsAtHand(
+                context, self.journal_conn_id, deployment=_deployment(), clock=SystemClock(threading.Event())
+            )
             self._journals.leave_mark()
         return self._journals
 
