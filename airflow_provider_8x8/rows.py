@@ -47,10 +47,6 @@ class GivenRows:
     def __iter__(self) -> Generator[Any, None, None]:
         return _flat(self._rows)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> GivenRows:
-        """Return itself: Airflow copies whole DAGs, and an iterator cannot be copied."""
-        return self
-
     def __repr__(self) -> str:
         if isinstance(self._rows, list | tuple):
             return f"<{sum(1 for _ in self)} rows>"

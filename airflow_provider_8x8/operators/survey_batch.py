@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from airflow import __version__ as airflow_version
 from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowFailException,
@@ -86,9 +87,9 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         )
 
     Rows come from XCom (``rows``) or from any warehouse with a ``DbApiHook`` (``sql``). A column named like a message
-    field, in snake_case or as 8x8 spells it (``destination``, ``country``, ``client_message_id``, ``source``,
-    ``scheduled``, ...), fills that field; a placeholder is filled from the column of its name, else from
-    ``template_variables``. Other columns are not sent to 8x8.
+    field (``destination``, ``country``, ``client_message_id``, ``source``, ``scheduled``, ...), without regard to case
+    and underscores, fills that field; a placeholder is filled from the column of its name, else from
+    ``template_variables``, without regard to case where none has it exactly. Other columns are not sent to 8x8.
 
     **No survey is POSTed twice within a campaign** unless 8x8 has said, or its logs prove, that the first was not
     accepted, or you chose to resend. A campaign is this task instance, or with a SQL journal whatever shares its
@@ -116,9 +117,11 @@ class EightByEightSurveyBatchOperator(BaseOperator):
     :param template_body: the text in 8x8's braces, exactly as 8x8's documentation has it; **not** rendered by Jinja.
         May be absent if every row has a ``template_body``
     :param template_variables: values common to all messages, such as ``{"month": "{{ ds }}"}`` (templated)
-    :param rows: mappings, or lists of them from mapped tasks; never rendered by Jinja. Either this or ``sql``
+    :param rows: mappings, or lists of them from mapped tasks; never rendered by Jinja. None, as of an upstream that
+        returned nothing, is no rows. An iterator is read once and kept: at most 1,000,000 rows. Either this or ``sql``
     :param sql: one statement that returns rows (templated, ``.sql`` files)
-    :param sql_conn_id: where to run it (templated)
+    :param sql_conn_id: where to run it (templated), over a connection that the database's hook makes; read as a stream
+        where the driver has server-side cursors, else the log says so
     :param parameters: a mapping, a list or a tuple, bound in the driver's own style (templated)
     :param sql_hook_params: arguments for the database's hook, by their names (templated)
     :param unique_by: the column whose value makes a survey unique; by default ``client_message_id`` if the source has
@@ -594,8 +597,8 @@ def _what_is_unknown(summary: Summary) -> str:
     reason = f" (its logs could not be read: {summary.logs_problem})" if summary.logs_problem else ""
     return (
         f"Whether 8x8 accepted {summary.outcomes['unknown']} messages is not known, and its logs did not tell in time"
-        f"{reason}. They are not sent again until the logs prove that they were not accepted. {summary.outlook}. To "
-        "settle it yourself, look in 8x8 Connect's SMS logs for the client batch ids "
+        f"{reason}. They are not sent again until the logs prove that they were not accepted; another try looks again. "
+        f"{summary.outlook}. To settle it yourself, look in 8x8 Connect's SMS logs for the client batch ids "
         f"{', '.join(summary.unknown_client_batch_ids)}: a batch that is there was accepted. Say so by settled_batches "
         "when you clear the task"
     )
@@ -604,7 +607,7 @@ def _what_is_unknown(summary: Summary) -> str:
 def _deployment() -> str | None:
     """Return by what name this Airflow is told from others that share a journal; None if it has none."""
     named = conf.get("eight_by_eight", "deployment", fallback=None)
-    address = conf.get("api", "base_url", fallback=None) or conf.get("webserver", "base_url", fallback=None)
+    address = conf.get("webserver" if airflow_version.startswith("2.") else "api", "base_url", fallback=None)
     return named or (None if address in (None, "", _DEFAULT_ADDRESS) else address.rstrip("/"))
 
 

@@ -17,7 +17,9 @@ from airflow_provider_8x8.surveys.journal import (
     SupersededError,
     unpack,
 )
+from airflow_provider_8x8.surveys.names import without_case_and_underscores as _folded
 from airflow_provider_8x8.surveys.settings import Run
+from airflow_provider_8x8.surveys.values import quoted
 
 
 class Ledger:
@@ -159,9 +161,9 @@ class Ledger:
             )
         if not entry.is_batch:
             return
-        if self._unique_by is not None and entry.unique_by != self._unique_by:
+        if self._unique_by is not None and _folded(entry.unique_by) != _folded(self._unique_by):
             raise JournalMismatchError(
-                f"batch {entry.client_batch_id} of this campaign tells rows apart by the column {entry.unique_by!r}, "
-                f"this source by {self._unique_by!r}; set unique_by to the first, or trigger a new DAG run with "
+                f"batch {entry.client_batch_id} of this campaign tells rows apart by the column "
+                f"{quoted(entry.unique_by)}, this source by {quoted(self._unique_by)}; set unique_by to the first, or trigger a new DAG run with "
                 "another campaign_id"
             )

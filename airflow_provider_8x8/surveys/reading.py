@@ -76,7 +76,7 @@ class Reading:
                     seen.add(found.row_key)
                     if len(seen) > self._limit:
                         raise self._too_many("no batch was begun")
-                elif self._settings.on_invalid is OnInvalid.FAIL and self._is_invalid(found, seen):
+                elif self._settings.on_invalid is OnInvalid.FAIL and not self._is_known(found, seen):
                     sample = _sample(found)
                     self.tally.sample(sample)
                     raise Stopped(f"no batch was begun, because on_invalid is 'fail': {sample}", is_final=True)
@@ -84,12 +84,11 @@ class Reading:
     def _with_ids_checked(
         self, found: Iterable[RowMessage | InvalidRowError], seen: Collection[bytes]
     ) -> Iterator[RowMessage | InvalidRowError]:
-        """Yield what was found, a row with the id of another of its batch as invalid, as :meth:`batches` will see it."""
+        """Yield what was found, with a row that has the id of another of its batch as the invalid one it will be."""
         ids: dict[str, bytes] = {}
         in_batch = 0
         for row in found:
-            is_new = isinstance(row, RowMessage) and self._builder.rows_bring_ids and row.row_key not in seen
-            if not is_new or self._ledger.holder_of(row.row_key) is not None:
+            if not isinstance(row, RowMessage) or not self._builder.rows_bring_ids or self._is_known(row, seen):
                 yield row
             elif not self._can_be_told_apart(row, ids):
                 yield InvalidRowError.of(row, _SAME_ID)
@@ -162,7 +161,7 @@ class Reading:
     def note_held(self, row: RowMessage | InvalidRowError, holder: str) -> None:
         """Note a row whose row key an entry of another reading, try or run holds."""
         entry = self._ledger[holder]
-        self.tally.hold(entry)
+        self.tally.hold(entry, row.row_key)
         if self._report and not self._ledger.is_own(entry):
             said = f"batch {holder} of another run of the campaign has it"
             self._report.write_row(row.line("already_sent", batch_id=entry.batch_id, description=said))
@@ -224,9 +223,10 @@ class Reading:
                 is_final=True,
             )
 
-    def _is_invalid(self, row: InvalidRowError, seen: Collection[bytes]) -> bool:
-        """Tell whether a row that cannot be sent was not sent before either."""
-        return row.row_key is None or (row.row_key not in seen and self._ledger.holder_of(row.row_key) is None)
+    def _is_known(self, row: RowMessage | InvalidRowError, seen: Collection[bytes]) -> bool:
+        """Tell whether a row's key has come up before, in this reading or in an entry."""
+        key = row.row_key
+        return key is not None and (key in seen or self._ledger.holder_of(key) is not None)
 
     def _is_overdue(self, row: InvalidRowError) -> bool:
         """Tell whether the row's own time was still to come when the task instance's first try began."""

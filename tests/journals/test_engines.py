@@ -5,14 +5,21 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
+from airflow_provider_8x8.databases import Database as AirflowDatabase
 from airflow_provider_8x8.journals.engines import engine_of
 from airflow_provider_8x8.journals.sql import SqlJournal
 from airflow_provider_8x8.journals.transactions import Transactions
-from airflow_provider_8x8.surveys.journal import JournalUnavailableError
-from tests.support.databases import Database
+from airflow_provider_8x8.rows import SqlRows
+from airflow_provider_8x8.surveys.journal import Entry, EntryState, Header, JournalUnavailableError
+from airflow_provider_8x8.surveys.row_keys import ROW_KEY_RULES
+from tests.support.databases import Database, mariadb_database
+from tests.support.tcp_forwarder import TcpForwarder
+
+HEADER = Header(survey_id="orders", subaccount_id="sandbox_hq", row_key_rules=ROW_KEY_RULES)
 
 
 def connect(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
@@ -24,6 +31,171 @@ def test_every_kind_of_database_is_reached(journal_database: Database) -> None:
     with engine.connect() as connection:
         assert connection.execute(sa.text("SELECT 1")).scalar() == 1
     engine.dispose()
+
+
+# what stands in the connection's extra
+
+
+def connect_to(monkeypatch: pytest.MonkeyPatch, database: Database, extra: dict[str, Any], **fields: Any) -> None:
+    known = database.connection
+    connect(monkeypatch, **{**known, **fields, "extra": {**known.get("extra", {}), **extra}})
+
+
+def keep_a_batch() -> list[Entry]:
+    """Make an entry, settle it, and read it back over another connection."""
+    entry = Entry(
+        client_batch_id="batch-1", run="run", try_number=1, unique_by="", row_keys=b"0" * 10, begun=0.0, send_by=30.0
+    )
+    written, read = (SqlJournal(engine_of("journal"), "campaign", journal_conn_id="journal") for _ in range(2))
+    written.open(HEADER)
+    begun = written.begin(lambda news: entry)
+    assert begun == entry
+    written.settle(msgspec.structs.replace(entry, state=EntryState.SENT, batch_id="b-1"))
+    read.open(HEADER)
+    kept = list(read.news())
+    written.close()
+    read.close()
+    return kept
+
+
+@pytest.mark.parametrize("journal_database", ["postgresql at read committed"], indirect=True)
+@pytest.mark.parametrize("cursor", [None, "dictcursor", "realdictcursor", "namedtuplecursor"])
+def test_a_postgresql_journal_is_where_the_search_path_leads_whatever_the_cursor(
+    journal_database: Database, monkeypatch: pytest.MonkeyPatch, cursor: str | None
+) -> None:
+    journal_database.execute("CREATE SCHEMA uat")
+    connect_to(
+        monkeypatch, journal_database, {"options": "-c search_path=uat", **({"cursor": cursor} if cursor else {})}
+    )
+    assert [entry.batch_id for entry in keep_a_batch()] == ["b-1"]
+    assert journal_database.execute("SELECT count(*) FROM uat.eight_by_eight_batch") == [(1,)]
+    assert journal_database.execute("SELECT to_regclass('public.eight_by_eight_batch')") == [(None,)]
+
+
+@pytest.mark.parametrize("journal_database", ["mariadb"], indirect=True)
+@pytest.mark.parametrize("cursor", ["SSCursor", "DictCursor", "SSDictCursor"])
+def test_a_mysql_journal_is_where_the_first_command_leads_whatever_the_cursor(
+    journal_database: Database, mariadb_server: Any, monkeypatch: pytest.MonkeyPatch, cursor: str
+) -> None:
+    with mariadb_database(mariadb_server) as other:
+        name = other.connection["schema"]
+        connect_to(monkeypatch, journal_database, {"init_command": f"USE {name}", "cursor": cursor})
+        assert [entry.batch_id for entry in keep_a_batch()] == ["b-1"]
+        assert other.execute("SELECT count(*) FROM eight_by_eight_batch")[0] == (1,)
+        assert journal_database.execute("SHOW TABLES") == []
+
+
+@pytest.mark.parametrize("journal_database", ["postgresql at serializable", "mariadb"], indirect=True)
+def test_a_connection_that_commits_by_itself_has_transactions_at_read_committed(
+    journal_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if journal_database.kind == "mariadb":
+        extra: dict[str, Any] = {"init_command": "SET autocommit = 1, SESSION tx_isolation = 'SERIALIZABLE'"}
+        level = "SELECT @@tx_isolation"
+    else:
+        # psycopg 3 takes it as an argument of connect; psycopg2 has none.
+        extra = {"autocommit": True} if is_psycopg3() else {}
+        level = "SHOW transaction_isolation"
+    connect_to(monkeypatch, journal_database, extra)
+    transactions = Transactions(engine_of("journal"), "journal")
+    found = transactions.run(lambda connection: connection.exec_driver_sql(level).scalar(), "look")
+    assert str(found).lower().replace("-", " ") == "read committed"
+    journal_database.execute("CREATE TABLE kept (id INTEGER)")
+
+    def write_and_fail(connection: sa.engine.Connection) -> None:
+        connection.exec_driver_sql("INSERT INTO kept VALUES (1)")
+        raise ArithmeticError
+
+    with pytest.raises(ArithmeticError):
+        transactions.run(write_and_fail, "write")
+    transactions.close()
+    assert journal_database.execute("SELECT count(*) FROM kept")[0][0] == 0
+
+
+@pytest.mark.parametrize("journal_database", ["postgresql at read committed"], indirect=True)
+@pytest.mark.parametrize("autocommit", [False, True])
+def test_what_a_hook_does_with_a_new_connection_stays_done(
+    journal_database: Database, monkeypatch: pytest.MonkeyPatch, autocommit: bool
+) -> None:
+    from airflow.providers.postgres.hooks.postgres import PostgresHook
+
+    get_conn = PostgresHook.get_conn
+
+    def get_conn_as_somebody(hook: PostgresHook) -> Any:
+        """As hooks of companies do it: a role, a schema, and whatever else."""
+        connection: Any = get_conn(hook)
+        connection.autocommit = autocommit
+        connection.cursor().execute("SET search_path = uat")
+        return connection
+
+    monkeypatch.setattr(PostgresHook, "get_conn", get_conn_as_somebody)
+    journal_database.execute("CREATE SCHEMA uat")
+    assert [entry.batch_id for entry in keep_a_batch()] == ["b-1"]
+    assert journal_database.execute("SELECT count(*) FROM uat.eight_by_eight_batch") == [(1,)]
+    rows = SqlRows(AirflowDatabase("journal", named_by="sql_conn_id"), "SELECT batch_id FROM eight_by_eight_batch")
+    assert list(rows) == [("b-1",)]
+
+
+def is_psycopg3() -> bool:
+    from airflow.providers.postgres.hooks import postgres
+
+    return bool(postgres.USE_PSYCOPG3)
+
+
+@pytest.mark.parametrize("journal_database", ["postgresql at read committed"], indirect=True)
+@pytest.mark.parametrize("sslmode", ["require", "verify-full"])
+def test_a_journal_is_not_written_in_clear_text_where_tls_is_required(
+    journal_database: Database, monkeypatch: pytest.MonkeyPatch, no_pauses: list[float], sslmode: str
+) -> None:
+    with TcpForwarder(f"{journal_database.connection['host']}/.s.PGSQL.5432") as server:
+        fields = {"host": "127.0.0.1", "port": server.port, "password": "Pa55/word"}
+        connect_to(monkeypatch, journal_database, {"sslmode": "prefer"}, **fields)
+        assert keep_a_batch()
+        connect_to(monkeypatch, journal_database, {"sslmode": sslmode, "sslrootcert": "/nowhere.pem"}, **fields)
+        with pytest.raises(JournalUnavailableError, match=r"'journal'.*OperationalError: ") as caught:
+            keep_a_batch()
+    assert "Pa55" not in str(caught.value)
+
+
+@pytest.mark.parametrize("journal_database", ["postgresql at read committed"], indirect=True)
+def test_a_journals_statement_takes_no_longer_than_the_connection_allows(
+    journal_database: Database, monkeypatch: pytest.MonkeyPatch, no_pauses: list[float]
+) -> None:
+    connect_to(monkeypatch, journal_database, {"options": "-c statement_timeout=50ms"})
+    transactions = Transactions(engine_of("journal"), "journal")
+    with pytest.raises(JournalUnavailableError, match="statement timeout"):
+        transactions.run(lambda connection: connection.exec_driver_sql("SELECT pg_sleep(1)"), "sleep")
+
+
+@pytest.mark.parametrize("journal_database", ["sqlite"], indirect=True)
+def test_a_sqlite_journal_that_may_only_be_read_is_not_written(
+    journal_database: Database, monkeypatch: pytest.MonkeyPatch, no_pauses: list[float]
+) -> None:
+    assert keep_a_batch()
+    connect_to(monkeypatch, journal_database, {"mode": "ro"})
+    with pytest.raises(JournalUnavailableError, match="readonly database"):
+        keep_a_batch()
+
+
+def test_a_connection_that_its_driver_does_not_understand_is_named(
+    monkeypatch: pytest.MonkeyPatch, no_pauses: list[float]
+) -> None:
+    connect(monkeypatch, conn_type="mysql", host="db", password="secret", extra={"client": "pymysql", "colour": "red"})
+    transactions = Transactions(engine_of("journal"), "journal")
+    with pytest.raises(JournalUnavailableError, match=r"'journal'.*no connection: TypeError: .*colour") as caught:
+        transactions.run(lambda connection: None, "look")
+    assert "secret" not in str(caught.value)
+    assert not no_pauses
+
+
+@pytest.mark.parametrize("journal_database", ["postgresql at read committed", "mariadb"], indirect=True)
+def test_an_engine_knows_no_password(monkeypatch: pytest.MonkeyPatch, journal_database: Database) -> None:
+    connect_to(monkeypatch, journal_database, {}, password="secret")
+    engine = engine_of("journal")
+    assert "secret" not in engine.url.render_as_string(hide_password=False)
+
+
+# connections that cannot be
 
 
 def test_a_connection_that_is_missing_is_named(airflow_db: None) -> None:

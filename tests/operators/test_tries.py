@@ -110,7 +110,8 @@ def test_a_batch_that_8x8_never_got_is_sent_by_the_next_try(
     result = result_of(run)
     assert [result[name] for name in COUNTS] == [20, 0, 0, 0, 0, 0, 0]
     stats = sandbox.stats()
-    assert (stats["accepted"], stats["distinct_keys"], stats["max_per_key"], stats["singles"]) == (20, 20, 1, 1)
+    assert (stats["accepted"], stats["distinct_keys"], stats["max_per_key"]) == (20, 20, 1)
+    assert stats["singles"] in ({1} if at == 4 else {0, 1}), "a canary, where no later batch shows how far the logs are"
     assert Counter(line["outcome"] for line in report_lines(result)) == {"accepted": 20}
     assert "202555019" not in json.dumps(run.rendered)
 

@@ -126,7 +126,11 @@ class DatabaseMemory:
 
     def journal(self, campaign_id: str) -> CampaignJournal:
         """Return a campaign's journal."""
-        return CampaignJournal(self._process, self._database.campaign(campaign_id))
+        return self.journal_of(CampaignJournal, campaign_id)
+
+    def journal_of(self, kind: type[CampaignJournal], campaign_id: str) -> CampaignJournal:
+        """Return a campaign's journal of some kind."""
+        return kind(self._process, self._database.campaign(campaign_id))
 
     def close(self) -> None:
         """Do nothing."""

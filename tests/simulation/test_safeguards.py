@@ -11,16 +11,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from airflow_provider_8x8.journals.state_store import StateStoreJournal, _Begun
-from airflow_provider_8x8.surveys.journal import Compose, Entry, Journal
+from airflow_provider_8x8.journals.marks import Memory
+from airflow_provider_8x8.journals.state_store import StateStoreJournal, StateStoreMemory, _Begun, _Store
+from airflow_provider_8x8.journals.task_memory import RememberedJournal, TaskMemory
+from airflow_provider_8x8.surveys.journal import Compose, Entry
 from airflow_provider_8x8.surveys.reading import Stopped
 from airflow_provider_8x8.surveys.reconcile import Reconciler
 from airflow_provider_8x8.surveys.refusals import Refusals
 from airflow_provider_8x8.surveys.settings import OnUnknown, Settings
-from tests.simulation.campaign_journals import CampaignJournal
-from tests.simulation.histories import History
+from airflow_provider_8x8.surveys.settling import Settling
+from tests.simulation.campaign_journals import CampaignJournal, DatabaseMemory
+from tests.simulation.histories import History, TaskInstance
 from tests.simulation.message_logs import Disorder
 from tests.simulation.plans import Plan, Where, draw
+from tests.simulation.state_stores import Accessor
 from tests.simulation.worlds import START, World
 
 MAX_SEEDS = 6_000
@@ -46,10 +50,14 @@ class OtherJournal(History):
 
     kind: type[StateStoreJournal] = StateStoreJournal
 
-    def journal(self, process: Any, accessor: Any, number: int, *, was_cleared: bool) -> Journal:
-        return self.kind(
-            accessor, campaign_id="campaign", try_number=number, was_cleared=was_cleared, never_expire=None
-        )
+    def state_store(self, task: TaskInstance, accessor: Accessor, number: int) -> Memory:
+        kind = self.kind
+
+        class OtherMemory(StateStoreMemory):
+            def journal(self, campaign_id: str) -> StateStoreJournal:
+                return kind(accessor, campaign_id=campaign_id, try_number=number, never_expire=None)
+
+        return OtherMemory(accessor, task.name, try_number=number, never_expire=None)
 
 
 @pytest.fixture
@@ -102,18 +110,9 @@ def test_without_withholding_the_last_piece() -> None:
 
 
 @pytest.mark.usefixtures("overtaken_while_storing")
-def test_without_the_owner_check() -> None:
-    class Unchecked(StateStoreJournal):
-        def begin(self, compose: Compose) -> Entry | None:
-            if (entry := compose(())) is not None:
-                self._write(_Begun(entry))
-                self._apply(_Begun(entry))
-            return entry
-
-    class NotChecked(OtherJournal):
-        kind = Unchecked
-
-    assert texted_twice(NotChecked, journal=Where.STATE_STORE)
+def test_without_the_owner_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Store, "check", lambda self, key, value: None)
+    assert texted_twice(History, journal=Where.STATE_STORE, pace=0.5)
 
 
 def test_without_the_lock_of_the_campaign() -> None:
@@ -134,33 +133,89 @@ def test_without_time_for_the_logs_to_settle() -> None:
 
 
 def test_without_a_watermark(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing_is_enough(
-        self: Reconciler, entry: Entry, watermark: float | None, asked_at: float, seen_at: float
-    ) -> bool:
-        return asked_at >= self._from_when_a_watermark_counts(entry)
-
-    monkeypatch.setattr(Reconciler, "_is_proof", missing_is_enough)
+    monkeypatch.setattr(Reconciler, "proven_from", lambda self, entry: self.counts_from(entry))
     assert texted_twice(History)
 
 
-def test_without_knowing_that_the_task_was_cleared() -> None:
-    class Uncleared(History):
-        def journal(self, process: Any, accessor: Any, number: int, *, was_cleared: bool) -> Journal:
-            return super().journal(process, accessor, number, was_cleared=False)
+class Trusting(TaskMemory):
+    """Takes it that nothing was sent where nothing is known."""
 
-    assert texted_twice(Uncleared, journal=Where.STATE_STORE, clear_on_success=True, clears=0.5)
+    def begin(self) -> None:
+        self.is_complete = True
+        super().begin()
 
 
-def test_without_a_look_at_what_others_have_entered() -> None:
+def test_without_refusing_where_nothing_is_remembered() -> None:
+    class Refusing(History):
+        task_memory = Trusting
+
+    assert texted_twice(Refusing, journal=Where.STATE_STORE, clear_on_success=True, clears=0.5)
+    assert texted_twice(Refusing, journal=Where.CHANGING, forgets=0.3)
+
+
+def test_without_taking_over_what_is_entered_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RememberedJournal, "_take_over", lambda self, place, here: None)
+    assert texted_twice(History, journal=Where.CHANGING)
+
+
+def test_without_ending_a_living_try_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RememberedJournal, "_end_there", lambda self, source: source.entries())
+    assert texted_twice(History, journal=Where.CHANGING)
+
+
+def test_without_saying_first_which_journal_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TaskMemory, "leave", lambda self, here: None)
+    assert texted_twice(History, journal=Where.CHANGING)
+
+
+def test_without_asking_whether_a_memory_tells_of_all_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TaskMemory, "_tells_of_all", lambda self, memory, marks: bool(marks))
+    assert texted_twice(History, journal=Where.CHANGING, clear_on_success=True, clears=0.5, forgets=0.3)
+
+
+def found(text: str, make: Callable[[Plan, int], History], **changes: Any) -> bool:
+    """Tell whether one of so many seeds of a campaign with several runs violates something."""
+    for seed in range(MAX_SEEDS):
+        drawn = draw(seed)
+        if drawn.journal is not Where.CAMPAIGN:
+            continue
+        faults = {**drawn.habits.faults, "slow_answer": 0.5, "lost_before": 0.1}
+        habits = dataclasses.replace(drawn.habits, faults=faults)
+        plan = dataclasses.replace(drawn, habits=habits, runs=2, rows=[drawn.rows[0]] * 2, **changes)
+        if any(text in violation for violation in make(plan, seed).run()):
+            return True
+    return False
+
+
+def test_without_what_8x8_has_said_prevailing_over_what_was_decided_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Entry, "gives_way_to", lambda self, other: self.is_open)
+    decided = {"stalls": 0.03, "pace": 3.0, "reconcile_timeout": 0.0, "has_canary": False}
+    assert found("8x8 has said that it has", History, on_unknown=OnUnknown.ASSUME_SENT, **decided)
+    assert found("was accepted again", History, on_unknown=OnUnknown.RESEND, **decided)
+
+
+def test_without_waiting_until_a_call_cannot_be_answered_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Settling, "_may_be_decided", lambda self, entry: True)
+    monkeypatch.setattr(Entry, "may_be_answered_until", property(lambda self: self.send_by))
+    assert found("was decided, though its call", History, on_unknown=OnUnknown.RESEND, reconcile_timeout=0.0)
+
+
+def test_without_telling_a_file_of_the_logs_that_was_cut_off_from_a_whole_one() -> None:
+    def make(plan: Plan, seed: int) -> History:
+        plan.habits.tells_cut_files = False
+        plan.habits.faults = {"lost_after": 0.4, "export_cut": 0.5}
+        return History(plan, seed)
+
+    assert texted_twice(make, has_canary=True, reconcile_timeout=400.0)
+
+
+def test_without_a_look_at_what_others_have_entered(monkeypatch: pytest.MonkeyPatch) -> None:
     class Blind(CampaignJournal):
-        def _changed(self) -> list[Any]:
-            return [] if self._seen else super()._changed()
+        def _changed(self, since: int) -> list[Any]:
+            return [] if since else super()._changed(since)
 
-    class NotLooked(History):
-        def journal(self, process: Any, accessor: Any, number: int, *, was_cleared: bool) -> Journal:
-            return Blind(process, self.campaign)
-
-    assert texted_twice(NotLooked, journal=Where.CAMPAIGN)
+    monkeypatch.setattr(DatabaseMemory, "journal", lambda self, campaign_id: self.journal_of(Blind, campaign_id))
+    assert texted_twice(History, journal=Where.CAMPAIGN)
 
 
 def out_of_order(disorder: Disorder) -> Callable[[Plan, int], History]:
@@ -186,24 +241,22 @@ def test_with_both_halves_of_the_proof_nobody_is_texted_twice(
 
 
 def test_without_the_watermark_being_so_much_younger(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Reconciler, "_from_when_a_watermark_counts", lambda self, entry: entry.send_by)
+    monkeypatch.setattr(Reconciler, "counts_from", lambda self, entry: entry.send_by)
     assert texted_twice(out_of_order(Disorder.ACCEPTANCES))
 
 
 def test_without_a_second_look_after_the_watermark(monkeypatch: pytest.MonkeyPatch) -> None:
-    def seen_is_enough(
-        self: Reconciler, entry: Entry, watermark: float | None, asked_at: float, seen_at: float
-    ) -> bool:
-        return watermark is not None and watermark >= self._from_when_a_watermark_counts(entry)
-
-    monkeypatch.setattr(Reconciler, "_is_proof", seen_is_enough)
+    monkeypatch.setattr(Reconciler, "proven_from", lambda self, entry: entry.watermark_seen)
     assert texted_twice(out_of_order(Disorder.APPEARANCES))
 
 
-def left_out() -> bool:
+def left_out(*, seeds: int = MAX_SEEDS, **changes: Any) -> bool:
     """Tell whether one of so many seeds finds somebody who was left out for good."""
-    for seed in range(MAX_SEEDS):
-        plan = draw(seed)
+    for seed in range(seeds):
+        drawn = draw(seed)
+        if changes and not drawn.habits.refuses_bad_rows:
+            continue
+        plan = dataclasses.replace(drawn, **changes)
         found = History(plan, seed).run()
         if any(text in violation for violation in found for text in ("was lost", "does not end", "has not sent all")):
             return True
@@ -227,4 +280,4 @@ def test_without_going_on_with_what_refusals_have_left(monkeypatch: pytest.Monke
 
 def test_with_a_final_end_where_another_try_can_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("airflow_provider_8x8.surveys.refusals.Stopped", partial(Stopped, is_final=True))
-    assert left_out()
+    assert left_out(seeds=3 * MAX_SEEDS, more_requests=4, batch_size=4, never_starts=0.0, forgets=0.0)

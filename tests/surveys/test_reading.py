@@ -69,7 +69,7 @@ class Campaign:
                 now=lambda: NOW + at,
             ),
             row_keys,
-            run=Run("c", self._run, self._tries, NOW),
+            run=Run("c", self._run, self._tries),
             settings=Settings(survey_id="survey", **settings),
             journal=self.journal,
             report=None if self._report is None else Report(self._report, "c", self._run),
@@ -119,20 +119,6 @@ def test_only_a_time_that_passed_since_the_first_try_began_is_overdue() -> None:
     assert Campaign().tried(rows).overdue == 0
     summary = Campaign().tried(rows, at=120)
     assert (outcomes(summary), summary.overdue) == ({"accepted": 1, "invalid": 5}, 2)
-
-
-def test_when_the_first_try_began_may_not_be_known() -> None:
-    row_keys = RowKeys("c")
-    summary = SurveySender(
-        Client(taken),  # type: ignore[arg-type]
-        MessageBuilder(row_keys=row_keys, template=Template.parse("{{url}}"), now=lambda: NOW + 120),
-        row_keys,
-        run=Run("c", "c"),
-        settings=Settings(survey_id="survey"),
-        journal=KeptJournal(),
-        clock=HurriedClock(),
-    ).send(Given([person(1, scheduled=time(60))]))
-    assert (outcomes(summary), summary.overdue) == ({"invalid": 1}, 0)
 
 
 def test_what_another_run_has_sent_it_has_sent(tmp_path: Path) -> None:

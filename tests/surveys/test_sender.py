@@ -34,9 +34,9 @@ class Client:
         self._answer = answer
         self.batches: list[SurveyBatch] = []
 
-    subaccount_id = "sandbox_hq"
+    subaccount_id, address, timeout = "sandbox_hq", "https://sms.example.com", 60.0
 
-    def start_log_export(self, request: Any) -> Any:
+    def start_log_export(self, request: Any, **options: Any) -> Any:
         raise RefusedError(403, 1201, "no exports here")
 
     def send_survey_batch(

@@ -1,0 +1,241 @@
+"""Rows of upstream tasks and of the DAG file, whatever gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.operators.test_survey_batch import BODY, START, person, result_of, survey_dag
+
+
+def upstream_dag(outputs: list[Any], **arguments: Any) -> Any:
+    """
+    A DAG whose tasks give outputs to the operator.
+
+    :param arguments: the operator's; ``rows`` is called with the outputs
+    """
+    from airflow.providers.common.compat.sdk import DAG, task
+
+    from airflow_provider_8x8.operators.survey_batch import EightByEightSurveyBatchOperator
+
+    is_native = arguments.pop("is_native", False)
+    to_rows = arguments.pop("rows")
+    with DAG("survey", schedule=None, start_date=START, catchup=False, render_template_as_native_obj=is_native) as dag:
+
+        @task
+        def give(output: Any) -> Any:
+            return output
+
+        given = [give.override(task_id=f"give_{number}")(output) for number, output in enumerate(outputs)]
+        send = EightByEightSurveyBatchOperator(
+            task_id="send",
+            survey_id="orders",
+            template_body=BODY,
+            rows=to_rows(given),
+            retries=0,
+            reconcile_timeout=timedelta(),
+            **arguments,
+        )
+        given >> send
+    return dag
+
+
+def pulled(*task_ids: str) -> Any:
+    wanted = f"'{task_ids[0]}'" if len(task_ids) == 1 else repr(list(task_ids))
+    return lambda given: f"{{{{ ti.xcom_pull(task_ids={wanted}) }}}}"
+
+
+# an upstream that gives nothing
+
+
+@pytest.mark.parametrize("on_empty", ["skip", "fail", "succeed"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"rows": lambda given: given[0]},
+        {"rows": pulled("give_0"), "is_native": True},
+        {"rows": lambda given: given[0], "max_messages": 5},
+    ],
+)
+def test_an_upstream_that_returns_none_has_no_rows(
+    run_dag: Any, sandbox: Any, connection: str, arguments: dict[str, Any], on_empty: str
+) -> None:
+    run = run_dag(upstream_dag([None], on_empty=on_empty, **arguments))
+    states = {"skip": "skipped", "fail": "failed", "succeed": "success"}
+    assert run.task_states["send"] == states[on_empty], run.log[-3000:]
+    assert result_of(run)["rows_read"] == 0
+    assert ("There are no rows" in run.log) == (on_empty != "succeed")
+
+
+@pytest.mark.parametrize("rows", [lambda given: given, pulled("give_0", "give_1", "give_2")])
+def test_one_upstream_of_several_may_return_none(run_dag: Any, sandbox: Any, connection: str, rows: Any) -> None:
+    outputs = [[person(1)], None, [person(2), person(3)]]
+    run = run_dag(upstream_dag(outputs, rows=rows, is_native=True))
+    assert run.task_states["send"] == "success", run.log[-3000:]
+    result = result_of(run)
+    assert (result["rows_read"], result["accepted_count"]) == (3, 3)
+
+
+def test_several_upstreams_that_all_return_none_have_no_rows(run_dag: Any, sandbox: Any, connection: str) -> None:
+    run = run_dag(upstream_dag([None, None], rows=lambda given: given))
+    assert run.task_states["send"] == "skipped", run.log[-3000:]
+
+
+def test_a_row_that_is_none_is_invalid(run_dag: Any, sandbox: Any, connection: str) -> None:
+    run = run_dag(upstream_dag([[person(1), None, person(2)]], rows=lambda given: given[0]))
+    result = result_of(run)
+    assert (result["accepted_count"], result["invalid_count"]) == (2, 1)
+
+
+def mapped_dag(parts: list[Any], *, by_map: bool) -> Any:
+    from airflow.providers.common.compat.sdk import DAG, task
+
+    from airflow_provider_8x8.operators.survey_batch import EightByEightSurveyBatchOperator
+
+    with DAG("survey", schedule=None, start_date=START, catchup=False) as dag:
+
+        @task
+        def give(number: int) -> Any:
+            return parts[number]
+
+        @task
+        def numbers() -> list[int]:
+            return list(range(len(parts)))
+
+        rows = numbers().map(lambda number: parts[number]) if by_map else give.expand(number=list(range(len(parts))))
+        EightByEightSurveyBatchOperator(
+            task_id="send", survey_id="orders", template_body=BODY, rows=rows, retries=0, max_messages=10
+        )
+    return dag
+
+
+@pytest.mark.parametrize(
+    "parts", [[[person(1)], None, [person(2), person(3)]], [person(1), None, person(2), person(3)]]
+)
+@pytest.mark.parametrize("by_map", [False, True])
+def test_one_output_of_mapped_tasks_may_be_none(
+    run_dag: Any, sandbox: Any, connection: str, parts: list[Any], by_map: bool
+) -> None:
+    run = run_dag(mapped_dag(parts, by_map=by_map))
+    assert run.task_states["send"] == "success", run.log[-3000:]
+    result = result_of(run)
+    assert (result["rows_read"], result["accepted_count"]) == (3, 3)
+
+
+def test_a_mapped_instance_whose_rows_are_none_is_skipped(run_dag: Any, sandbox: Any, connection: str) -> None:
+    from airflow.providers.common.compat.sdk import DAG, task
+
+    from airflow_provider_8x8.operators.survey_batch import EightByEightSurveyBatchOperator
+
+    with DAG("survey", schedule=None, start_date=START, catchup=False) as dag:
+
+        @task
+        def give() -> list[Any]:
+            return [[person(1)], None, [person(2)]]
+
+        EightByEightSurveyBatchOperator.partial(
+            task_id="send", survey_id="orders", template_body=BODY, retries=0
+        ).expand(rows=give())
+    run = run_dag(dag)
+    states = {name: state for name, state in run.task_states.items() if name.startswith("send")}
+    assert states == {"send[0]": "success", "send[1]": "skipped", "send[2]": "success"}, run.log[-3000:]
+
+
+# an iterator
+
+
+@pytest.mark.parametrize("arguments", [{}, {"max_messages": 25}, {"on_invalid": "fail"}])
+def test_rows_of_an_iterator_are_sent_once_each(
+    run_dag: Any, sandbox: Any, connection: str, arguments: dict[str, Any]
+) -> None:
+    dag = survey_dag(rows=(person(number) for number in range(25)), batch_size=10, **arguments)
+    run = run_dag(dag)
+    assert run.task_states == {"send": "success"}, run.log[-3000:]
+    result = result_of(run)
+    assert (result["rows_read"], result["accepted_count"], len(result["batch_ids"])) == (25, 25, 3)
+    assert sandbox.stats()["max_per_key"] == 1
+    assert run.rendered["send"]["rows"] == "<rows of an iterator>"
+
+
+def test_an_iterator_of_lists_gives_their_rows(run_dag: Any, sandbox: Any, connection: str) -> None:
+    parts = iter([[person(1)], None, [person(2), person(3)]])
+    assert result_of(run_dag(survey_dag(rows=parts)))["accepted_count"] == 3
+
+
+def test_another_pass_has_the_rows_of_an_iterator_too(run_dag: Any, sandbox: Any, connection: str) -> None:
+    sandbox.faults([{"on": "survey_batch", "kind": "close_before_accept", "times": 1}])
+    rows = (person(number) for number in range(15))
+    dag = survey_dag(
+        rows=rows, batch_size=5, retries=1, retry_delay=timedelta(), log_settle_time=timedelta(), on_unknown="resend"
+    )
+    run = run_dag(dag)
+    assert result_of(run)["accepted_count"] == 15
+    assert sandbox.stats()["max_per_key"] == 1
+
+
+def test_more_than_max_messages_of_an_iterator_send_nothing(run_dag: Any, sandbox: Any, connection: str) -> None:
+    run = run_dag(survey_dag(rows=(person(number) for number in range(11)), batch_size=5, max_messages=10))
+    assert run.task_states == {"send": "failed"}
+    assert sandbox.stats()["requests"] == 0
+
+
+def test_an_iterator_without_end_is_refused(
+    run_dag: Any, sandbox: Any, connection: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_8x8.rows._MAX_KEPT_ROWS", 50)
+    run = run_dag(survey_dag(rows=(person(number % 100) for number in iter(int, 1)), batch_size=5))
+    assert run.task_states == {"send": "failed"}
+    assert "rows is an iterator of more than 50 rows" in run.log
+    assert sandbox.stats()["requests"] == 0
+
+
+def test_an_iterator_that_fails_does_so_in_every_pass() -> None:
+    from airflow_provider_8x8.rows import GivenRows
+
+    def failing() -> Iterator[dict[str, Any]]:
+        yield person(1)
+        raise ArithmeticError("no more")
+
+    rows = GivenRows(failing())
+    for _ in range(2):
+        with pytest.raises(ArithmeticError, match="no more"):
+            list(rows)
+
+
+def test_an_iterator_is_left_alone_when_the_dag_is_parsed() -> None:
+    def rows() -> Iterator[dict[str, Any]]:
+        pytest.fail("the rows were asked for")
+        yield {}
+
+    assert repr(survey_dag(rows=rows()).get_task("send").rows) == "<rows of an iterator>"
+
+
+# rows that Airflow fetches one after the other
+
+
+def test_rows_of_mapped_tasks_are_not_fetched_all_at_once() -> None:
+    from collections.abc import Sequence
+
+    from airflow_provider_8x8.rows import GivenRows
+
+    class Fetched(Sequence[Any]):
+        asked: list[int] = []
+
+        def __len__(self) -> int:
+            return 3
+
+        def __getitem__(self, index: Any) -> Any:
+            if index >= 3:
+                raise IndexError
+            self.asked.append(index)
+            return [person(index)]
+
+    fetched = Fetched()
+    rows = GivenRows(fetched)
+    first = iter(rows)
+    next(first)
+    assert fetched.asked == [0]
+    assert len(list(rows)) == len(list(rows)) == 3
