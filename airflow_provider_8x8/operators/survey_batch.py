@@ -290,7 +290,7 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         return self._conclude(context, summary, may_try_again=journals.outlive_try)
 
     def on_kill(self) -> None:
-        """See the batch that is on the wire through, and begin no other."""
+        """See the batch that is on the wire through, if Airflow leaves it the time, and begin no other."""
         if self._stop is not None:
             self._stop.set()
 
