@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
@@ -26,8 +27,11 @@ IS_AIRFLOW_3 = version("apache-airflow").startswith("3.")
 PATIENCE = 240  # seconds; these processes take a while to start on a small machine
 ENDED = frozenset({"success", "failed"})
 
-_LOST_AFTER = "10"
-"""Seconds without a heartbeat after which a task is lost: by default 300, for which no test can wait."""
+_LOST_AFTER = "20"
+"""
+Seconds without a heartbeat after which a task is lost: by default 300, for which no test can wait. Longer than a batch
+of a task that is told to end: on Airflow 2, who waits for its end sends no heartbeats.
+"""
 
 _SETTINGS = {
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -44,6 +48,7 @@ _SETTINGS_3 = {
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": _LOST_AFTER,
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "1",
     "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "2",
+    "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",  # by default 5, after which a busy machine starts no task at all
 }
 _SETTINGS_2 = {
     "AIRFLOW__SCHEDULER__SCHEDULER_ZOMBIE_TASK_THRESHOLD": _LOST_AFTER,
@@ -94,6 +99,8 @@ class Deployment:
             **settings,
         }
         self._processes: list[psutil.Popen] = []
+        self._threads = threading.local()
+        self._connections = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         try:
@@ -106,6 +113,7 @@ class Deployment:
 
     def __exit__(self, *exc: object) -> None:
         """Stop each process with all its descendants; those of a worker that was killed are found by their session."""
+        self._connections.close()
         sessions = {process.pid for process in self._processes}
         for process in self._processes:
             with contextlib.suppress(ProcessLookupError):
@@ -135,6 +143,14 @@ class Deployment:
         """Trigger a run of a DAG that was paused until now."""
         raise NotImplementedError
 
+    def clear(self, dag_id: str, run_id: str, task_id: str = "send_surveys") -> None:
+        """Clear a task of a run that has ended, as a person does."""
+        raise NotImplementedError
+
+    def set_variable(self, name: str, value: str) -> None:
+        """Set a variable that DAGs can read."""
+        raise NotImplementedError
+
     def task(self, dag_id: str, task_id: str = "send_surveys") -> TaskInstance | None:
         """Return the task instance of a DAG's one run, if there is one yet."""
         return next(iter(self.tasks(dag_id, task_id)), None)
@@ -142,7 +158,12 @@ class Deployment:
     def tasks(self, dag_id: str, task_id: str = "send_surveys") -> list[TaskInstance]:
         """Return the instances of a mapped task in a DAG's one run."""
         columns = ", ".join(TaskInstance._fields)
-        return [TaskInstance(*row) for row in self._query(f"SELECT {columns} FROM task_instance", dag_id, task_id)]
+        found = self._query(f"SELECT {columns} FROM task_instance WHERE {_is(dag_id, task_id)}")
+        return [TaskInstance(*row) for row in found]
+
+    def run_has_failed(self, dag_id: str) -> bool:
+        """Tell whether a DAG's one run has: the scheduler finds that after its task's failure."""
+        return bool(self._query(f"SELECT 1 FROM dag_run WHERE dag_id = '{dag_id}' AND state = 'failed'"))
 
     def result(self, dag_id: str, task_id: str = "send_surveys") -> Any:
         """Return what the task returned."""
@@ -150,7 +171,7 @@ class Deployment:
 
     def results(self, dag_id: str, task_id: str = "send_surveys") -> list[Any]:
         """Return what the instances of a mapped task returned."""
-        found = self._query("SELECT value FROM xcom", dag_id, task_id, "AND key = 'return_value'")
+        found = self._query(f"SELECT value FROM xcom WHERE {_is(dag_id, task_id)} AND key = 'return_value'")
         return [json.loads(bytes(value)) if isinstance(value, memoryview) else value for (value,) in found]
 
     def log_text(self, dag_id: str, task_id: str = "send_surveys") -> str:
@@ -175,8 +196,17 @@ class Deployment:
                 psutil.Popen(command, env=self._environment, stdout=log, stderr=log, start_new_session=True)
             )
 
-    def _query(self, select: str, dag_id: str, task_id: str, more: str = "") -> list[Any]:
-        return self._database.execute(f"{select} WHERE dag_id = '{dag_id}' AND task_id = '{task_id}' {more}")
+    def _query(self, select: str) -> list[Any]:
+        """Ask the database, by one connection a thread: many are asked many times a second."""
+        if not hasattr(self._threads, "cursor"):
+            self._threads.cursor = self._connections.enter_context(self._database.connect())
+        cursor = self._threads.cursor
+        cursor.execute(select)
+        return list(cursor.fetchall())
+
+
+def _is(dag_id: str, task_id: str) -> str:
+    return f"dag_id = '{dag_id}' AND task_id = '{task_id}'"
 
 
 class Airflow3(Deployment):
@@ -190,6 +220,7 @@ class Airflow3(Deployment):
         super().__init__(home, database, {**_SETTINGS_3, **execution_api, **settings})
         self._session = requests.Session()
         self._session.trust_env = False
+        self._session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=24))  # many threads share it
 
     def call(self, method: str, path: str, **arguments: Any) -> Any:
         """Call the API."""
@@ -213,9 +244,13 @@ class Airflow3(Deployment):
         self.call("PATCH", path, json={"new_state": "failed"})
 
     def clear(self, dag_id: str, run_id: str, task_id: str = "send_surveys") -> None:
-        """Clear a task, as a person does."""
+        """See :class:`Deployment`."""
         what = {"dag_run_id": run_id, "task_ids": [task_id], "dry_run": False, "only_failed": False}
         self.call("POST", f"/api/v2/dags/{dag_id}/clearTaskInstances", json={**what, "reset_dag_runs": True})
+
+    def set_variable(self, name: str, value: str) -> None:
+        """See :class:`Deployment`."""
+        self.call("POST", "/api/v2/variables", json={"key": name, "value": value})
 
     def _start(self) -> None:
         self._spawn("api-server", "--host", "127.0.0.1", "--port", str(self._port))
@@ -237,6 +272,14 @@ class Airflow2(Deployment):
         wait_for(f"the DAG {dag_id}", lambda: self._database.execute(f"SELECT 1 FROM dag WHERE dag_id = '{dag_id}'"))
         self.command("dags", "unpause", dag_id)
         self.command("dags", "trigger", dag_id)
+
+    def clear(self, dag_id: str, run_id: str, task_id: str = "send_surveys") -> None:
+        """See :class:`Deployment`. The DAG has no other run."""
+        self.command("tasks", "clear", "--yes", "--task-regex", f"^{task_id}$", dag_id)
+
+    def set_variable(self, name: str, value: str) -> None:
+        """See :class:`Deployment`."""
+        self.command("variables", "set", name, value)
 
     def _start(self) -> None:
         self._spawn("scheduler")

@@ -8,11 +8,13 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from pathlib import Path
 from random import Random
+from typing import Self
 
 import psutil
 
-from tests.support.deployment import ENDED, Deployment, TaskInstance
+from tests.support.deployment import ENDED, Deployment, TaskInstance, wait_for
 from tests.support.sandbox_process import SandboxProcess
 
 _PAUSE = 0.02
@@ -36,6 +38,7 @@ class Killer:
     :param sandbox: that it sends to
     :param random: for the moments
     :param victims: what is killed
+    :param has_begun: tells whether the first try has come so far that the next one is to go on from it
     :ivar kills: what was killed, in order
     :ivar killed_pids: the tries that it was done to
     """
@@ -47,12 +50,14 @@ class Killer:
         sandbox: SandboxProcess,
         random: Random,
         victims: Sequence[Victim] = tuple(Victim),
+        has_begun: Callable[[], bool] = lambda: True,
     ) -> None:
         self._airflow = airflow
         self._dag_id = dag_id
         self._sandbox = sandbox
         self._random = random
         self._victims = victims
+        self._has_begun = has_begun
         self.killed_pids: set[int] = set()
         self.kills: list[Victim] = []
 
@@ -65,6 +70,13 @@ class Killer:
         """
         for _ in range(times):
             self.kill(self._some_victim(), self._some_moment(max(1, batches // (times + 1))))
+
+    def kill_at(self, moment: Moment, victim: Victim) -> None:
+        """Kill the next process that is held up at a moment, whether or not Airflow knows yet that it runs."""
+        (pid,) = wait_for("a process that is held up", lambda: moment.pids() - self.killed_pids)
+        self.signal(pid, victim, signal.SIGKILL)
+        self.killed_pids.add(pid)
+        self.kills.append(victim)
 
     def kill_in_the_last_batch(self, is_begun: Callable[[], bool]) -> None:
         """Kill the running try, or what is left of it, while its last batch is on the wire."""
@@ -147,9 +159,36 @@ class Killer:
     def _some_moment(self, batches: int) -> Callable[[], bool]:
         """Return a moment of a try: a while after its start, or after one to so many batches."""
         if self._random.random() < 0.25:
-            return After(self._random.uniform(0, 5))
+            after = After(self._random.uniform(0, 5))
+            return lambda: self._has_begun() and after()
         wanted = self._sandbox.requests_made() + self._random.randint(1, batches)
         return lambda: self._sandbox.requests_made() >= wanted
+
+
+class Moment:
+    """
+    A moment of a task that its DAG file knows of: it tells who has come to it, and may hold them up there.
+
+    :param folder: where the DAG file and this leave word to each other
+    :param dag_id: whose task
+    :param name: as the DAG file calls it
+    """
+
+    def __init__(self, folder: Path, dag_id: str, name: str) -> None:
+        self._held = folder / f"{dag_id}.{name}"
+
+    def pids(self) -> set[int]:
+        """Return the processes that have come to it."""
+        return {int(file.suffix[1:]) for file in self._held.parent.glob(f"{self._held.name}.*")}
+
+    def hold(self) -> Self:
+        """Hold up everybody who comes to it."""
+        self._held.touch()
+        return self
+
+    def release(self) -> None:
+        """Let all go on, and hold up nobody any more."""
+        self._held.unlink()
 
 
 class After:

@@ -77,9 +77,9 @@ class SandboxProcess:
         return int(self._select("SELECT coalesce(sum(accepted), 0) FROM batch")[0][0])
 
     def newest_texted(self) -> str:
-        """Return the highest number that got a survey of the newest messages, be it its second."""
+        """Return the highest number that got a survey of the newest messages, be it its second; empty if none did."""
         newest = "SELECT * FROM message WHERE batch_id IS NOT NULL ORDER BY rowid DESC LIMIT 1000"
-        return str(self._select(f"SELECT max(destination) FROM ({newest}) WHERE rejection IS NULL")[0][0])
+        return self._select(f"SELECT max(destination) FROM ({newest}) WHERE rejection IS NULL")[0][0] or ""
 
     def log_exports(self) -> int:
         """How often it was asked for an export of its logs."""

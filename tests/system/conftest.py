@@ -24,7 +24,13 @@ if TYPE_CHECKING:
     from airflow_provider_8x8.sandbox.server import Sandbox
 
 # By the DAG that sends to it; how long each batch takes.
-BATCH_SECONDS = {"sql_journal": 0.3, "sharded": 0.3} | (
+BATCH_SECONDS = {
+    "sql_journal": 0.3,
+    "sharded": 0.3,
+    "told_to_end": 12.0,
+    "nothing_sent_yet_with_sql": 0.3,
+    "killed_at_once_with_sql": 0.3,
+} | (
     {
         "state_store": 0.3,
         "by_hand": 0.3,
@@ -33,8 +39,12 @@ BATCH_SECONDS = {"sql_journal": 0.3, "sharded": 0.3} | (
         "single_batch": 3.0,
         "cut_body": 0.0,
         "overtaken": 0.0,
-        "told_to_end": 2.0,
         "marked_failed": 2.0,
+        "marked_failed_in_a_long_batch": 20.0,
+        "nothing_sent_yet": 0.3,
+        "killed_at_once": 0.3,
+        "journal_added": 1.5,
+        "journal_removed": 5.0,
     }
     if IS_AIRFLOW_3
     else {}
@@ -87,6 +97,7 @@ def airflow(
 
     home = tmp_path_factory.mktemp("airflow-home")
     shutil.copytree(ROOT / "tests" / "system" / "dags", home / "dags")
+    (home / "holds").mkdir()
     connections = {name: _to_sandbox(name, sandbox, proxies) for name, sandbox in sandboxes.items()}
     connections["people"] = {"conn_type": "sqlite", "host": str(make_people(home / "people.sqlite"))}
     if IS_AIRFLOW_3:
@@ -109,6 +120,7 @@ def airflow(
         connections["journal"] = journal.connection
         settings = {f"AIRFLOW_CONN_{name.upper()}": json.dumps(fields) for name, fields in connections.items()}
         settings["CRASH_REPORTS"] = str(home / "reports")
+        settings["CRASH_HOLDS"] = str(home / "holds")
         with (Airflow3 if IS_AIRFLOW_3 else Airflow2)(home, metadata, settings) as running:
             yield running
 

@@ -1,9 +1,10 @@
 """
-Real crashes: the processes that run a task are killed, stopped or told to end, while batches are on the wire.
+Real crashes: the processes that run a task are killed, stopped or told to end, before it sends anything and while
+batches are on the wire.
 
 ``CRASHES`` says how often each large campaign is killed, ``CRASH_SEED`` repeats the random choices of another run (not
-its history: what the processes do meanwhile is up to the machine). All campaigns run side by side: most of their time
-is the half minute after which a request can be proven absent.
+its history: what the processes do meanwhile is up to the machine). Campaigns run side by side, as many as a small
+machine bears: most of their time is waiting, for a try to be given up as lost and for a request to be proven absent.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -24,7 +26,7 @@ from typing import Any
 import pytest
 
 from tests.support.deployment import ENDED, IS_AIRFLOW_3, Airflow3, Deployment, TaskInstance, wait_for
-from tests.support.kills import After, Killer, Victim
+from tests.support.kills import After, Killer, Moment, Victim
 from tests.support.narrow_proxy import NarrowProxy
 from tests.support.sandbox_process import SandboxProcess
 from tests.system.people import ROWS, Outcome, outcome
@@ -32,15 +34,30 @@ from tests.system.people import ROWS, Outcome, outcome
 CRASHES = int(os.environ.get("CRASHES", "2"))
 SEED = int(os.environ.get("CRASH_SEED", secrets.randbits(32)))
 
-LARGE = ["state_store", "sql_journal", "faults"] if IS_AIRFLOW_3 else ["sql_journal"]
-SINGLE = ["single_batch", "cut_body", "overtaken"] if IS_AIRFLOW_3 else []
-TOLD = ["told_to_end", "marked_failed"] if IS_AIRFLOW_3 else []
-OURS = [*LARGE, *SINGLE, *TOLD, *(["orphaned"] if IS_AIRFLOW_3 else [])]
+LARGE = ["faults", "sql_journal", "state_store"] if IS_AIRFLOW_3 else ["sql_journal"]
+EARLY = ["nothing_sent_yet_with_sql", *(["nothing_sent_yet"] if IS_AIRFLOW_3 else [])]
+AT_ONCE = ["killed_at_once_with_sql", *(["killed_at_once"] if IS_AIRFLOW_3 else [])]
+CUT = ["cut_body", "overtaken"] if IS_AIRFLOW_3 else []
+RECONFIGURED = ["journal_removed", "journal_added"] if IS_AIRFLOW_3 else []
+TOLD = ["told_to_end", *(["marked_failed"] if IS_AIRFLOW_3 else [])]
+ALONE = ["orphaned", "single_batch", "marked_failed_in_a_long_batch"] if IS_AIRFLOW_3 else []
+OURS = [*LARGE, *EARLY, *CUT, *ALONE, *RECONFIGURED, *AT_ONCE, *TOLD]
+AT_A_TIME = 9
+_STARTING = threading.Lock()
+"""A small machine that is to start nine of Airflow's processes at once starts none of them in time."""
+
 
 BATCH_SIZE = 1_000
 BATCHES = ROWS // BATCH_SIZE
+BATCHES_OF_TEN_THOUSAND = 10_000 // BATCH_SIZE
 BY_HAND_RETRIES = 3
 SEND_WITHIN = 30
+SLOW_MOMENTS = {
+    "rendering": [Victim.TASK],
+    "query": [Victim.BOTH, Victim.TASK],
+    "rows": [Victim.TASK],
+}
+"""Of tries that have left their mark and sent nothing yet, in their order, and what is killed there, a try each."""
 FAULTS = ["500_after_accept", "close_after_accept", "hang_after_accept", "truncate", "500", "close_before_accept"]
 
 airflow_3_only = pytest.mark.skipif(not IS_AIRFLOW_3, reason="driven through the API of Airflow 3")
@@ -70,14 +87,33 @@ class Campaign:
 
     def run(self, crash: Callable[[Campaign], None]) -> Campaign:
         """Start it, let it crash, and wait for its end."""
-        began = time.monotonic()
-        self.airflow.start_run(self.name)
+        with _STARTING:
+            began = time.monotonic()
+            self.airflow.start_run(self.name)
+            wait_for(f"a process of {self.name}", self.has_a_process)
         crash(self)
         task = wait_for(f"the end of {self.name}", self.has_ended, patience=600)
         self.seconds = time.monotonic() - began
         self.state, self.tries = task.state, task.try_number
         self.result = self.airflow.result(self.name) or {}
         return self
+
+    def has_a_process(self) -> bool:
+        """Tell whether one runs its task, or is about to."""
+        task = self.airflow.task(self.name)
+        return (task is not None and task.state == "running") or bool(self.moment("parsing").pids())
+
+    def moment(self, name: str) -> Moment:
+        """Return a moment of its task that its DAG file knows of."""
+        return Moment(self.airflow.home / "holds", self.name, name)
+
+    def clear(self) -> None:
+        """Clear its task once it has failed, and its run with it: before that the scheduler would fail the new one."""
+        wait_for("the end of the run", lambda: self.airflow.run_has_failed(self.name))
+        task = self.airflow.task(self.name)
+        assert task is not None
+        self.airflow.clear(self.name, task.run_id)
+        wait_for("the next try", lambda: not self.airflow.run_has_failed(self.name))
 
     def has_ended(self) -> TaskInstance | None:
         """Return its task, if that has ended."""
@@ -206,15 +242,56 @@ def mark_failed(campaign: Campaign) -> None:
     campaign.airflow.mark_failed(campaign.name, task.run_id)
     wait_for("the end of the try", lambda: not campaign.airflow.owns(pid))
     campaign.seen["accepted by the first try"] = campaign.sandbox.accepted()
-    campaign.airflow.clear(campaign.name, task.run_id)
-    wait_for("the next try", lambda: campaign.killer.newer_try_than(pid))
+    campaign.clear()
 
 
 def _on_the_wire(campaign: Campaign) -> int:
-    wait_for("the third batch", lambda: campaign.sandbox.requests_made() >= 3, pause=0.05)
+    """Return the process that has a batch on the wire, not its first one if that is short."""
+    at_least = 1 if campaign.sandbox.batch_seconds > 10 else 3
+    wait_for("a batch", lambda: campaign.sandbox.requests_made() >= at_least, pause=0.05)
     pid = campaign.killer.wait_for_try()
     assert pid is not None
     return pid
+
+
+def kill_before_the_first_batch(campaign: Campaign) -> None:
+    """Kill each try a little later than the one before, once their mark is left, and twice in the query."""
+    campaign.seen["accepted before the kills were over"] = 0
+    for name, victims in SLOW_MOMENTS.items():
+        moment = campaign.moment(name)
+        for victim in victims:
+            campaign.killer.kill_at(moment, victim)
+        campaign.seen["accepted before the kills were over"] += campaign.sandbox.requests_made()
+        moment.release()
+
+
+def kill_at_once(campaign: Campaign) -> None:
+    """Kill the first try before anything of ours runs, and settle what the next one refuses to guess."""
+    moment = campaign.moment("parsing")
+    campaign.killer.kill_at(moment, Victim.TASK)
+    moment.release()
+    wait_for("the refusal", campaign.has_ended)
+    campaign.seen["made by those who do not know"] = campaign.sandbox.requests_made()
+    campaign.seen["what it says"] = campaign.airflow.log_text(campaign.name)
+    campaign.airflow.set_variable(f"settled_batches_of_{campaign.name}", json.dumps({"*": "not_accepted"}))
+    campaign.clear()
+
+
+def kill_and_change_the_journal(victim: Victim) -> Callable[[Campaign], None]:
+    """Kill a try in the middle of its sending, and give the next one another journal."""
+
+    def crash(campaign: Campaign) -> None:
+        wait_for("the third batch", lambda: campaign.sandbox.requests_made() >= 3, pause=0.05)
+        campaign.moment("is_changed").hold()
+        campaign.killer.kill(victim, lambda: True)
+        campaign.seen["made by the first try"] = campaign.sandbox.requests_made()
+
+    return crash
+
+
+def has_left_its_mark(campaign: Campaign) -> bool:
+    """Tell whether a later try can know of the first: it can as soon as Airflow renders. By hand, none ever does."""
+    return campaign.name not in OURS or bool(campaign.moment("rendering").pids())
 
 
 # all of them, side by side
@@ -237,7 +314,15 @@ def campaigns(
         "single_batch": kill_the_only_batch,
         "told_to_end": tell_to_end,
         "marked_failed": mark_failed,
+        "marked_failed_in_a_long_batch": mark_failed,
+        "nothing_sent_yet": kill_before_the_first_batch,
+        "nothing_sent_yet_with_sql": kill_before_the_first_batch,
+        "killed_at_once": kill_at_once,
+        "killed_at_once_with_sql": kill_at_once,
+        "journal_added": kill_and_change_the_journal(Victim.TASK),
+        "journal_removed": kill_and_change_the_journal(Victim.SUPERVISOR),
     }
+    held = {**dict.fromkeys(EARLY, SLOW_MOMENTS), **dict.fromkeys(AT_ONCE, ("parsing",))}
     if IS_AIRFLOW_3:
         crashes["cut_body"] = kill_in_the_body(proxies["cut_body"])
         crashes["overtaken"] = stop_in_the_body(proxies["overtaken"])
@@ -246,12 +331,15 @@ def campaigns(
         random = Random(f"{SEED} {name}")  # noqa: S311  # no secret
         # A supervisor's death alone does not end a try that has a SQL journal: that is a campaign of its own.
         victims = [Victim.TASK, Victim.BOTH] if name == "sql_journal" else list(Victim)
-        killer = Killer(airflow, name, sandboxes[name], random, victims)
+        killer = Killer(airflow, name, sandboxes[name], random, victims, lambda: has_left_its_mark(campaign))
         expected = outcome(ROWS if name in LARGE or name == "by_hand" else 10_000)
-        return Campaign(name, airflow, sandboxes[name], killer, random, expected).run(crashes[name])
+        campaign = Campaign(name, airflow, sandboxes[name], killer, random, expected)
+        for moment in held.get(name, ()):
+            campaign.moment(moment).hold()
+        return campaign.run(crashes[name])
 
-    names = [*OURS, "by_hand"] if IS_AIRFLOW_3 else OURS
-    with ThreadPoolExecutor(len(names)) as side_by_side:
+    names = ["by_hand", *OURS] if IS_AIRFLOW_3 else OURS  # those that take long come first
+    with ThreadPoolExecutor(AT_A_TIME) as side_by_side:
         ended = {campaign.name: campaign for campaign in side_by_side.map(run, names)}
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         print(*_figures(ended), sep="\n")  # noqa: T201  # for people, whatever the tests say
@@ -328,7 +416,7 @@ def test_faults_struck_before_and_after_batches_were_accepted(campaigns: dict[st
 
 
 @airflow_3_only
-@pytest.mark.parametrize("campaign", ["cut_body", "overtaken"], indirect=True)
+@pytest.mark.parametrize("campaign", CUT, indirect=True)
 def test_a_request_that_was_cut_off_is_never_complete(campaign: Campaign, proxies: dict[str, NarrowProxy]) -> None:
     assert proxies[campaign.name].missing > 0
     assert campaign.sandbox.requests_made() == campaign.sandbox.stats()["batches"] == 1, "the newer try's alone"
@@ -348,21 +436,45 @@ def test_a_try_without_its_supervisor_shared_the_campaign_with_the_next_one(camp
     assert campaign.seen["beside the next try"]
 
 
-@airflow_3_only
-def test_a_try_that_is_told_to_end_leaves_nothing_to_be_reconciled(campaigns: dict[str, Campaign]) -> None:
-    campaign = campaigns["told_to_end"]
+@pytest.mark.parametrize("campaign", TOLD, indirect=True)
+def test_a_try_that_has_time_to_end_leaves_nothing_to_be_reconciled(campaign: Campaign) -> None:
     assert campaign.tries == 2
-    assert campaign.sandbox.requests_made() == campaign.sandbox.stats()["batches"] == 10
+    batches = 2 if campaign.name == "told_to_end" else BATCHES_OF_TEN_THOUSAND
+    assert campaign.sandbox.requests_made() == campaign.sandbox.stats()["batches"] == batches
     assert campaign.sandbox.log_exports() == 0
+    assert campaign.seen.get("accepted by the first try") != 0
 
 
 @airflow_3_only
-def test_what_is_on_the_wire_when_a_task_is_marked_failed_is_not_sent_again(campaigns: dict[str, Campaign]) -> None:
-    campaign = campaigns["marked_failed"]
+def test_a_batch_that_outlasts_its_try_when_the_task_is_marked_failed_is_found(campaigns: dict[str, Campaign]) -> None:
+    campaign = campaigns["marked_failed_in_a_long_batch"]
     assert campaign.tries == 2
-    assert campaign.seen["accepted by the first try"] > 0
-    assert campaign.sandbox.requests_made() == campaign.sandbox.stats()["batches"] == 10
+    assert campaign.seen["accepted by the first try"] == 0, "Airflow 3 has killed it before it had the answer"
+    assert campaign.sandbox.requests_made() == campaign.sandbox.stats()["batches"] == 2
+    assert campaign.sandbox.log_exports() > 0
+
+
+@pytest.mark.parametrize("campaign", EARLY, indirect=True)
+def test_tries_that_are_killed_before_their_first_batch_leave_nothing_to_be_reconciled(campaign: Campaign) -> None:
+    assert campaign.seen["accepted before the kills were over"] == 0
+    assert campaign.tries == 1 + sum(map(len, SLOW_MOMENTS.values()))
+    assert campaign.sandbox.requests_made() == campaign.sandbox.stats()["batches"] == BATCHES_OF_TEN_THOUSAND
     assert campaign.sandbox.log_exports() == 0
+
+
+@pytest.mark.parametrize("campaign", AT_ONCE, indirect=True)
+def test_after_a_try_that_could_leave_no_mark_nothing_is_sent_until_a_person_says_so(campaign: Campaign) -> None:
+    assert campaign.seen["made by those who do not know"] == 0
+    assert r'settled_batches={"*": "not_accepted"}' in campaign.seen["what it says"].replace("\\", "")
+    assert campaign.tries == 3
+    assert campaign.sandbox.requests_made() == campaign.sandbox.stats()["batches"] == BATCHES_OF_TEN_THOUSAND
+
+
+@pytest.mark.parametrize("campaign", RECONFIGURED, indirect=True)
+def test_another_journal_takes_over_what_the_first_try_has_sent(campaign: Campaign) -> None:
+    assert campaign.tries == 2
+    assert campaign.seen["made by the first try"] >= 3
+    assert "Took over" in campaign.airflow.log_text(campaign.name)
 
 
 @airflow_3_only
