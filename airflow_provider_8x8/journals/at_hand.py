@@ -51,7 +51,7 @@ class JournalsAtHand:
         if journal_conn_id is not None:
             try:
                 memories.append(self._sql_memory(journal_conn_id))
-            except (TypeError, ValueError) as error:
+            except Exception as error:  # noqa: BLE001  # secrets backends and hooks raise what they like
                 self._problem = error
         self._memory = (
             TaskMemory(self.task_instance, self._try_number, memories, connect=self._connect, clock=clock)
@@ -81,6 +81,7 @@ class JournalsAtHand:
             knows of, holds for this try alone
         :raises TypeError: the connection of the SQL journal is not a database's
         :raises ValueError: it cannot serve, or there is no journal, and this is not the first try
+        :raises Exception: what else Airflow has raised when it was asked for the connection
         :raises JournalError: what a person says could not be written
         """
         if self._problem is not None:

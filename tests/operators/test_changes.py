@@ -14,6 +14,7 @@ import pytest
 
 from airflow_provider_8x8.api.client import EightByEightClient
 from airflow_provider_8x8.api.models import BatchResponse
+from airflow_provider_8x8.journals import transactions
 from tests.operators.test_survey_batch import (
     BODY,
     COUNTS,
@@ -260,12 +261,39 @@ def test_a_task_whose_connection_was_missing_at_first_can_be_cleared(
 
 
 @with_state_store
-def test_a_task_whose_journal_could_not_be_reached_at_first_can_be_cleared(
-    run_dag: Run, clear_and_run: Run, sandbox: Any, connection: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(
+    "broken",
+    [
+        None,
+        "",
+        "nonsense",
+        "{nonsense",
+        "[1]",
+        "postgres://[::1",
+        "sqlite://",
+        '{"conn_type": "mysql", "host": "127.0.0.1", "extra": {"client": "pymysql", "nonsense": 1}}',
+        '{"conn_type": "sqlite", "host": "/nowhere/at/all.sqlite"}',
+    ],
+)
+def test_a_task_whose_journal_could_not_be_used_at_first_can_be_cleared(
+    run_dag: Run,
+    clear_and_run: Run,
+    sandbox: Any,
+    connection: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    broken: str | None,
 ) -> None:
-    monkeypatch.delenv("AIRFLOW_CONN_JOURNAL_A")
+    monkeypatch.setattr(transactions._RETRYING, "sleep", lambda seconds: None)
+    if broken is None:
+        monkeypatch.delenv("AIRFLOW_CONN_JOURNAL_A")
+    else:
+        monkeypatch.setenv("AIRFLOW_CONN_JOURNAL_A", broken)
     first = run_dag(dag_of(**A))
     assert first.task_states == {"send": "failed"}
+    assert result_of(first)["rows_read"] == 0
+    assert "journal_a" in first.task_logs["send"]
+    assert sandbox.stats()["requests"] == 0
     lead(monkeypatch, "journal_a", tmp_path / "a.sqlite")
     assert_sent_once(sandbox, clear_and_run(dag_of(**A), first.run_id))
 
