@@ -71,7 +71,7 @@ class Database:
         """
         Make an SQLAlchemy engine of the hook's connections; nothing is opened yet.
 
-        All that SQLAlchemy is told is the dialect and the database's name. Whatever cursors and transactions the extra
+        SQLAlchemy is told the dialect, and no host, user or password. Whatever cursors and transactions the extra
         asks for, the engine's connections have plain ones.
 
         :param options: for :func:`sqlalchemy.create_engine`
@@ -84,7 +84,7 @@ class Database:
             try:
                 connection = self._open()
                 _make_plain(connection)
-            except dialect.dbapi.Error as error:
+            except driver_error as error:
                 error.args = tuple(self._without_secrets(arg) if isinstance(arg, str) else arg for arg in error.args)
                 raise
             except Exception as error:  # noqa: BLE001  # SQLAlchemy hands on what is not the driver's as it is
@@ -98,7 +98,7 @@ class Database:
         except ArgumentError as error:
             reason = type(error).__name__  # its text may be the URL, with the password
         else:
-            dialect: Any = engine.dialect
+            driver_error: type[Exception] = engine.dialect.dbapi.Error  # type: ignore[union-attr]  # it has one by now
             return engine
         raise ValueError(f"{self}: SQLAlchemy has no way to this database ({reason})")
 
@@ -108,18 +108,15 @@ class Database:
         return self._hook.get_conn()
 
     def _bare_url(self) -> URL:
-        """Return the dialect, with the driver that the hook connects with, and the database's name."""
+        """Return the dialect, with the driver that the hook connects with, and the name of a database in a file."""
         from sqlalchemy.engine import URL, make_url
 
+        if driver := _driver_of_postgres_hook(self._hook):
+            return URL.create(driver)
         try:
             url = make_url(self._hook.sqlalchemy_url)
         except NotImplementedError:
             url = make_url(self._hook.get_uri())
-        # PostgresHook's URL has the driver that the extra's sqlalchemy_scheme names, and its connections have not.
-        modules = [sys.modules.get(kind.__module__) for kind in type(self._hook).__mro__]
-        uses_psycopg3 = {vars(module).get("USE_PSYCOPG3") for module in modules if module} - {None}
-        if uses_psycopg3:
-            url = url.set(drivername="postgresql+psycopg" if uses_psycopg3 == {True} else "postgresql+psycopg2")
         return URL.create(url.drivername, database=url.database)
 
     def _say(self, error: Exception) -> str:
@@ -228,6 +225,15 @@ def _hook_of(connection: Connection, name: str, hook_params: Mapping[str, Any]) 
     return with_params
 
 
+def _driver_of_postgres_hook(hook: DbApiHook) -> str | None:
+    """Say what PostgresHook connects with: its URL names what the extra's ``sqlalchemy_scheme`` says instead."""
+    for kind in type(hook).__mro__:
+        uses_psycopg3 = getattr(sys.modules.get(kind.__module__), "USE_PSYCOPG3", None)
+        if uses_psycopg3 is not None:
+            return "postgresql+psycopg" if uses_psycopg3 else "postgresql+psycopg2"
+    return None
+
+
 def _without_cursor(connection: Connection) -> Connection:
     extra = {key: value for key, value in connection.extra_dejson.items() if key != "cursor"}
     fields = ("conn_id", "conn_type", "host", "login", "password", "schema", "port")
@@ -257,8 +263,8 @@ def _open_with_pymysql(connection: Connection, hook: Any) -> Any:
     _, arguments = dialect(dbapi=pymysql).create_connect_args(url)
     if ssl := extra.get("ssl"):
         arguments["ssl"] = json.loads(ssl) if isinstance(ssl, str) else ssl
-    if hook.init_command:
-        arguments["init_command"] = hook.init_command
+    if init_command := getattr(hook, "init_command", None):  # which the hook of older providers does not know
+        arguments["init_command"] = init_command
     if hook.local_infile:
         arguments["local_infile"] = True
     opened = pymysql.connect(**arguments)

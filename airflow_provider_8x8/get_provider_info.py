@@ -65,6 +65,24 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": ["airflow_provider_8x8.operators.survey_batch"],
             }
         ],
+        "config": {
+            "eight_by_eight": {
+                "description": "How surveys are sent through 8x8.",
+                "options": {
+                    "deployment": {
+                        "description": (
+                            "By what name this Airflow is known in a SQL journal that others share: campaigns of "
+                            "another name are refused. Without it, the API server's base_url; on Airflow 2, the "
+                            "webserver's."
+                        ),
+                        "version_added": None,
+                        "type": "string",
+                        "example": "production",
+                        "default": None,
+                    }
+                },
+            }
+        },
         "connection-types": [
             {
                 "connection-type": "eight_by_eight",

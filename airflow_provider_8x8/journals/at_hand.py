@@ -26,13 +26,15 @@ class JournalsAtHand:
 
     :param context: the running task's
     :param journal_conn_id: of the SQL journal, None if there is none
+    :param deployment: which Airflow this is, None if that is not known
     :param clock: tells the time
     """
 
-    def __init__(self, context: Context, journal_conn_id: str | None, *, clock: Clock) -> None:
+    def __init__(self, context: Context, journal_conn_id: str | None, *, deployment: str | None, clock: Clock) -> None:
         ti = context["ti"]
         self.task_instance = name_of(context)
         self._try_number: int = ti.try_number
+        self._deployment = deployment
         self._began = clock.now()
         self._problem: Exception | None = None
         memories: list[Memory] = []
@@ -112,7 +114,7 @@ class JournalsAtHand:
         from airflow_provider_8x8.journals.engines import engine_of
         from airflow_provider_8x8.journals.sql import SqlMemory
 
-        return SqlMemory(engine_of(conn_id), self.task_instance, journal_conn_id=conn_id)
+        return SqlMemory(engine_of(conn_id), self.task_instance, journal_conn_id=conn_id, deployment=self._deployment)
 
     def _connect(self, name: JournalName) -> Memory:
         return self._sql_memory(str(name.conn_id))

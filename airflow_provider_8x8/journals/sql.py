@@ -28,7 +28,6 @@ from airflow_provider_8x8.journals.tables import (
     CAMPAIGN,
     MARK,
     MAX_STORED_CAMPAIGN_ID_LENGTH,
-    METADATA,
     entry_of,
     header_of,
     make_tables,
@@ -43,13 +42,13 @@ from airflow_provider_8x8.surveys.journal import (
     EntryState,
     Header,
     JournalLostError,
+    JournalUnavailableError,
     check_header,
     completed_header,
     states_that_give_way_to,
 )
 
 _OUTCOME = ("state", "batch_id", "answer_by", "watermark_begun", "watermark_seen", *KEYS_BY_OUTCOME)
-_MAKE_TABLES = f"find or make the tables {', '.join(METADATA.tables)}"
 _DECIDED = (BATCH.c.assumed_keys, BATCH.c.resent_keys)
 _SHORTEST_REST = timedelta(days=1)
 
@@ -86,13 +85,13 @@ class SqlJournal:
 
         It writes in any case, so that a connection that may only read shows before anything is sent.
         """
-        self._transactions.run(make_tables, _MAKE_TABLES)
+        _make_tables(self._transactions)
         open_it = partial(self._find_or_make_campaign, header, must_exist)
         self._row_id = self._transactions.run(open_it, "write a campaign")
 
     def entries(self) -> Sequence[Entry] | None:
         """See :class:`~airflow_provider_8x8.journals.marks.TaskJournal`."""
-        self._transactions.run(make_tables, _MAKE_TABLES)
+        _make_tables(self._transactions)
         return self._transactions.run(self._read_all, "read a campaign's batches")
 
     def news(self) -> Sequence[Entry]:
@@ -236,30 +235,35 @@ class SqlMemory:
     :param engine: an engine of its own
     :param task_instance: its name, without its tries
     :param journal_conn_id: where the engine comes from
+    :param deployment: which Airflow the task instance is of, since others may have one of the same name; None if that
+        is not known
     :raises ValueError: the database is of a kind whose locking was never tried
     """
 
     is_airflows = False
 
-    def __init__(self, engine: Engine, task_instance: str, *, journal_conn_id: str) -> None:
+    def __init__(
+        self, engine: Engine, task_instance: str, *, journal_conn_id: str, deployment: str | None = None
+    ) -> None:
         self._engine = engine
         self._transactions = Transactions(engine, journal_conn_id)
         self._journal_conn_id = journal_conn_id
         self._task_instance = task_instance
-        self._task_key = blake2b(task_instance.encode(), digest_size=32).hexdigest()
+        self._task_key = _task_key(task_instance, deployment)
+        # As for headers: what was left before the deployment was known is anybody's.
+        self._task_keys = {self._task_key, _task_key(task_instance, None)}
         self._name: JournalName | None = None
 
     @property
     def name(self) -> JournalName:
         """See :class:`~airflow_provider_8x8.journals.marks.Memory`."""
         if self._name is None:
-            journal_id = self._transactions.run(make_tables, _MAKE_TABLES)
-            self._name = JournalName("sql", self._journal_conn_id, journal_id)
+            self._name = JournalName("sql", self._journal_conn_id, _make_tables(self._transactions))
         return self._name
 
     def marks(self) -> Sequence[Mark]:
         """See :class:`~airflow_provider_8x8.journals.marks.Memory`."""
-        self._transactions.run(make_tables, _MAKE_TABLES)
+        _make_tables(self._transactions)
         return self._transactions.run(self._read_marks, "read what earlier tries have left")
 
     def leave(self, mark: Mark) -> None:
@@ -275,7 +279,7 @@ class SqlMemory:
         self._transactions.close()
 
     def _read_marks(self, connection: Connection) -> list[Mark]:
-        found = connection.execute(sa.select(MARK).where(MARK.c.task_key == self._task_key)).mappings()
+        found = connection.execute(sa.select(MARK).where(MARK.c.task_key.in_(self._task_keys))).mappings()
         return [self._mark(row) for row in found]
 
     def _mark(self, row: Mapping[Any, Any]) -> Mark:
@@ -289,11 +293,14 @@ class SqlMemory:
         return Mark(try_number=row["try_number"], began=row["began"], places=places, had_store=bool(row["had_store"]))
 
     def _write_mark(self, mark: Mark, connection: Connection) -> None:
-        this_try = {"task_key": self._task_key, "try_number": mark.try_number}
         places = msgspec.json.encode(mark.places).decode()
         what = {"began": mark.began, "places": places, "had_store": mark.had_store}
-        connection.execute(sa.delete(MARK).where(*(MARK.c[name] == value for name, value in this_try.items())))
-        connection.execute(sa.insert(MARK).values(task_instance=self._task_instance, **this_try, **what))
+        this_try = sa.and_(MARK.c.task_key == self._task_key, MARK.c.try_number == mark.try_number)
+        if connection.execute(sa.select(MARK.c.try_number).where(this_try)).first() is not None:
+            connection.execute(sa.update(MARK).where(this_try).values(**what))
+            return
+        key = {"task_key": self._task_key, "try_number": mark.try_number, "task_instance": self._task_instance}
+        connection.execute(sa.insert(MARK).values(**key, **what))
 
 
 def prune_journal(journal_conn_id: str, older_than: timedelta) -> int:
@@ -319,8 +326,26 @@ def prune_journal(journal_conn_id: str, older_than: timedelta) -> int:
         transactions.close()
 
 
+def _make_tables(transactions: Transactions) -> str:
+    """
+    Have all tables and columns there; return by which id the database knows itself.
+
+    :raises JournalUnavailableError: they are not there and cannot be made, the text names them; or it could not be seen
+    """
+    lacking: list[str] = []
+    try:
+        return transactions.run(partial(make_tables, lacking=lacking), "find or make the journal's tables")
+    except JournalUnavailableError as error:
+        if not lacking:
+            raise
+        raise JournalUnavailableError(
+            f"{error}. There is no {', no '.join(lacking)} that this role may see. Have a role that may make them use "
+            "the journal once, or make them by hand; this one needs SELECT, INSERT and UPDATE on the tables"
+        ) from None
+
+
 def _prune(transactions: Transactions, before: datetime) -> int:
-    transactions.run(make_tables, _MAKE_TABLES)
+    _make_tables(transactions)
     old = transactions.run(partial(_old_campaigns, before), "look for old campaigns")
     # A task instance that is cleared later finds its entries if there are any, else it refuses to send.
     is_old = MARK.c.began < before.replace(tzinfo=UTC).timestamp()
@@ -368,6 +393,10 @@ def _gives_way_to(entry: Entry) -> Any:
         gives_way = sa.or_(gives_way, BATCH.c.batch_id.is_(None))
     gives_way = sa.or_(undecided > left, sa.and_(undecided == left, gives_way))
     return sa.or_(known_less, sa.and_(BATCH.c.state == EntryState.SENT.value, gives_way))
+
+
+def _task_key(task_instance: str, deployment: str | None) -> str:
+    return blake2b("\n".join(filter(None, [task_instance, deployment])).encode(), digest_size=32).hexdigest()
 
 
 def _check_campaign_id(campaign_id: str) -> None:

@@ -89,7 +89,7 @@ BATCH = sa.Table(
 MARK = sa.Table(
     "eight_by_eight_mark",
     METADATA,
-    sa.Column("task_key", sa.String(64), primary_key=True, comment="hash of the task instance's name"),
+    sa.Column("task_key", sa.String(64), primary_key=True, comment="hash of the task instance's name, and Airflow's"),
     sa.Column("try_number", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("task_instance", sa.Text, nullable=False),
     sa.Column("began", _SECONDS, nullable=False, comment="seconds since 1970; the first try"),
@@ -112,20 +112,26 @@ JOURNAL = sa.Table(
 _ONLY_ROW = 1
 
 
-def make_tables(connection: sa.engine.Connection) -> str:
+def make_tables(connection: sa.engine.Connection, *, lacking: list[str]) -> str:
     """
     Make the tables and columns that are not there yet; return by which id the database knows itself.
 
     Another one may make them at the same moment, and then this fails; it is to be called again. The row that says that
     all is there comes last, since where DDL has no transactions it may end in the middle.
+
+    :param lacking: is filled with what was not there, for whoever has to be told that it cannot be made
     """
     this = sa.select(JOURNAL.c.journal_id, JOURNAL.c.journal_format).where(JOURNAL.c.id == _ONLY_ROW)
-    row = connection.execute(this).first() if sa.inspect(connection).has_table(JOURNAL.name) else None
+    row = connection.execute(this).first() if _is_there(connection, JOURNAL) else None
     if row is not None and row.journal_format >= JOURNAL_FORMAT:
         return str(row.journal_id)
+    there = [table for table in METADATA.sorted_tables if _is_there(connection, table)]
+    new_columns = [column for table in there for column in _new_columns(connection, table)]
+    lacking[:] = [f"table {table.name}" for table in METADATA.sorted_tables if table not in there]
+    lacking += [f"column {column.table.name}.{column.name}" for column in new_columns]
     METADATA.create_all(connection)
-    for table in METADATA.sorted_tables:
-        _add_columns(connection, table)
+    for column in new_columns:
+        _add(connection, column)
     if row is None:
         new = {"id": _ONLY_ROW, "journal_id": secrets.token_hex(8), "journal_format": JOURNAL_FORMAT}
         connection.execute(sa.insert(JOURNAL).values(**new))
@@ -134,14 +140,23 @@ def make_tables(connection: sa.engine.Connection) -> str:
     return str(connection.execute(this).one().journal_id)
 
 
-def _add_columns(connection: sa.engine.Connection, table: sa.Table) -> None:
-    """Add the columns that an older version did not have."""
+def _is_there(connection: sa.engine.Connection, table: sa.Table) -> bool:
+    try:
+        return sa.inspect(connection).has_table(table.name)
+    except sa.exc.DBAPIError:  # MySQL and MariaDB do not tell it to a role that has no rights on it
+        return False
+
+
+def _new_columns(connection: sa.engine.Connection, table: sa.Table) -> list[sa.Column[Any]]:
+    """Return the columns that an older version did not have."""
     there = {column["name"] for column in sa.inspect(connection).get_columns(table.name)}
+    return [column for column in table.columns if column.name not in there]
+
+
+def _add(connection: sa.engine.Connection, column: sa.Column[Any]) -> None:
     prepare = connection.dialect.identifier_preparer
-    for column in table.columns:
-        if column.name not in there:
-            definition = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
-            connection.exec_driver_sql(f"ALTER TABLE {prepare.format_table(table)} ADD COLUMN {definition}")
+    definition = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
+    connection.exec_driver_sql(f"ALTER TABLE {prepare.format_table(column.table)} ADD COLUMN {definition}")
 
 
 def header_of(row: Mapping[Any, Any]) -> Header:

@@ -26,6 +26,7 @@ from airflow_provider_8x8.surveys.journal import (
     JournalError,
     JournalLostError,
     JournalMismatchError,
+    JournalUnavailableError,
 )
 
 log = logging.getLogger(__name__)
@@ -94,8 +95,13 @@ class TaskMemory:
             raise failures[0]
         self._has_begun = self.is_complete
 
-    def trust(self) -> None:
-        """Take it that no earlier try has sent what no memory knows of."""
+    def trust(self, *places: Place) -> None:
+        """
+        Take it that no earlier try has sent what no memory knows of.
+
+        :param places: where an earlier try has entered what it has sent, as no mark says
+        """
+        self._places += [place for place in places if not self.may_be_at(place)]
         self.is_complete = True
         self.begin()
 
@@ -119,7 +125,11 @@ class TaskMemory:
             memory.leave(self._mark())
 
     def memory_of(self, name: JournalName) -> Memory | None:
-        """Return the memory where a journal is kept, None if it is not at hand and cannot be reached."""
+        """
+        Return the memory where a journal is kept, None if it is not at hand and its connection does not lead there.
+
+        :raises JournalUnavailableError: it could not be reached just now
+        """
         for memory in self._memories:
             if memory.name.is_same_as(name):
                 return memory
@@ -128,7 +138,7 @@ class TaskMemory:
         try:
             found = self._connect(name)
             leads_elsewhere = not found.name.is_same_as(name)
-        except (JournalError, TypeError, ValueError) as error:
+        except (TypeError, ValueError) as error:
             log.warning("%s cannot be read: %s", name, error)
             return None
         if leads_elsewhere:
@@ -249,10 +259,16 @@ class RememberedJournal:
                 "8x8's portal or the earlier tries' logs. If nothing was sent, clear the task with "
                 'settled_batches={"*": "not_accepted"}; else trigger a new DAG run with the rows that are missing'
             )
-        self._memory.trust()
+        self._memory.trust(here)
 
     def _take_over(self, place: Place, here: Place) -> None:
-        memory = self._memory.memory_of(place.journal)
+        try:
+            memory = self._memory.memory_of(place.journal)
+        except JournalUnavailableError as error:
+            raise JournalUnavailableError(
+                f"an earlier try of this task instance has entered what it sent in {place}, which cannot be read just "
+                f"now; this one would use {here}. Nothing is sent: {error}"
+            ) from None
         if memory is None:
             raise JournalMismatchError(
                 f"an earlier try of this task instance has entered what it sent in {place}, which this try cannot "
@@ -266,6 +282,8 @@ class RememberedJournal:
                 f"an earlier try of this task instance has entered what it sent in {place}, where it is not any more. "
                 "Nothing is sent; trigger a new DAG run with the rows that are missing"
             )
+        if place.journal.kind == "sql":
+            entries = self._end_there(source) or entries
         own_id = self._memory.task_instance
         if place.campaign_id != own_id or here.campaign_id != own_id:
             # Row keys are hashes with the campaign's id, and a campaign of several runs may go on where it is.
@@ -276,8 +294,6 @@ class RememberedJournal:
                     "that is not known. Nothing is sent; change it back, or trigger a new DAG run"
                 )
             return
-        if place.journal.kind == "sql":
-            entries = self._end_there(source) or entries
         self._copy(self._own(entries), place)
 
     def _end_there(self, source: TaskJournal) -> Sequence[Entry] | None:
@@ -286,7 +302,7 @@ class RememberedJournal:
         moved = Entry(
             client_batch_id=f"moved-{secrets.token_hex(7)}",
             run=self._memory.task_instance,
-            try_number=self._memory.try_number - 1,
+            try_number=self._memory.try_number,
             unique_by="",
             row_keys=b"",
             begun=now,

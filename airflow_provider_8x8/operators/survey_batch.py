@@ -117,9 +117,11 @@ class EightByEightSurveyBatchOperator(BaseOperator):
     :param template_body: the text in 8x8's braces, exactly as 8x8's documentation has it; **not** rendered by Jinja.
         May be absent if every row has a ``template_body``
     :param template_variables: values common to all messages, such as ``{"month": "{{ ds }}"}`` (templated)
-    :param rows: mappings, or lists of them from mapped tasks; never rendered by Jinja. Either this or ``sql``
+    :param rows: mappings, or lists of them from mapped tasks; never rendered by Jinja. None, as of an upstream that
+        returned nothing, is no rows. An iterator is read once and kept: at most 1,000,000 rows. Either this or ``sql``
     :param sql: one statement that returns rows (templated, ``.sql`` files)
-    :param sql_conn_id: where to run it (templated)
+    :param sql_conn_id: where to run it (templated), over a connection that the database's hook makes; read as a stream
+        where the driver has server-side cursors, else the log says so
     :param parameters: a mapping, a list or a tuple, bound in the driver's own style (templated)
     :param sql_hook_params: arguments for the database's hook, by their names (templated)
     :param unique_by: the column whose value makes a survey unique; by default ``client_message_id`` if the source has
@@ -147,7 +149,7 @@ class EightByEightSurveyBatchOperator(BaseOperator):
     :param canary_destination: a number of the team's own that gets one survey when nothing else can show how far 8x8's
         logs are (templated)
     :param settled_batches: what somebody has seen in 8x8's portal of batches of unknown outcome: by client batch id,
-        ``accepted`` or ``not_accepted``; a mapping, or JSON text such as ``{{ params.settled_batches | tojson }}``
+        ``accepted`` or ``not_accepted``; a mapping, or JSON text, such as a Variable's that is set before Clear
         (templated). ``"*"`` stands for all that earlier tries may have sent and no journal knows
     :param campaign_id: what may not be surveyed twice, over all tasks and runs that share it; at most 250 characters
         that can be printed (templated). Needs ``journal_conn_id``
@@ -387,7 +389,9 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         if self._journals is None:
             from airflow_provider_8x8.journals.at_hand import JournalsAtHand
 
-            self._journals = JournalsAtHand(context, self.journal_conn_id, clock=SystemClock(threading.Event()))
+            self._journals = JournalsAtHand(
+                context, self.journal_conn_id, deployment=_deployment(), clock=SystemClock(threading.Event())
+            )
             self._journals.leave_mark()
         return self._journals
 

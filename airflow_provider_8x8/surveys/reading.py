@@ -161,7 +161,7 @@ class Reading:
     def note_held(self, row: RowMessage | InvalidRowError, holder: str) -> None:
         """Note a row whose row key an entry of another reading, try or run holds."""
         entry = self._ledger[holder]
-        self.tally.hold(entry)
+        self.tally.hold(entry, row.row_key)
         if self._report and not self._ledger.is_own(entry):
             said = f"batch {holder} of another run of the campaign has it"
             self._report.write_row(row.line("already_sent", batch_id=entry.batch_id, description=said))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from airflow_provider_8x8.surveys.journal import Entry, EntryState
+from airflow_provider_8x8.surveys.journal import Entry, EntryState, unpack
 from airflow_provider_8x8.surveys.report import Outcome
 
 MAX_INVALID_SAMPLES = 10
@@ -52,6 +52,7 @@ class Tally:
     :ivar overdue: of the invalid rows, those whose own time was still to come when the task instance's first try began
     :ivar held: how many of its rows each entry holds, by client batch id: begun in this reading or before
     :ivar met_open: the entries among them that were open when one of their rows came up
+    :ivar met_unknown: the row keys of those rows of which a sent batch left it unknown, by client batch id
     """
 
     rows_read: int = 0
@@ -60,13 +61,16 @@ class Tally:
     duplicate: int = 0
     held: Counter[str] = field(default_factory=Counter)
     met_open: set[str] = field(default_factory=set)
+    met_unknown: defaultdict[str, set[bytes]] = field(default_factory=lambda: defaultdict(set))
     invalid_samples: list[str] = field(default_factory=list)
 
-    def hold(self, entry: Entry) -> None:
+    def hold(self, entry: Entry, row_key: bytes | None) -> None:
         """Note that an entry of before holds a row."""
         self.held[entry.client_batch_id] += 1
         if entry.is_open:
             self.met_open.add(entry.client_batch_id)
+            if row_key is not None and entry.unknown_keys and row_key in unpack(entry.unknown_keys):
+                self.met_unknown[entry.client_batch_id].add(row_key)
 
     @property
     def not_sent(self) -> int:
@@ -111,12 +115,18 @@ def summarize(campaign_id: str, run: str, entries: Iterable[Entry], tally: Tally
             outcomes["not_sent"] += max(0, rows - counted)  # set free, and the source was not read since
             summary.rows_read += counted - min(rows, counted)
             _count_own(summary, entry)
-        elif rows and entry.state is EntryState.PENDING:
-            outcomes["unknown"] += rows
-            summary.unknown_client_batch_ids.append(entry.client_batch_id)
-        else:
-            outcomes["already_sent"] += rows
+        elif rows:
+            _count_anothers(summary, entry, rows, tally.met_unknown.get(entry.client_batch_id, set()))
     return summary
+
+
+def _count_anothers(summary: Summary, entry: Entry, rows: int, met_unknown: set[bytes]) -> None:
+    """Count rows that another run of the campaign has in one of its batches."""
+    still_unknown = met_unknown.intersection(unpack(entry.unknown_keys))
+    unknown = rows if entry.state is EntryState.PENDING else len(still_unknown)
+    if unknown:
+        summary.unknown_client_batch_ids.append(entry.client_batch_id)
+    summary.outcomes.update({"unknown": unknown, "already_sent": rows - unknown})
 
 
 def _count_own(summary: Summary, entry: Entry) -> None:

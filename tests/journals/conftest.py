@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_8x8.surveys.clock import SystemClock
+
 if TYPE_CHECKING:
     from airflow_provider_8x8.journals.sql import SqlJournal
+    from airflow_provider_8x8.journals.task_memory import TaskMemory
     from tests.support.databases import Database
 
 
@@ -27,6 +31,29 @@ def new_journal(journal_database: Database) -> Iterator[Callable[..., SqlJournal
     yield make
     for journal in made:
         journal.close()
+
+
+@pytest.fixture
+def new_memory(journal_database: Database) -> Iterator[Callable[..., TaskMemory]]:
+    """Make what one try of a task instance knows, with a SQL journal alone; each is closed in the end."""
+    from airflow_provider_8x8.journals.engines import engine_of
+    from airflow_provider_8x8.journals.sql import SqlMemory
+    from airflow_provider_8x8.journals.task_memory import TaskMemory
+
+    made: list[TaskMemory] = []
+
+    def connect(name: Any) -> Any:
+        raise ValueError(f"there is no other journal, such as {name}")
+
+    def make(task_instance: str, try_number: int = 1) -> TaskMemory:
+        memory = SqlMemory(engine_of("journal"), task_instance, journal_conn_id="journal")
+        clock = SystemClock(threading.Event())
+        made.append(TaskMemory(task_instance, try_number, [memory], connect=connect, clock=clock))
+        return made[-1]
+
+    yield make
+    for memory in made:
+        memory.close()
 
 
 @pytest.fixture

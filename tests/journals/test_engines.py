@@ -9,9 +9,11 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
+from airflow_provider_8x8.databases import Database as AirflowDatabase
 from airflow_provider_8x8.journals.engines import engine_of
 from airflow_provider_8x8.journals.sql import SqlJournal
 from airflow_provider_8x8.journals.transactions import Transactions
+from airflow_provider_8x8.rows import SqlRows
 from airflow_provider_8x8.surveys.journal import Entry, EntryState, Header, JournalUnavailableError
 from airflow_provider_8x8.surveys.row_keys import ROW_KEY_RULES
 from tests.support.databases import Database, mariadb_database
@@ -108,6 +110,30 @@ def test_a_connection_that_commits_by_itself_has_transactions_at_read_committed(
         transactions.run(write_and_fail, "write")
     transactions.close()
     assert journal_database.execute("SELECT count(*) FROM kept")[0][0] == 0
+
+
+@pytest.mark.parametrize("journal_database", ["postgresql at read committed"], indirect=True)
+@pytest.mark.parametrize("autocommit", [False, True])
+def test_what_a_hook_does_with_a_new_connection_stays_done(
+    journal_database: Database, monkeypatch: pytest.MonkeyPatch, autocommit: bool
+) -> None:
+    from airflow.providers.postgres.hooks.postgres import PostgresHook
+
+    get_conn = PostgresHook.get_conn
+
+    def get_conn_as_somebody(hook: PostgresHook) -> Any:
+        """As hooks of companies do it: a role, a schema, and whatever else."""
+        connection: Any = get_conn(hook)
+        connection.autocommit = autocommit
+        connection.cursor().execute("SET search_path = uat")
+        return connection
+
+    monkeypatch.setattr(PostgresHook, "get_conn", get_conn_as_somebody)
+    journal_database.execute("CREATE SCHEMA uat")
+    assert [entry.batch_id for entry in keep_a_batch()] == ["b-1"]
+    assert journal_database.execute("SELECT count(*) FROM uat.eight_by_eight_batch") == [(1,)]
+    rows = SqlRows(AirflowDatabase("journal", named_by="sql_conn_id"), "SELECT batch_id FROM eight_by_eight_batch")
+    assert list(rows) == [("b-1",)]
 
 
 def is_psycopg3() -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -16,48 +15,13 @@ from airflow_provider_8x8.surveys.journal import (
     CorruptJournalError,
     Entry,
     EntryState,
-    Header,
     JournalLostError,
     JournalMismatchError,
     JournalUnavailableError,
     SupersededError,
 )
-
-HEADER = Header(survey_id="orders", subaccount_id="sandbox_hq", row_key_rules=1)
-NEVER = object()
-
-
-class ServerRefusedError(Exception):
-    """As Airflow's own error: it holds the API server's answer."""
-
-    def __init__(self, status_code: int | None) -> None:
-        super().__init__(f"status {status_code}")
-        self.error = SimpleNamespace(detail={"status_code": status_code})
-
-
-class Store:
-    """What one try sees of the values that its task instance has."""
-
-    def __init__(self, values: dict[str, str]) -> None:
-        self.values = values
-        self.is_superseded = False
-        self.failures: list[Exception] = []
-        self.retentions: set[Any] = set()
-
-    def get(self, key: str, default: Any = None) -> Any:
-        self._fail()
-        return json.loads(self.values[key]) if key in self.values and not self.is_superseded else default
-
-    def set(self, key: str, value: Any, *, retention: Any = None) -> None:
-        self._fail()
-        if self.is_superseded:
-            raise ServerRefusedError(404)
-        self.retentions.add(retention)
-        self.values[key] = json.dumps(value)
-
-    def _fail(self) -> None:
-        if self.failures:
-            raise self.failures.pop(0)
+from tests.journals.entries import HEADER, entry_of, keys
+from tests.journals.task_state_store import NEVER, ServerRefusedError, Store
 
 
 @pytest.fixture(autouse=True)
@@ -65,10 +29,8 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state_store._again_if_unavailable, "wait", lambda state: 0.0)
 
 
-def journal_of(store: Store, try_number: int = 1, *, was_cleared: bool = False) -> StateStoreJournal:
-    return StateStoreJournal(
-        store, campaign_id="dag/run/task", try_number=try_number, was_cleared=was_cleared, never_expire=NEVER
-    )
+def journal_of(store: Store, try_number: int = 1) -> StateStoreJournal:
+    return StateStoreJournal(store, campaign_id="dag/run/send", try_number=try_number, never_expire=NEVER)
 
 
 def opened(store: Store, try_number: int = 1) -> StateStoreJournal:
@@ -79,19 +41,7 @@ def opened(store: Store, try_number: int = 1) -> StateStoreJournal:
 
 
 def entry(name: str = "b1", *, rows: int = 3, **fields: Any) -> Entry:
-    keys = b"".join(number.to_bytes(ROW_KEY_BYTES, "big") for number in range(rows))
-    return Entry(
-        **{
-            "client_batch_id": name,
-            "run": "dag/run/task",
-            "try_number": 1,
-            "unique_by": "destination",
-            "row_keys": keys,
-            "begun": 1000.0,
-            "send_by": 1030.0,
-            **fields,
-        }
-    )
+    return entry_of(name, keys(*range(rows)), **fields)
 
 
 def test_the_next_try_reads_what_was_begun_and_settled() -> None:
@@ -194,28 +144,28 @@ def test_another_header_is_refused_by_name() -> None:
     values: dict[str, str] = {}
     opened(Store(values))
     other = msgspec.structs.replace(HEADER, survey_id="visits")
-    with pytest.raises(JournalMismatchError, match="survey_id 'orders', and this task has 'visits'"):
+    with pytest.raises(JournalMismatchError, match="survey_id 'survey', and this task has 'visits'"):
         journal_of(Store(values), 2).open(other)
 
 
 @pytest.mark.parametrize(
-    "header", [{"journal_format": 2, "else": 1}, {**msgspec.to_builtins(HEADER), "journal_format": 2}]
+    "header", [{"journal_format": 3, "else": 1}, {**msgspec.to_builtins(HEADER), "journal_format": 3}]
 )
 def test_a_newer_format_is_refused(header: dict[str, Any]) -> None:
-    with pytest.raises(JournalMismatchError, match="format 2"):
+    with pytest.raises(JournalMismatchError, match="format 3"):
         journal_of(Store({"8x8/header": json.dumps(header)}), 2).open(HEADER)
 
 
-def test_a_cleared_task_whose_journal_is_gone_is_refused() -> None:
+def test_a_journal_that_is_gone_is_refused() -> None:
     with pytest.raises(JournalLostError, match="trigger a new DAG run"):
-        journal_of(Store({}), 2, was_cleared=True).open(HEADER)
+        journal_of(Store({}), 2).open(HEADER, must_exist=True)
 
 
-def test_a_cleared_task_whose_journal_is_there_goes_on() -> None:
+def test_a_journal_that_is_there_goes_on() -> None:
     values: dict[str, str] = {}
     opened(Store(values)).begin(lambda news: entry())
-    journal = journal_of(Store(values), 2, was_cleared=True)
-    journal.open(HEADER)
+    journal = journal_of(Store(values), 2)
+    journal.open(HEADER, must_exist=True)
     assert list(journal.news()) == [entry()]
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow_provider_8x8.api.client import EightByEightClient
+from airflow_provider_8x8.journals.task_memory import TaskMemory
 from airflow_provider_8x8.surveys.builder import MessageBuilder
 from airflow_provider_8x8.surveys.row_keys import RowKeys
 from airflow_provider_8x8.surveys.sender import SurveySender
@@ -15,9 +16,6 @@ from airflow_provider_8x8.surveys.settings import Run, Settings
 from airflow_provider_8x8.surveys.summary import Summary
 from airflow_provider_8x8.surveys.template import Template
 from tests.conftest import API_KEY, SUBACCOUNT
-
-if TYPE_CHECKING:
-    from airflow_provider_8x8.journals.sql import SqlJournal
 
 ROWS = 20_000
 BATCH = 1_000
@@ -38,7 +36,7 @@ class People:
             yield (f"+1202{5550000 + number}",)
 
 
-def test_every_row_key_is_sent_once(new_journal: Callable[..., SqlJournal], sandbox: Any) -> None:
+def test_every_row_key_is_sent_once(new_memory: Callable[..., TaskMemory], sandbox: Any) -> None:
     together = threading.Barrier(2)
 
     def send(run: str) -> Summary:
@@ -49,7 +47,7 @@ def test_every_row_key_is_sent_once(new_journal: Callable[..., SqlJournal], sand
             row_keys,
             run=Run("campaign", run),
             settings=Settings(survey_id="orders", batch_size=BATCH),
-            journal=new_journal(),
+            journal=new_memory(run).journal("campaign"),
         )
         return sender.send(People(together))
 

@@ -214,6 +214,19 @@ def test_mysql_rows_are_the_same_whatever_cursor_the_connection_asks_for(
     assert "server-side cursor" not in run.log
 
 
+def test_mysql_is_read_with_a_server_side_cursor(
+    airflow_db: None, mariadb: tuple[Database, Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pymysql
+
+    from airflow_provider_8x8.databases import Database as AirflowDatabase
+    from airflow_provider_8x8.databases import server_side_cursor
+
+    connect(monkeypatch, mariadb[0], extra={"cursor": "DictCursor"})
+    with contextlib.closing(AirflowDatabase("warehouse", named_by="sql_conn_id").connect()) as opened:
+        assert type(server_side_cursor(opened)) is pymysql.cursors.SSCursor
+
+
 def test_mysql_rows_do_not_come_in_clear_text_where_tls_is_required(
     run_dag: Any,
     sandbox: Any,
@@ -379,6 +392,6 @@ def test_a_drivers_text_shows_no_secret(monkeypatch: pytest.MonkeyPatch, text: s
         raise RuntimeError(text)
 
     monkeypatch.setattr(database._hook, "get_conn", fail)
-    with pytest.raises(UnreachableDatabaseError, match="tried") as caught, contextlib.suppress(OSError):
+    with pytest.raises(UnreachableDatabaseError, match="tried") as caught:
         database.connect()
     assert "word" not in str(caught.value)

@@ -22,6 +22,7 @@ from airflow_provider_8x8.surveys.journal import (
     JournalLostError,
     JournalUnavailableError,
     check_header,
+    completed_header,
 )
 from tests.simulation.worlds import Process, World
 
@@ -151,16 +152,15 @@ class CampaignJournal:
     def open(self, header: Header, *, must_exist: bool = False) -> None:
         """Write or check the header."""
 
-        def find_or_make(_: None) -> Header | None:
-            if not must_exist:
-                self._campaign.header = self._campaign.header or header
-            return self._campaign.header
+        def find_or_make(_: None) -> None:
+            found = self._campaign.header or (None if must_exist else header)
+            if found is None:
+                raise JournalLostError("the campaign is not in the database any more. Nothing is sent")
+            check_header(found, header, "simulated")
+            self._campaign.header = completed_header(found, header)
 
         self._generation = self._campaign.generation
-        found = self._transaction(lambda: None, find_or_make)
-        if found is None:
-            raise JournalLostError("the campaign is not in the database any more. Nothing is sent")
-        check_header(found, header, "simulated")
+        self._transaction(lambda: None, find_or_make)
 
     def entries(self) -> list[Entry] | None:
         """Return all entries, None if there is no header."""

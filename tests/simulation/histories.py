@@ -122,6 +122,7 @@ class History:
     def _task_instance(self, number: int) -> TaskInstance:
         plan = self.plan
         table = Table(self.world, plan.kind, plan.pool, plan.source_faults, self.world.random.random() < 0.7)
+        table.has_times = plan.has_times
         table.rows = [row(plan.kind, n) if n >= 0 else invalid_row(plan.kind, 0) for n in plan.rows[number]]
         store = StateStore(self.world, has_worker_backend=plan.has_worker_backend, faults=plan.store_faults)
         name = f"run-{number}" if plan.journal is Where.CAMPAIGN else _CAMPAIGN
@@ -292,6 +293,8 @@ class History:
             return "final" if summary.is_final else "failed"
         if outcomes["unknown"] and self.plan.on_unknown is not OnUnknown.ASSUME_SENT:
             return "failed"
+        if summary.overdue:
+            return "final"
         if summary.rows_read and not (outcomes["accepted"] or outcomes["unknown"] or outcomes["already_sent"]):
             return "final"  # nobody was surveyed
         return "green"
@@ -376,6 +379,12 @@ class History:
         marks = self.databases[at_hand.database].marks if at_hand.database else {}
         in_store = at_hand.has_store and any(key.startswith("8x8/mark") for key in task.store.values)
         return in_store or any(name == task.name for name, _ in marks)
+
+    def first_begun(self, task: TaskInstance) -> float:
+        """Return when a task instance's first try began by its own clock, as its marks have it."""
+        in_store = [value["began"] for key, value in task.store.values.items() if key.startswith("8x8/mark")]
+        marks = [mark for database in self.databases.values() for mark in database.marks.items()]
+        return min([*in_store, *(mark.began for (name, _), mark in marks if name == task.name)], default=float("inf"))
 
     def batch_ids(self, task: TaskInstance) -> set[str] | None:
         """Return which batches are the task instance's own; None for all."""

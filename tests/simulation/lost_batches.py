@@ -121,7 +121,6 @@ def table() -> str:
 def _cell(outcome: Outcome) -> str:
     if outcome.minutes is None:
         return "a person has to look"
-    return (
-        f"{outcome.tries} tries, {outcome.exports} exports, {outcome.minutes:.0f} min "
-        f"({outcome.working_minutes:.0f} of them on a worker)"
-    )
+    tries = "1 try" if outcome.tries == 1 else f"{outcome.tries} tries"
+    exports = "1 export" if outcome.exports == 1 else f"{outcome.exports} exports"
+    return f"{tries}, {exports}, {outcome.minutes:.0f} min, {outcome.working_minutes:.0f} of them on a worker"

@@ -56,6 +56,7 @@ class Plan:
     :ivar final_canary: there is a canary when all is calm
     :ivar skew: seconds that the clocks of two workers differ at most
     :ivar at_hand: how each try is configured in turn, where that changes; the last is how it stays
+    :ivar has_times: rows bring times of their own
     :ivar never_starts: how likely a try dies before any of our code has run
     :ivar forgets: how likely one of the memories is thrown away between two tries
     """
@@ -95,6 +96,7 @@ class Plan:
     changes: bool = False
     retry_delay: float = 1.0
     at_hand: list[AtHand] = field(default_factory=list)
+    has_times: bool = False
     never_starts: float = 0.0
     forgets: float = 0.0
 
@@ -150,6 +152,7 @@ def draw(seed: int) -> Plan:
         changes=changes,
         retry_delay=chance.choice((0.0, 5.0, 100.0)),
         at_hand=_at_hand(chance, journal),
+        has_times=scheduled is None and chance.random() < 0.1,
         never_starts=chance.choice((0.0, 0.0, 0.0, 0.1)),
         # A campaign of several runs rests on its database: whoever deletes it there, lets a new run begin anew.
         forgets=chance.choice((0.0, 0.0, 0.0, 0.2)) if journal is not Where.CAMPAIGN else 0.0,

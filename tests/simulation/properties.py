@@ -11,7 +11,7 @@ from airflow_provider_8x8.surveys.journal import EntryState
 from airflow_provider_8x8.surveys.sender import UNEXPECTED
 from airflow_provider_8x8.surveys.settings import OnUnknown
 from tests.simulation.plans import Where
-from tests.simulation.sources import key_of_invalid
+from tests.simulation.sources import expiry, key_of_invalid
 
 if TYPE_CHECKING:
     from tests.simulation.histories import History, TaskInstance, Try
@@ -47,10 +47,16 @@ def _check_invalid(history: History, done: Try) -> None:
     sent = history.server.accepted.keys() | history.server.rejected
     may_be_held = history.plan.on_unknown is not OnUnknown.FAIL
     surely = sum(key is None or not (key in sent or may_be_held) for key in keys)
-    if not surely <= done.summary.outcomes["invalid"] <= len(keys):
+    valid = [row for row in done.source.last_pass if row["k"] != "invalid"]
+    at_most = len(keys) + (sum(_is_past(history, row) for row in valid) if history.plan.has_times else 0)
+    if not surely <= done.summary.outcomes["invalid"] <= at_most:
         history.world.violate(
-            f"{done.process.name} counts {done.summary.outcomes['invalid']} invalid rows of {surely} to {len(keys)}"
+            f"{done.process.name} counts {done.summary.outcomes['invalid']} invalid rows of {surely} to {at_most}"
         )
+
+
+def _is_past(history: History, row: dict[str, Any]) -> bool:
+    return expiry(row) < history.world.now + history.plan.skew
 
 
 def _check_truth(history: History, task: TaskInstance, done: Try) -> None:
@@ -86,9 +92,19 @@ def _check_ended(history: History, task: TaskInstance) -> None:
         return
     if history.plan.on_unknown is not OnUnknown.FAIL or _says_that_it_is_too_late(history, task):
         return
-    for key in sorted(task.table.valid_keys):
+    late = _late_keys(history, task)
+    for key in sorted(task.table.valid_keys - late):
         if not history.server.accepted[key] and key not in history.server.rejected:
             history.world.violate(f"{key} was lost")
+
+
+def _late_keys(history: History, task: TaskInstance) -> set[str]:
+    """Return the rows whose own time had passed when the first try began, or of which the task says that it has."""
+    if not history.plan.has_times:
+        return set()
+    began = history.first_begun(task)
+    says_so = task.verdict == "final" and task.last is not None and task.last.summary.overdue > 0
+    return {str(row["k"]) for row in task.table.rows if expiry(row) < began or (says_so and _is_past(history, row))}
 
 
 def _says_that_it_is_too_late(history: History, task: TaskInstance) -> bool:
@@ -108,6 +124,8 @@ def _may_be_final(history: History, task: TaskInstance, last: Try) -> bool:
     """Tell whether nobody was or could be surveyed, or 8x8 has refused every batch, all of whose rows are bad."""
     habits = history.plan.habits
     if _says_that_it_is_too_late(history, task):
+        return True
+    if last.summary.overdue:
         return True
     if last.summary.stop is None or not habits.refuses_bad_rows:
         return last.summary.stop is None

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
+from zlib import crc32
 
-from tests.simulation.worlds import Process, World
+from tests.simulation.worlds import START, Process, World
 
 
 class Kind(StrEnum):
@@ -56,6 +58,11 @@ def key_of_invalid(kind: Kind, invalid: dict[str, Any]) -> str | None:
     return None if column is None else str(invalid[column])
 
 
+def expiry(of: dict[str, Any]) -> float:
+    """Return until when a row's message may go out, where rows bring such times: always the same for one row."""
+    return START + crc32(str(of["destination"]).encode()) % 2_000
+
+
 @dataclass(slots=True)
 class Table:
     """What a query gives, just now."""
@@ -66,6 +73,8 @@ class Table:
     """Valid rows come from this many."""
     faults: float = 0.0
     knows_columns: bool = True
+    has_times: bool = False
+    """Each row brings a time of its own, until when its message may go out."""
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     def change(self) -> None:
@@ -104,9 +113,12 @@ class Source:
         rows = list(self._table.rows)
         if self._table.knows_columns and rows:
             self.columns = list(rows[0])
+            if self._table.has_times:
+                self.columns.append("expiry")
         for each in rows:
             self._process.touch("source: row")
             if self._table.world.happens(self._table.faults):
                 raise ConnectionError("the warehouse went away")
             self.last_pass.append(each)
-            yield each if self.columns is None else tuple(each.values())
+            given = {**each, "expiry": datetime.fromtimestamp(expiry(each), UTC)} if self._table.has_times else each
+            yield given if self.columns is None else tuple(given.values())

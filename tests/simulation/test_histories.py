@@ -6,7 +6,9 @@ import os
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.simulation.crashes import JOURNALS, SCRIPTS, crashing_at, explore_doubles, points, small
+from tests.simulation.lost_batches import table, what_it_takes
 from tests.simulation.plans import Where
 from tests.simulation.seeds import explore
 from tests.simulation.worlds import Crashed, Terminated, TimedOut
@@ -38,3 +40,15 @@ def test_double_crashes() -> None:
     count, found = explore_doubles(processes=2, every=ONE_DOUBLE_IN)
     assert count > 1_000
     assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("lag", [0, 5, 10, 30])
+def test_a_lost_batch_comes_to_its_end_with_the_defaults_and_a_canary(lag: int) -> None:
+    found = what_it_takes(60.0 * lag, "lost_before", has_canary=True)
+    assert found.minutes is not None
+    assert found.tries <= 4, "with retries=3"
+    assert found.canaries == 1
+
+
+def test_the_docs_have_the_table_of_what_a_lost_batch_takes() -> None:
+    assert table() in (ROOT / "docs" / "guarantees.md").read_text()

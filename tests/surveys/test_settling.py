@@ -467,6 +467,14 @@ def test_on_unknown_decides_about_rows_that_an_answer_leaves_unknown(
         assert len(campaign.eight_by_eight.accepted) == sent
 
 
+def test_rows_that_an_answer_to_another_run_leaves_unknown_are_unknown_to_this_one(campaign: Campaign) -> None:
+    campaign.eight_by_eight.fates, campaign.eight_by_eight.lag = [half_listed], 10_000_000.0
+    campaign.run(NUMBERS[:2], task="other")
+    summary = campaign.run()
+    assert outcomes(summary) == {"accepted": 4, "already_sent": 1, "unknown": 1}
+    assert summary.unknown_client_batch_ids
+
+
 @pytest.mark.parametrize("on_unknown", [OnUnknown.RESEND, OnUnknown.ASSUME_SENT])
 def test_nobody_decides_about_a_batch_whose_call_can_still_be_answered(
     campaign: Campaign, on_unknown: OnUnknown
