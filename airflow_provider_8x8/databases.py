@@ -96,7 +96,7 @@ class Database:
         except (ImportError, NoSuchModuleError, NotImplementedError, TypeError, ValueError) as error:
             reason = self._say(error)
         except ArgumentError as error:
-            reason = type(error).__name__  # its text may be the URL, with the password
+            reason = type(error).__name__  # its text may be the URL
         else:
             driver_error: type[Exception] = engine.dialect.dbapi.Error  # type: ignore[union-attr]  # it has one by now
             return engine

@@ -77,6 +77,14 @@ def run_dag(airflow_db: None) -> Callable[..., DagRunResult]:
     return run_dag
 
 
+@pytest.fixture
+def clear_and_run(airflow_db: None) -> Callable[..., DagRunResult]:
+    """See :func:`tests.support.dag_runs.clear_and_run`."""
+    from tests.support.dag_runs import clear_and_run
+
+    return clear_and_run
+
+
 @pytest.fixture(scope="session")
 def postgres_cluster() -> Iterator[PostgresServer]:
     """A PostgreSQL server on a Unix socket, started when a test first needs it."""

@@ -224,13 +224,21 @@ class RememberedJournal:
         """
         Return what the task instance has entered, without opening the journal: for a try that cannot send.
 
-        :raises JournalError: it cannot be read, or not all of it is here
+        :raises JournalError: it cannot be read, or not all of it
         """
         memory = self._memory
         memory.begin()
-        if not memory.is_complete or memory.elsewhere(Place(self._kept_in.name, self._campaign_id)):
-            raise JournalLostError("earlier tries of this task instance may have sent what this journal does not know")
-        return self._own(self._kept_in.journal(self._campaign_id).entries() or ())
+        here = Place(self._kept_in.name, self._campaign_id)
+        known: dict[str, Entry] = {}
+        for place in (here, *memory.elsewhere(here)):
+            kept_in = memory.memory_of(place.journal)
+            if kept_in is None or not memory.is_complete:
+                raise JournalLostError("earlier tries of this task instance may have sent what is not known here")
+            for entry in self._own(kept_in.journal(place.campaign_id).entries() or ()):
+                before = known.get(entry.client_batch_id)
+                if before is None or before.gives_way_to(entry):
+                    known[entry.client_batch_id] = entry
+        return list(known.values())
 
     def news(self) -> Sequence[Entry]:
         """See :class:`~airflow_provider_8x8.surveys.journal.Journal`."""

@@ -404,25 +404,16 @@ class EightByEightSurveyBatchOperator(BaseOperator):
             run = Run(campaign_id, journals.task_instance, context["ti"].try_number)
             sender, rows = self._sender(run, journal), self._source_of_rows()
         except Exception as error:  # noqa: BLE001  # whatever it is, the result says what was sent before
-            return self._unable_to_send(error, campaign_id, journals)
-        return sender.send(rows)
-
-    def _unable_to_send(self, error: Exception, campaign_id: str, journals: JournalsAtHand) -> Summary:
-        known = journals.known_entries()
-        summary = summarize(campaign_id, journals.task_instance, known or (), Tally())
-        summary.was_begun = False
-        summary.is_final = isinstance(error, TypeError | ValueError | AirflowFailException)
-        if known is None:
-            what = "This try sent nothing, and what earlier tries sent could not be read"
-        elif summary.rows_read:
-            what = "This try sent nothing beyond what earlier tries had sent"
-        else:
-            what = "Nothing was sent"
-        if not isinstance(error, TypeError | ValueError | AirflowException):
-            # Without the error's own text, which may hold a row.
-            self.log.error("%s at:\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
-        summary.stop = f"{what}: {mask_phone_numbers(str(error))}"
-        return summary
+            if not isinstance(error, TypeError | ValueError | AirflowException):
+                # Without the error's own text, which may hold a row.
+                self.log.error("%s at:\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
+            is_final = isinstance(error, TypeError | ValueError | AirflowFailException)
+            reason = mask_phone_numbers(str(error))
+            return _summary_of_before(journals, campaign_id, reason, is_final=is_final)
+        summary = sender.send(rows)
+        if summary.was_begun:
+            return summary
+        return _summary_of_before(journals, campaign_id, str(summary.stop), is_final=summary.is_final)
 
     def _sender(self, run: Run, journal: Journal) -> SurveySender:
         from airflow_provider_8x8.hooks.eight_by_eight import EightByEightHook
@@ -568,6 +559,21 @@ class EightByEightSurveyBatchOperator(BaseOperator):
             fail(f"Nobody was surveyed{f': {samples}' if samples else ''}", is_final=True)
 
 
+def _summary_of_before(journals: JournalsAtHand, campaign_id: str, reason: str, *, is_final: bool) -> Summary:
+    """Return what earlier tries have sent, for one that could not begin to."""
+    known = journals.known_entries()
+    summary = summarize(campaign_id, journals.task_instance, known or (), Tally())
+    summary.was_begun, summary.is_final = False, is_final
+    if known is None:
+        what = "This try sent nothing; what earlier tries have sent could not be read"
+    elif summary.rows_read:
+        what = "This try sent nothing; what earlier tries have sent is counted"
+    else:
+        what = "Nothing was sent"
+    summary.stop = f"{what}: {reason}"
+    return summary
+
+
 def _result(summary: Summary) -> dict[str, Any]:
     outcomes = summary.outcomes
     return {
@@ -590,7 +596,7 @@ def _result(summary: Summary) -> dict[str, Any]:
 
 def _counts(summary: Summary) -> str:
     counted = [f"{count} {outcome}" for outcome, count in summary.outcomes.items() if count]
-    return f"{summary.rows_read} rows were read: {', '.join(counted) or 'none sent'}"
+    return f"{summary.rows_read} rows were read{': ' if counted else ''}{', '.join(counted)}"
 
 
 def _what_is_unknown(summary: Summary) -> str:

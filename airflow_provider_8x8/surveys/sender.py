@@ -144,6 +144,7 @@ class SurveySender:
         self._messages_sent = 0
         self._began = time.monotonic()
         self._stopped: Stopped | None = None
+        self._is_open = False
 
     def send(self, rows: Rows) -> Summary:
         """
@@ -190,6 +191,7 @@ class SurveySender:
 
     def _summary(self) -> Summary:
         summary = summarize(self._run.campaign_id, self._run.run, self._ledger.entries(), self._reading.tally)
+        summary.was_begun = self._is_open
         summary.logs_problem = self._settling.logs_problem
         summary.outlook = self._settling.outlook() if summary.unknown_client_batch_ids else None
         summary.report = None if self._report is None else str(self._report.folder)
@@ -208,6 +210,7 @@ class SurveySender:
                 deployment=self._settings.deployment,
             )
         )
+        self._is_open = True
         if self._settings.settled_batches:
             self._settling.apply_what_a_person_says(self._settings.settled_batches)
         if self._report:

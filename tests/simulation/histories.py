@@ -242,8 +242,9 @@ class History:
 
     def _execute(self, task: TaskInstance, process: Process, accessor: Accessor, number: int) -> None:
         """Do what the operator does."""
-        memory = self.memory(task, process, accessor, number)
+        memory: TaskMemory | None = None
         try:
+            memory = self.memory(task, process, accessor, number)
             if memory is not None:
                 self._leave_mark(memory)
         except (TimedOut, Terminated):

@@ -152,7 +152,7 @@ def draw(seed: int) -> Plan:
         changes=changes,
         retry_delay=chance.choice((0.0, 5.0, 100.0)),
         at_hand=_at_hand(chance, journal),
-        has_times=scheduled is None and chance.random() < 0.1,
+        has_times=scheduled is None and habits.refuses_all is None and chance.random() < 0.1,
         never_starts=chance.choice((0.0, 0.0, 0.0, 0.1)),
         # A campaign of several runs rests on its database: whoever deletes it there, lets a new run begin anew.
         forgets=chance.choice((0.0, 0.0, 0.0, 0.2)) if journal is not Where.CAMPAIGN else 0.0,

@@ -24,6 +24,7 @@ class DagRunResult:
     Tasks go by their id; the instances of a mapped task by ``task_id[0]``, ``task_id[1]``, ...
     """
 
+    run_id: str
     state: str
     task_states: dict[str, str]
     try_numbers: dict[str, int]
@@ -49,17 +50,89 @@ def run_dag(dag: Any, *, logical_date: datetime | None = None, conf: dict[str, A
     :param logical_date: the run's; now, where there is none.
     :param conf: the run's configuration.
     """
-    import airflow
-
     logical_date = logical_date or datetime.now(UTC)
     with _captured_log() as log:
-        if airflow.__version__.startswith("2."):
+        if _is_airflow_2():
             _know_the_users_table()
             dag_run = dag.test(execution_date=logical_date, run_conf=conf)
         else:
             _serialize(dag)
             dag_run = dag.test(logical_date=logical_date, run_conf=conf)
     return _result(dag_run, log.getvalue())
+
+
+def clear_and_run(dag: Any, run_id: str, *task_ids: str) -> DagRunResult:
+    """
+    Clear tasks of a run that is over, as a person does in Airflow's pages, and run them; else as :func:`run_dag`.
+
+    :param dag: as it now is, which may be otherwise than when the run began.
+    :param task_ids: all tasks, where there is none.
+    """
+    from airflow import settings
+
+    with _captured_log() as log:
+        session = settings.Session()
+        if _is_airflow_2():
+            _know_the_users_table()
+        else:
+            _serialize(dag)
+        dag_run = _clear(dag, run_id, task_ids or tuple(dag.task_ids), session)
+        while str(dag_run.state) == "running":
+            session.expire_all()
+            dag_run.dag = _scheduler_dag(dag)
+            schedulable, _ = dag_run.update_state(session=session)
+            for ti in schedulable:
+                ti.try_number += 1
+                ti.state = "scheduled"
+            session.commit()
+            for ti in dag_run.get_task_instances(session=session):
+                if ti.state == "scheduled":
+                    _run_one(dag, ti, session)
+    return _result(dag_run, log.getvalue())
+
+
+def _clear(dag: Any, run_id: str, task_ids: tuple[str, ...], session: Any) -> Any:
+    from airflow.models.dagrun import DagRun
+    from airflow.models.taskinstance import clear_task_instances
+    from airflow.utils.state import DagRunState
+
+    dag_run = session.query(DagRun).filter_by(dag_id=dag.dag_id, run_id=run_id).one()
+    cleared = [ti for ti in dag_run.get_task_instances(session=session) if ti.task_id in task_ids]
+    version = {"dag": dag} if _is_airflow_2() else {"run_on_latest_version": True}
+    clear_task_instances(cleared, session, dag_run_state=DagRunState.RUNNING, **version)
+    session.commit()
+    return dag_run
+
+
+def _scheduler_dag(dag: Any) -> Any:
+    """The DAG as Airflow's scheduler has it."""
+    if _is_airflow_2():
+        return dag
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    return DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag))
+
+
+def _run_one(dag: Any, ti: Any, session: Any) -> None:
+    task = dag.get_task(ti.task_id)
+    try:
+        if _is_airflow_2():
+            from airflow.models.dag import _run_task
+
+            ti.task = task
+            _run_task(ti=ti, session=session)
+        else:
+            from airflow.sdk.definitions.dag import _run_task
+
+            _run_task(ti=ti, task=task)
+    except Exception:
+        logging.getLogger(__name__).exception("The task failed")
+
+
+def _is_airflow_2() -> bool:
+    import airflow
+
+    return bool(airflow.__version__.startswith("2."))
 
 
 def _know_the_users_table() -> None:
@@ -127,7 +200,7 @@ def _result(dag_run: Any, log: str) -> DagRunResult:
             xcoms[name] = _xcoms(session, key)
             fields = session.query(RenderedTaskInstanceFields).filter_by(**key).one_or_none()
             rendered[name] = dict(fields.rendered_fields) if fields else {}
-    return DagRunResult(str(dag_run.state), states, tries, xcoms, rendered, log, _task_logs(log))
+    return DagRunResult(str(dag_run.run_id), str(dag_run.state), states, tries, xcoms, rendered, log, _task_logs(log))
 
 
 def _name(task_id: str, map_index: int) -> str:

@@ -114,3 +114,33 @@ def test_a_run_has_its_configuration_and_logical_date(run_dag: Callable[..., Dag
         show()
     run = run_dag(dag, logical_date=datetime(2026, 2, 3, tzinfo=UTC), conf={"a": 1})
     assert run.xcoms["show"]["return_value"] == ["2026-02-03", {"a": 1}]
+
+
+def test_a_cleared_task_is_run_again_as_the_dag_now_has_it(
+    run_dag: Callable[..., DagRunResult], clear_and_run: Callable[..., DagRunResult]
+) -> None:
+    from airflow.providers.common.compat.sdk import DAG, AirflowException, BaseOperator
+
+    class Count(BaseOperator):
+        def __init__(self, *, fails_at: int = 0, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.fails_at = fails_at
+
+        def execute(self, context: Any) -> list[Any]:
+            if context["ti"].try_number == self.fails_at:
+                raise AirflowException("stumbled")
+            return [context["ti"].try_number, self.fails_at]
+
+    def counting(fails_at: int) -> Any:
+        with DAG("counting", schedule=None, start_date=START, catchup=False) as dag:
+            Count(task_id="before") >> Count(task_id="count", fails_at=fails_at, retries=1, retry_delay=timedelta(0))
+        return dag
+
+    first = run_dag(counting(0))
+    second = clear_and_run(counting(2), first.run_id, "count")
+    assert (first.run_id, second.state) == (second.run_id, "success")
+    assert second.try_numbers == {"before": 1, "count": 3}
+    assert second.xcoms["count"]["return_value"] == [3, 2]
+    assert set(second.task_logs) == {"count"}
+    assert "stumbled" in second.task_logs["count"]
+    assert clear_and_run(counting(4), first.run_id).try_numbers == {"before": 2, "count": 5}
