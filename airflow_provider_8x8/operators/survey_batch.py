@@ -148,7 +148,7 @@ class EightByEightSurveyBatchOperator(BaseOperator):
     :param canary_destination: a number of the team's own that gets one survey when nothing else can show how far 8x8's
         logs are (templated)
     :param settled_batches: what somebody has seen in 8x8's portal of batches of unknown outcome: by client batch id,
-        ``accepted`` or ``not_accepted``; a mapping, or JSON text such as ``{{ params.settled_batches | tojson }}``
+        ``accepted`` or ``not_accepted``; a mapping, or JSON text, such as a Variable's that is set before Clear
         (templated). ``{"before try 3": "not_accepted"}`` says of all tries before one that they have sent nothing that
         no journal knows
     :param campaign_id: what may not be surveyed twice, over all tasks and runs that share it; at most 250 characters

@@ -270,10 +270,11 @@ def kill_at_once(campaign: Campaign) -> None:
     moment = campaign.moment("parsing")
     campaign.killer.kill_at(moment, Victim.TASK)
     moment.release()
-    wait_for("the refusal", campaign.has_ended)
+    refused = wait_for("the refusal", campaign.has_ended)
     campaign.seen["made by those who do not know"] = campaign.sandbox.requests_made()
     campaign.seen["what it says"] = campaign.airflow.log_text(campaign.name)
-    campaign.airflow.set_variable(f"settled_batches_of_{campaign.name}", json.dumps({"*": "not_accepted"}))
+    said = {refused.run_id: {"*": "not_accepted"}}
+    campaign.airflow.set_variable(f"settled_batches_of_{campaign.name}", json.dumps(said))
     campaign.clear()
 
 

@@ -78,6 +78,12 @@ CAMPAIGNS: dict[str, dict[str, Any]] = {
 }
 ON_AIRFLOW_2 = {"sql_journal", "told_to_end", "nothing_sent_yet_with_sql", "killed_at_once_with_sql"}
 
+# It is rendered once the try has left its mark.
+SAID = (
+    "{{ come_to(dag.dag_id, 'rendering') }}"
+    "{{ var.json.get('settled_batches_of_' ~ dag.dag_id, {}).get(run_id, {}) | tojson }}"
+)
+
 # Each shard reads its own eighth of the people, and the next one's.
 SHARDS = 8
 SHARD = f"{EVERYBODY} WHERE order_nr % {SHARDS} IN (:shard, (:shard + 1) % {SHARDS})"
@@ -107,7 +113,6 @@ for name, arguments in CAMPAIGNS.items():
         continue
     if get_parsing_context().dag_id == name:  # in a process that is to run its task
         come_to(name, "parsing")
-    said = f"{{{{ come_to('{name}', 'rendering') }}}}{{{{ var.value.get('settled_batches_of_{name}', '') }}}}"
     with DAG(
         name,
         schedule=None,
@@ -115,7 +120,7 @@ for name, arguments in CAMPAIGNS.items():
         catchup=False,
         user_defined_macros={"come_to": come_to},
     ):
-        EightByEightSurveyBatchOperator(**{**sending(name), "settled_batches": said, **arguments})
+        EightByEightSurveyBatchOperator(**{**sending(name), "settled_batches": SAID, **arguments})
 
 with DAG("sharded", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC), catchup=False):
     EightByEightSurveyBatchOperator.partial(
