@@ -106,16 +106,16 @@ class Settling:
         Settle batches as somebody has seen them in 8x8's portal.
 
         :param said: by client batch id
-        :raises JournalMismatchError: the campaign has no such batch, and others of unknown outcome
+        :raises JournalMismatchError: the campaign has none of them, or another one of unknown outcome instead
         """
         entries = {entry.client_batch_id: entry for entry in self._ledger.entries() if entry.is_batch}
         batches = {name: what for name, what in said.items() if not name.startswith(BEFORE_TRY)}
         strangers = sorted(set(batches) - set(entries))
         is_open = [name for name, entry in entries.items() if entry.is_open and name not in batches]
-        if strangers and is_open:
+        if strangers and (is_open or len(strangers) == len(batches)):
             raise JournalMismatchError(
                 f"settled_batches names {', '.join(strangers)}, and campaign {self._run.campaign_id!r} has no such "
-                f"batch; those of unknown outcome are: {', '.join(is_open)}"
+                f"batch; those of unknown outcome are: {', '.join(is_open) or 'none'}"
             )
         if strangers:  # several tasks of a run may have been told the same
             log.warning("settled_batches names batches that are none of this campaign's: %s", ", ".join(strangers))
