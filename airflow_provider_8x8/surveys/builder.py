@@ -63,8 +63,8 @@ class MessageBuilder:
     :param common: template fields for messages that have none of their own; sent once for each batch where there is
         a common text, else in each message
     :param variables: template variables common to all messages
-    :param unique_by: the row key's column; by default ``client_message_id`` if the source has that column (where rows are
-        mappings: one of the first thousand), else ``destination``
+    :param unique_by: the row key's column; by default ``client_message_id`` if the source has that column (where rows
+        are mappings: one of the first thousand), else ``destination``
     :param now: tells the time, in seconds since 1970
     """
 

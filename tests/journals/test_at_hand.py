@@ -11,7 +11,8 @@ import pytest
 from airflow_provider_8x8.journals import engines
 from airflow_provider_8x8.journals.at_hand import JournalsAtHand, name_of
 from airflow_provider_8x8.surveys.clock import SystemClock
-from airflow_provider_8x8.surveys.journal import MemoryJournal
+from airflow_provider_8x8.surveys.journal import Journal, JournalLostError, MemoryJournal
+from airflow_provider_8x8.surveys.settings import Said
 from tests.journals.entries import HEADER
 from tests.journals.task_state_store import Store
 from tests.operators.test_survey_batch import with_state_store
@@ -22,6 +23,11 @@ def at_hand(try_number: int, store: Store | None, journal_conn_id: str | None = 
     context: Any = {"ti": ti, "task_state_store": store}
     clock = SystemClock(threading.Event())
     return JournalsAtHand(context, journal_conn_id, deployment=None, clock=clock)
+
+
+def journal_of(task: JournalsAtHand, said: dict[str, Said] | None = None) -> Journal:
+    task.choose("dag/run/send")
+    return task.journal(said or {})
 
 
 @pytest.mark.parametrize(("map_index", "name"), [(None, "dag/run/send"), (-1, "dag/run/send"), (0, "dag/run/send/0")])
@@ -44,19 +50,29 @@ def test_whatever_airflow_raises_for_the_journals_connection_the_store_knows_tha
         first = at_hand(1, Store(values), "journal")
         first.leave_mark()
         with pytest.raises(error, match="the secrets backend is away"):
-            first.journal("dag/run/send")
+            journal_of(first)
     second = at_hand(2, Store(values))
     second.leave_mark()
-    second.journal("dag/run/send").open(HEADER)
+    journal_of(second).open(HEADER)
     assert second.known_entries() == []
 
 
 def test_where_nothing_remembers_only_the_first_try_may_send() -> None:
     first = at_hand(1, None)
-    assert isinstance(first.journal("dag/run/send"), MemoryJournal)
+    assert isinstance(journal_of(first), MemoryJournal)
     assert (first.known_entries(), first.outlive_try) == ([], False)
     second = at_hand(2, None)
     with pytest.raises(ValueError, match=r"this is try 2 of the task instance, .* set journal_conn_id"):
-        second.journal("dag/run/send")
+        journal_of(second)
     assert second.known_entries() is None
-    assert isinstance(second.journal("dag/run/send", nothing_else_was_sent=True), MemoryJournal)
+
+
+@pytest.mark.parametrize("store", [None, pytest.param({}, marks=with_state_store)])
+def test_a_persons_word_that_nothing_was_sent_before_holds_for_one_try(store: dict[str, str] | None) -> None:
+    def try_of(number: int) -> JournalsAtHand:
+        return at_hand(number, None if store is None else Store({}))
+
+    said: dict[str, Said] = {"before try 2": "not_accepted"}
+    journal_of(try_of(2), said).open(HEADER)
+    with pytest.raises((ValueError, JournalLostError), match="this is try 3 of the task instance"):
+        journal_of(try_of(3), said).open(HEADER)
