@@ -87,9 +87,10 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         )
 
     Rows come from XCom (``rows``) or from any warehouse with a ``DbApiHook`` (``sql``). A column named like a message
-    field (``destination``, ``country``, ``client_message_id``, ``source``, ``scheduled``, ...), without regard to case
-    and underscores, fills that field; a placeholder is filled from the column of its name, else from
-    ``template_variables``, without regard to case where none has it exactly. Other columns are not sent to 8x8.
+    field (``destination``, ``country``, ``client_message_id``, ``source``, ``scheduled``, ...), without regard to
+    case, underscores, blanks, hyphens and dots, fills that field; a placeholder is filled from the column of its name,
+    else from ``template_variables``, without regard to case and blanks around it where none has it exactly. Other
+    columns are not sent to 8x8.
 
     **No survey is POSTed twice within a campaign** unless 8x8 has said, or its logs prove, that the first was not
     accepted, or you chose to resend. A campaign is this task instance, or with a SQL journal whatever shares its
