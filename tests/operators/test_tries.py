@@ -339,3 +339,42 @@ def test_being_told_to_end_sees_the_batch_on_the_wire_through(
     assert "the task was told to end" in run.log
     assert result_of(run)["accepted_count"] == 20
     assert (sandbox.stats()["requests"], sandbox.stats()["max_per_key"]) == (4, 1)
+
+
+def test_a_template_that_fails_at_the_retry_says_what_was_sent(
+    run_dag: Any, sandbox: Any, connection: str, journal: dict[str, Any], die: Die
+) -> None:
+    die(at=4, before_8x8=False)
+    run = run_dag(tried_again(**journal, template_variables={"x": "{{ 1 // (2 - ti.try_number) }}"}))
+    assert (run.task_states, run.try_numbers) == ({"send": "failed"}, {"send": 2})
+    assert "template_variables could not be rendered: ZeroDivisionError" in run.log
+    result = result_of(run)
+    assert (result["accepted_count"], result["unknown_count"], result["rows_read"]) == (15, 5, 20)
+    assert sandbox.stats()["max_per_key"] == 1
+
+
+def test_an_upstream_that_returns_no_rows_at_the_retry_says_what_was_sent(
+    run_dag: Any, sandbox: Any, connection: str, journal: dict[str, Any], die: Die
+) -> None:
+    from airflow.providers.common.compat.sdk import DAG
+
+    from airflow_provider_8x8.operators.survey_batch import EightByEightSurveyBatchOperator
+
+    die(at=4, before_8x8=False)
+    with DAG("survey", schedule=None, render_template_as_native_obj=True) as dag:
+        EightByEightSurveyBatchOperator(
+            task_id="send",
+            survey_id="orders",
+            template_body="Hi {{firstName}}, how was order {{order_nr}}? {{url}}",
+            rows="{{ params.people if ti.try_number == 1 else 'nobody' }}",
+            params={"people": PEOPLE},
+            batch_size=5,
+            retries=1,
+            retry_delay=timedelta(),
+            **journal,
+        )
+    run = run_dag(dag)
+    assert run.task_states == {"send": "failed"}
+    assert "expected a list of mappings" in run.log
+    result = result_of(run)
+    assert (result["accepted_count"], result["unknown_count"], result["rows_read"]) == (15, 5, 20)

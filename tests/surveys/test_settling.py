@@ -545,3 +545,94 @@ def test_what_a_person_says_waits_until_the_call_cannot_be_answered_any_more(cam
     campaign.eight_by_eight.fates = [while_it_is_out]
     assert campaign.run(NUMBERS[:2], task="first").batch_ids, "what 8x8 has answered is not lost"
     assert at[0] - START > 90, "30 s to send it and 60 s for its answer"
+
+
+# what is no evidence, and no reason to decide
+
+
+@pytest.mark.parametrize("what", ["start", "poll"])
+def test_whoever_decides_waits_to_the_end_also_if_8x8_asks_not_to_look_for_longer(
+    campaign: Campaign, what: str
+) -> None:
+    campaign.eight_by_eight.fates = [answer_lost]
+    failures = iter([100_000.0])
+
+    def fail(asked: str) -> None:
+        if asked == what and (seconds := next(failures, None)) is not None:
+            limited = RateLimitedError(429, 1, "too many requests")
+            limited.retry_after = seconds
+            raise limited
+
+    campaign.eight_by_eight.trouble = fail
+    summary = campaign.run(on_unknown=OnUnknown.RESEND)
+    assert outcomes(summary) == {"accepted": 6}
+    assert sorted(campaign.eight_by_eight.accepted) == sorted(NUMBERS), "nobody was texted twice"
+
+
+@pytest.mark.parametrize("old", [1, 3, 6])
+def test_old_batches_leave_enough_looks_for_a_new_one(campaign: Campaign, old: int) -> None:
+    for number in range(old):
+        campaign.eight_by_eight.fates = [None]
+        campaign.run(NUMBERS[number : number + 1], task=f"old-{number}")
+        campaign.clock.sleep(24 * 60 * MINUTE)
+    campaign.eight_by_eight.fates, campaign.eight_by_eight.lag = [answer_lost], 14 * MINUTE
+    more = [*NUMBERS, "+12025550100", "+12025550101"]
+    summary = campaign.run(more, on_unknown=OnUnknown.RESEND, batch_size=10)
+    assert outcomes(summary) == {"accepted": len(more)}
+    assert sorted(campaign.eight_by_eight.accepted) == sorted(more), "nobody was texted twice"
+
+
+def test_an_export_that_lacks_the_watermark_too_proves_nothing(campaign: Campaign) -> None:
+    campaign.eight_by_eight.fates, campaign.eight_by_eight.lag = [answer_lost], 0.0
+    behind = False
+
+    def shown(line: LogLine) -> LogLine:
+        if line.client_batch_id or behind:  # the batch never shows, and at times the canary does not
+            return LogLine("other", "other", "another's", "", "queued", None, None)
+        return line
+
+    campaign.eight_by_eight.shown = shown
+    for _ in range(3):
+        campaign.run(canary_destination=CANARY, reconcile_timeout=timedelta(minutes=1))
+        campaign.clock.sleep(6 * MINUTE)
+    assert len(campaign.eight_by_eight.canaries) == 1
+    behind = True
+    campaign.clock.sleep(30 * MINUTE)
+    assert campaign.run(canary_destination=CANARY).outcomes["unknown"] == 2
+    assert len(campaign.eight_by_eight.accepted) == 6
+
+
+def test_a_younger_message_counts_though_an_older_one_never_shows(campaign: Campaign) -> None:
+    campaign.eight_by_eight.fates = [None]
+    campaign.run(NUMBERS[:2], task="lost")
+    campaign.clock.sleep(15 * MINUTE)
+    hidden: set[str] = set()
+    campaign.eight_by_eight.shown = lambda line: (
+        LogLine(line.umid, "other", "another's", "", "queued", None, None) if line.client_batch_id in hidden else line
+    )
+    hidden.update(campaign.run(NUMBERS[2:4], task="hidden").client_batch_ids)
+    campaign.clock.sleep(MINUTE)
+    campaign.run(NUMBERS[4:], task="shown")
+    for _ in range(3):
+        summary = campaign.run(NUMBERS[:2], task="lost")
+        campaign.clock.sleep(15 * MINUTE)
+    assert outcomes(summary) == {"accepted": 2}
+    assert sorted(campaign.eight_by_eight.accepted) == sorted(NUMBERS)
+
+
+def test_a_person_is_not_believed_too_early_when_the_task_is_to_end(campaign: Campaign) -> None:
+    def while_it_is_out(batch: SurveyBatch, answer: BatchResponse) -> BatchResponse:
+        campaign.stop.set()
+        campaign.run(NUMBERS[:2], task="other", said={str(batch.client_batch_id): "not_accepted"})
+        campaign.stop.clear()
+        return answer
+
+    campaign.eight_by_eight.fates = [while_it_is_out]
+    assert outcomes(campaign.run(NUMBERS[:2], task="first")) == {"accepted": 2}
+    assert len(campaign.eight_by_eight.accepted) == 2
+
+
+def test_a_person_may_name_batches_of_another_task_beside_those_of_this_one(campaign: Campaign) -> None:
+    campaign.eight_by_eight.fates = [None]
+    (name,) = campaign.run().unknown_client_batch_ids
+    assert outcomes(campaign.run(said={name: "not_accepted", "another-task's": "accepted"})) == {"accepted": 6}
