@@ -364,8 +364,8 @@ _ONCE_UNKNOWN = frozenset({"address", "deployment"})
 _WAY_OUT = "change it back, or trigger a new DAG run with another campaign_id"
 _WAYS_OUT = {
     "row_key_rules": (
-        "another version of this provider tells rows apart in another way: end the campaign with that one, or trigger a "
-        "new DAG run with the rows that are missing, and another campaign_id"
+        "another version of this provider tells rows apart in another way: end the campaign with that one, or trigger "
+        "a new DAG run with the rows that are missing, and another campaign_id"
     ),
     "deployment": (
         "if the two are one, or are to share the campaign, set [eight_by_eight] deployment to the same in both; else "
