@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from airflow_provider_8x8.journals.marks import JournalName, Memory
 from airflow_provider_8x8.journals.task_memory import TaskMemory
 from airflow_provider_8x8.surveys.clock import Clock
 from airflow_provider_8x8.surveys.journal import Entry, Journal, JournalError, MemoryJournal
+from airflow_provider_8x8.surveys.settings import BEFORE_TRY, Said
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -49,7 +51,7 @@ class JournalsAtHand:
         if journal_conn_id is not None:
             try:
                 memories.append(self._sql_memory(journal_conn_id))
-            except (TypeError, ValueError) as error:
+            except Exception as error:  # noqa: BLE001  # secrets backends and hooks raise what they like
                 self._problem = error
         self._memory = (
             TaskMemory(self.task_instance, self._try_number, memories, connect=self._connect, clock=clock)
@@ -66,21 +68,28 @@ class JournalsAtHand:
             except JournalError as error:
                 log.warning("That this try has begun could not be written everywhere: %s", error)
 
-    def journal(self, campaign_id: str, *, nothing_else_was_sent: bool = False) -> Journal:
-        """
-        Return the journal that reaches furthest of those at hand.
+    def choose(self, campaign_id: str) -> None:
+        """Choose the journal of a campaign that reaches furthest of those at hand."""
+        if self._memory is not None:
+            self._journal = self._memory.journal(campaign_id)
 
-        :param nothing_else_was_sent: somebody has made sure that no earlier try has sent what no memory knows of
+    def journal(self, said: Mapping[str, Said]) -> Journal:
+        """
+        Return the journal that was chosen.
+
+        :param said: what somebody has made sure of; that the tries before this one have sent nothing that no memory
+            knows of, holds for this try alone
         :raises TypeError: the connection of the SQL journal is not a database's
         :raises ValueError: it cannot serve, or there is no journal, and this is not the first try
+        :raises Exception: what else Airflow has raised when it was asked for the connection
         :raises JournalError: what a person says could not be written
         """
         if self._problem is not None:
             raise self._problem
-        if self._memory is not None:
+        nothing_else_was_sent = f"{BEFORE_TRY}{self._try_number}" in said
+        if self._journal is not None and self._memory is not None:
             if nothing_else_was_sent:
                 self._memory.trust()
-            self._journal = self._memory.journal(campaign_id)
             return self._journal
         if self._try_number > 1 and not nothing_else_was_sent:
             raise ValueError(

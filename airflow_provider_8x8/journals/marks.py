@@ -64,12 +64,14 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
     :ivar began: seconds since 1970, when the first try began that is known of
     :ivar places: all places that this try or one before it may have used
     :ivar had_store: whether the task state store was at hand, where the same is left
+    :ivar is_open: its journal was open, and the try may have sent
     """
 
     try_number: int
     began: float
     places: list[Place]
     had_store: bool
+    is_open: bool = False
 
 
 class TaskJournal(EntryLog, Protocol):

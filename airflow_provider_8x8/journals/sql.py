@@ -290,11 +290,17 @@ class SqlMemory:
                 f"what try {row['try_number']} of {self._task_instance} has left in {MARK.name} is not what this "
                 f"provider writes ({error})"
             ) from None
-        return Mark(try_number=row["try_number"], began=row["began"], places=places, had_store=bool(row["had_store"]))
+        return Mark(
+            try_number=row["try_number"],
+            began=row["began"],
+            places=places,
+            had_store=bool(row["had_store"]),
+            is_open=bool(row["is_open"]),
+        )
 
     def _write_mark(self, mark: Mark, connection: Connection) -> None:
         places = msgspec.json.encode(mark.places).decode()
-        what = {"began": mark.began, "places": places, "had_store": mark.had_store}
+        what = {"began": mark.began, "places": places, "had_store": mark.had_store, "is_open": mark.is_open}
         this_try = sa.and_(MARK.c.task_key == self._task_key, MARK.c.try_number == mark.try_number)
         if connection.execute(sa.select(MARK.c.try_number).where(this_try)).first() is not None:
             connection.execute(sa.update(MARK).where(this_try).values(**what))

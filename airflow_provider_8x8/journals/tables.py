@@ -94,6 +94,7 @@ MARK = sa.Table(
     sa.Column("task_instance", sa.Text, nullable=False),
     sa.Column("began", _SECONDS, nullable=False, comment="seconds since 1970; the first try"),
     sa.Column("had_store", sa.Boolean, nullable=False, comment="whether Airflow's task state store has it, too"),
+    sa.Column("is_open", sa.Boolean, nullable=False, comment="whether its journal was open: it may have sent"),
     sa.Column("places", sa.Text, nullable=False, comment="JSON: the journals in which what was sent may be entered"),
     comment="what each try of a task instance has left, so that the next one knows where to look",
     **_MYSQL_OPTIONS,

@@ -28,6 +28,7 @@ from airflow_provider_8x8.surveys.journal import (
     JournalMismatchError,
     JournalUnavailableError,
 )
+from airflow_provider_8x8.surveys.settings import BEFORE_TRY
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class TaskMemory:
         self._connect = connect
         self._clock = clock
         self._places: list[Place] = []
+        self._marks: list[tuple[Memory, Mark]] = []
         self._has_begun = False
 
     def begin(self) -> None:
@@ -113,6 +115,25 @@ class TaskMemory:
         """Tell whether this try or an earlier one may have entered what it has sent in a place."""
         return any(known.is_same_as(place) for known in self._places)
 
+    def is_behind(self, here: Place) -> bool:
+        """
+        Tell whether a place lacks what an earlier try has left there, as another memory knows: it is a copy.
+
+        A try whose journal was open has left its mark in all places that it names.
+        """
+        needed = max(
+            (
+                mark.try_number
+                for memory, mark in self._marks
+                if mark.is_open and mark.try_number < self.try_number and any(map(here.is_same_as, mark.places))
+            ),
+            default=0,
+        )
+        newest = max(
+            (mark.try_number for memory, mark in self._marks if memory.name.is_same_as(here.journal)), default=0
+        )
+        return newest < needed
+
     def elsewhere(self, here: Place) -> list[Place]:
         """Return the other places where an earlier try may have entered what it has sent."""
         return [place for place in self._places if not place.is_same_as(here)]
@@ -121,8 +142,8 @@ class TaskMemory:
         """Leave in every memory that from now on this try may send by the journal of a place."""
         if not self.may_be_at(here):
             self._places.append(here)
-        for memory in self._memories:
-            memory.leave(self._mark())
+        for memory in reversed(self._memories):  # the store's last: what it then says is in all others
+            memory.leave(self._mark(is_open=True))
 
     def memory_of(self, name: JournalName) -> Memory | None:
         """
@@ -158,6 +179,7 @@ class TaskMemory:
 
     def _learn(self, memory: Memory, marks: Sequence[Mark]) -> None:
         for mark in marks:
+            self._marks.append((memory, mark))
             self.first_begun = min(self.first_begun, mark.began)
             self._places += [place for place in mark.places if not self.may_be_at(place)]
         self.is_complete |= self._tells_of_all(memory, marks)
@@ -174,12 +196,13 @@ class TaskMemory:
             return newest > 0
         return newest > 0 and not self._has_store and not any(mark.had_store for mark in marks)
 
-    def _mark(self) -> Mark:
+    def _mark(self, *, is_open: bool = False) -> Mark:
         return Mark(
             try_number=self.try_number,
             began=self.first_begun,
             places=list(self._places),
             had_store=self._has_store,
+            is_open=is_open,
         )
 
 
@@ -215,6 +238,12 @@ class RememberedJournal:
         here = Place(self._kept_in.name, self._campaign_id)
         if not memory.is_complete:
             self._look_for_entries_without_marks(here)
+        if memory.is_behind(here):
+            raise JournalLostError(
+                f"an earlier try of this task instance has entered what it sent in {here}, and left a mark there, "
+                "which it does not hold: it is a copy, or was restored. Nothing is sent; trigger a new DAG run with "
+                "the rows that are missing"
+            )
         self._journal.open(header, must_exist=memory.may_be_at(here))
         for place in memory.elsewhere(here):
             self._take_over(place, here)
@@ -265,7 +294,8 @@ class RememberedJournal:
                 "before it: it was added or changed between two tries, was emptied, or could not be reached, or no "
                 "earlier try has ever begun. So it is not known what was sent, and nothing is sent now. Look into "
                 "8x8's portal or the earlier tries' logs. If nothing was sent, clear the task with "
-                'settled_batches={"*": "not_accepted"}; else trigger a new DAG run with the rows that are missing'
+                f'settled_batches={{"{BEFORE_TRY}{self._memory.try_number + 1}": "not_accepted"}}; else trigger a new '
+                "DAG run with the rows that are missing"
             )
         self._memory.trust(here)
 

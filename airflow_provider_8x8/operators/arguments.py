@@ -13,7 +13,7 @@ from typing import Any, NoReturn, get_args
 from urllib.parse import urlsplit
 
 import msgspec
-from airflow.providers.common.compat.sdk import redact
+from airflow.providers.common.compat.sdk import AirflowException, redact
 
 from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.api.models import MAX_BATCH_SIZE, MAX_SOURCE_LENGTH, Destination, SubaccountId
@@ -21,7 +21,7 @@ from airflow_provider_8x8.surveys.builder import check_common
 from airflow_provider_8x8.surveys.journal import MAX_CAMPAIGN_ID_LENGTH
 from airflow_provider_8x8.surveys.phone_numbers import to_phone_number
 from airflow_provider_8x8.surveys.settings import (
-    EVERYTHING_ELSE,
+    BEFORE_TRY,
     MAX_CLIENT_BATCH_ID_PREFIX_LENGTH,
     OnInvalid,
     OnUnknown,
@@ -149,10 +149,13 @@ class Unusable:
     What was rendered to something that the argument cannot be; it shows why.
 
     Nothing is raised where Airflow renders: the task would end before it can say what was sent.
+
+    :param may_go_better: another try may render it
     """
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, may_go_better: bool = False) -> None:
         self.reason = reason
+        self.may_go_better = may_go_better
 
     def __repr__(self) -> str:
         return f"<{self.reason}>"
@@ -163,9 +166,10 @@ def unmasked(value: Any) -> Any:
     Return an argument as it was rendered.
 
     :raises ValueError: it was rendered to something that it cannot be
+    :raises AirflowException: it could not be rendered
     """
     if isinstance(value, Unusable):
-        raise ValueError(value.reason)
+        raise (AirflowException if value.may_go_better else ValueError)(value.reason)
     return value.value if isinstance(value, Masked) else value
 
 
@@ -373,10 +377,8 @@ def _settled_batches(name: str, value: Any) -> Mapping[str, Said]:
     for batch, said in value.items():
         if not isinstance(batch, str) or said not in get_args(Said):
             raise ValueError(f"{name} has {quoted(batch)}: {quoted(said)}; expected {expected}")
-        if batch == EVERYTHING_ELSE and said != "not_accepted":
-            raise ValueError(
-                f"{name} has '*': {quoted(said)}; expected not_accepted: name the batches that were accepted"
-            )
+        if batch.startswith(BEFORE_TRY) and said != "not_accepted":
+            raise ValueError(f"{name} has {quoted(batch)}: 'accepted'; expected not_accepted, or the batches' own ids")
     return value
 
 
@@ -439,9 +441,12 @@ def _one_of(*allowed: str) -> Callable[[str, Any], str]:
     return check
 
 
+_LONGEST_DURATION = timedelta(days=30)
+
+
 def _duration(name: str, value: Any) -> timedelta:
-    if not isinstance(value, timedelta) or value < timedelta():
-        _refuse(name, value, "a timedelta that is not negative")
+    if not isinstance(value, timedelta) or not timedelta() <= value <= _LONGEST_DURATION:
+        _refuse(name, value, f"a timedelta from 0 to {_LONGEST_DURATION.days} days")
     return value
 
 

@@ -45,7 +45,6 @@ from airflow_provider_8x8.surveys.row_keys import RowKeys
 from airflow_provider_8x8.surveys.settings import (
     DEFAULT_LOG_SETTLE_TIME,
     DEFAULT_RECONCILE_TIMEOUT,
-    EVERYTHING_ELSE,
     OnInvalid,
     OnUnknown,
     Run,
@@ -87,9 +86,10 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         )
 
     Rows come from XCom (``rows``) or from any warehouse with a ``DbApiHook`` (``sql``). A column named like a message
-    field (``destination``, ``country``, ``client_message_id``, ``source``, ``scheduled``, ...), without regard to case
-    and underscores, fills that field; a placeholder is filled from the column of its name, else from
-    ``template_variables``, without regard to case where none has it exactly. Other columns are not sent to 8x8.
+    field (``destination``, ``country``, ``client_message_id``, ``source``, ``scheduled``, ...), without regard to
+    case, underscores, blanks, hyphens and dots, fills that field; a placeholder is filled from the column of its name,
+    else from ``template_variables``, without regard to case and blanks around it where none has it exactly. Other
+    columns are not sent to 8x8.
 
     **No survey is POSTed twice within a campaign** unless 8x8 has said, or its logs prove, that the first was not
     accepted, or you chose to resend. A campaign is this task instance, or with a SQL journal whatever shares its
@@ -150,7 +150,8 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         logs are (templated)
     :param settled_batches: what somebody has seen in 8x8's portal of batches of unknown outcome: by client batch id,
         ``accepted`` or ``not_accepted``; a mapping, or JSON text, such as a Variable's that is set before Clear
-        (templated). ``"*"`` stands for all that earlier tries may have sent and no journal knows
+        (templated). ``{"before try 3": "not_accepted"}`` says of all tries before one that they have sent nothing that
+        no journal knows
     :param campaign_id: what may not be surveyed twice, over all tasks and runs that share it; at most 250 characters
         that can be printed (templated). Needs ``journal_conn_id``
     :param journal_conn_id: connection to PostgreSQL, MySQL, MariaDB or SQLite for the journal
@@ -259,7 +260,9 @@ class EightByEightSurveyBatchOperator(BaseOperator):
     @rows.setter
     def rows(self, rows: Any) -> None:
         self._rows = (
-            rows if rows is None or isinstance(rows, GivenRows) or _is_to_be_resolved(rows) else GivenRows(rows)
+            rows
+            if rows is None or isinstance(rows, GivenRows | Unusable) or _is_to_be_resolved(rows)
+            else GivenRows(rows)
         )
 
     @property
@@ -339,19 +342,24 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         else:
             super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
             return
+        if getattr(context.get("ti"), "state", None) == "running":  # else somebody only looks at what it would be
+            self._journals_of(context)  # before anything can fail: an earlier try that has left nothing is a riddle
         for name in template_fields:
             value = getattr(self, name)
             if value is None:
                 continue
             try:
                 rendered = self._rendered(name, value, context, jinja_env, seen_oids)
-            except AirflowException:
+            except AirflowSkipException:
                 raise
             except Exception as error:  # noqa: BLE001  # templates call what they like
-                # Airflow's own handling would log the template, and what stands in it besides.
+                # Not raised: Airflow would log the template, and the result could not say what was sent before.
                 said = mask_phone_numbers(str(error))
-                raise AirflowException(f"{name} could not be rendered: {type(error).__name__}: {said}") from None
-            setattr(self, name, usable(name, rendered) if name in CHECKS else rendered)
+                rendered = Unusable(f"{name} could not be rendered: {type(error).__name__}: {said}", may_go_better=True)
+            try:
+                setattr(self, name, usable(name, rendered) if name in CHECKS else rendered)
+            except (TypeError, ValueError) as error:
+                setattr(self, name, Unusable(str(error)))
 
     def _rendered(self, name: str, value: Any, context: Context, jinja_env: Environment, seen_oids: set[int]) -> Any:
         if callable(value):
@@ -398,9 +406,10 @@ class EightByEightSurveyBatchOperator(BaseOperator):
     def _send(self, context: Context, journals: JournalsAtHand) -> Summary:
         campaign_id = journals.task_instance
         try:
-            self._check_rendered()
             campaign_id = campaign_id if self.campaign_id is None else unmasked(self.campaign_id)
-            journal = journals.journal(campaign_id, nothing_else_was_sent=EVERYTHING_ELSE in self._settled_batches())
+            journals.choose(campaign_id)
+            self._check_rendered()
+            journal = journals.journal(self._settled_batches())
             run = Run(campaign_id, journals.task_instance, context["ti"].try_number)
             sender, rows = self._sender(run, journal), self._source_of_rows()
         except Exception as error:  # noqa: BLE001  # whatever it is, the result says what was sent before
@@ -466,7 +475,7 @@ class EightByEightSurveyBatchOperator(BaseOperator):
             longest_wait=self._longest_wait(),
             log_settle_time=self.log_settle_time,
             canary_destination=None if not self.canary_destination else self.canary_destination.checked(),
-            settled_batches={name: said for name, said in self._settled_batches().items() if name != EVERYTHING_ELSE},
+            settled_batches=self._settled_batches(),
             deployment=_deployment(),
         )
 

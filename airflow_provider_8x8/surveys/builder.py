@@ -23,7 +23,7 @@ from airflow_provider_8x8.surveys.names import (
     Names,
     find_value,
     shown,
-    without_case_and_underscores,
+    without_case_and_separators,
 )
 from airflow_provider_8x8.surveys.row_keys import RowKeys, are_folded
 from airflow_provider_8x8.surveys.template import Template
@@ -33,7 +33,7 @@ from airflow_provider_8x8.surveys.values import is_missing, to_variable
 _MAX_KNOWN_PLANS = 1_000
 _NO_MAPPING = "the row is of type {}; expected a mapping of columns to values"
 
-_FIELDS = {without_case_and_underscores(name): name for name in CAMEL_CASE}
+_FIELDS = {without_case_and_separators(name): name for name in CAMEL_CASE}
 
 
 class ColumnsError(ValueError):
@@ -53,18 +53,18 @@ class MessageBuilder:
     """
     Builds messages from the rows of one source.
 
-    A column named like a message field, without regard to case and underscores, fills that field. Each placeholder is
-    filled from the column of its name, else from the row's ``template_variables`` (a mapping, or it as JSON), else from
-    the common ones; a NULL counts as no value. A name that is not there exactly is found without regard to case.
-    Other columns stay here.
+    A column named like a message field, without regard to case, underscores, blanks, hyphens and dots, fills that
+    field. Each placeholder is filled from the column of its name, else from the row's ``template_variables`` (a
+    mapping, or it as JSON), else from the common ones; a NULL counts as no value. A name that is not there exactly is
+    found without regard to case and to blanks and invisible marks around it. Other columns stay here.
 
     :param row_keys: makes the campaign's row keys
     :param template: the common text, or None if every row brings its own
     :param common: template fields for messages that have none of their own; sent once for each batch where there is
         a common text, else in each message
     :param variables: template variables common to all messages
-    :param unique_by: the row key's column; by default ``client_message_id`` if the source has that column, else
-        ``destination``
+    :param unique_by: the row key's column; by default ``client_message_id`` if the source has that column (where rows
+        are mappings: one of the first thousand), else ``destination``
     :param now: tells the time, in seconds since 1970
     """
 
@@ -82,7 +82,7 @@ class MessageBuilder:
         self._template = template
         self._common = {name: value for name, value in (common or {}).items() if value is not None}
         self._variables = {name: value for name, value in (variables or {}).items() if not is_missing(value)}
-        self._unique_by = _FIELDS.get(without_case_and_underscores(unique_by), unique_by) if unique_by else None
+        self._unique_by = _FIELDS.get(without_case_and_separators(unique_by), unique_by) if unique_by else None
         self._now = now
         self._plans: dict[tuple[str, ...], Plan] = {}
         self._plan: Plan | None = None
@@ -165,17 +165,20 @@ class MessageBuilder:
             value = None
         return to_variable(name if value is None else value)
 
-    def use_columns(self, columns: Collection[str], *, complete: bool) -> None:
+    def use_columns(self, columns: Collection[str], *, complete: bool, others: Iterable[str] = ()) -> None:
         """
         Learn which columns the first row has, before it is built.
 
         :param complete: every row has these columns and no others, in this order, so that what is missing can be said
             now, and rows come as values alone
+        :param others: the columns of rows that soon follow: if one of them has a ``client_message_id``, the first row
+            lacks it, and is not the one to say that numbers tell rows apart
         :raises ColumnsError: two columns fill one field, or a column is missing that every row needs
         """
         fields = _fields_of(columns)
         if self._unique_by is None:
-            self._unique_by = "client_message_id" if "client_message_id" in fields else "destination"
+            found = {*fields, *(_FIELDS.get(without_case_and_separators(column)) for column in others)}
+            self._unique_by = "client_message_id" if "client_message_id" in found else "destination"
         if complete:
             self._check_columns(columns, fields)
             self._plan = self._plan_of(tuple(columns))
@@ -199,7 +202,7 @@ class MessageBuilder:
                 f"the source lacks the column{'s' if len(missing) > 1 else ''} {shown(missing)}; it has "
                 f"{_described(columns, fields)}. Name the columns in the query (SELECT phone AS destination, ...) or "
                 "give a common value in template_variables. Names match without regard to case, those of 8x8's fields "
-                "and of unique_by without regard to underscores, too"
+                "and of unique_by without regard to underscores, blanks, hyphens and dots, too"
             )
 
     def build(self, first_number: int, rows: Sequence[Any]) -> list[RowMessage | InvalidRowError]:
@@ -273,13 +276,13 @@ def _fields_of(columns: Iterable[str]) -> dict[str, str]:
     """
     fields: dict[str, str] = {}
     for column in columns:
-        field = _FIELDS.get(without_case_and_underscores(column))
+        field = _FIELDS.get(without_case_and_separators(column))
         if field is None:
             continue
         if field in fields:
             raise ColumnsError(
-                f"the columns {fields[field]} and {column} fill the same field, {field}, since names match without "
-                "regard to case and underscores; leave one out"
+                f"the columns {shown([fields[field], column], ' and ')} fill the same field, {field}, since names "
+                "match without regard to case, underscores, blanks, hyphens and dots; leave one out"
             )
         fields[field] = column
     return fields

@@ -174,6 +174,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.row_keys)
 
     @property
+    def is_canary(self) -> bool:
+        """Whether it is a canary that 8x8 has, or may have."""
+        return not self.is_batch and self.state in (EntryState.CANARY, EntryState.SENT)
+
+    @property
     def is_open(self) -> bool:
         """Whether 8x8's logs are needed to tell what became of it, or of some of its row keys."""
         return self.state is EntryState.PENDING or (self.state is EntryState.SENT and bool(self.unknown_keys))

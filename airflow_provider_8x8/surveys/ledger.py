@@ -17,7 +17,7 @@ from airflow_provider_8x8.surveys.journal import (
     SupersededError,
     unpack,
 )
-from airflow_provider_8x8.surveys.names import without_case_and_underscores as _folded
+from airflow_provider_8x8.surveys.names import without_case_and_separators as _folded
 from airflow_provider_8x8.surveys.settings import Run
 from airflow_provider_8x8.surveys.values import quoted
 

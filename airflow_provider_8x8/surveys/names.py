@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from airflow_provider_8x8.surveys.values import quoted
+
+_BETWEEN_WORDS = re.compile(r"[\s_.\-\u2010-\u2015]+")
 
 
 class AmbiguousNameError(ValueError):
@@ -14,17 +17,30 @@ class AmbiguousNameError(ValueError):
 
 
 def without_case(name: str) -> str:
-    """Return a name as it compares without regard to case. A mapping's key that is no text is a name all the same."""
-    return str(name).casefold()
+    """
+    Return a name as it compares without regard to case, and to blanks and invisible marks around it.
+
+    Files and spreadsheets bring those along, such as the mark that their bytes begin with. A mapping's key that is no
+    text is a name all the same.
+    """
+    text = str(name).strip()
+    if not text.isprintable():
+        seen = [place for place, character in enumerate(text) if character.isprintable() and character != " "]
+        text = text[seen[0] : seen[-1] + 1] if seen else ""
+    return text.casefold()
 
 
-def without_case_and_underscores(name: str) -> str:
-    """Return a name as it compares without regard to case and underscores: databases fold the one, people the other."""
-    return without_case(name).replace("_", "")
+def without_case_and_separators(name: str) -> str:
+    """
+    Return a name as it compares without regard to case and to what stands between its words.
+
+    Databases fold the one; people write underscores, blanks, hyphens, dots or nothing.
+    """
+    return _BETWEEN_WORDS.sub("", without_case(name))
 
 
 class Names:
-    """Names, each found as it is written, else without regard to case if only one fits."""
+    """Names, each found as it is written, else without regard to case and blanks around it if only one fits."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names = list(names)
@@ -45,14 +61,14 @@ class Names:
 
     def find_loosely(self, wanted: str) -> str | None:
         """
-        Return the name that fits, if need be without regard to case and underscores, None if none does.
+        Return the name that fits, if need be without regard to case and separators, None if none does.
 
         :raises AmbiguousNameError: more than one does, and none exactly
         """
         if wanted in self._exact:
             return wanted
-        loose = without_case_and_underscores(wanted)
-        return _only_one([name for name in self._names if without_case_and_underscores(name) == loose], wanted)
+        loose = without_case_and_separators(wanted)
+        return _only_one([name for name in self._names if without_case_and_separators(name) == loose], wanted)
 
 
 def find_value(values: Mapping[str, Any], wanted: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import chain, islice
 from typing import Any
@@ -179,14 +179,17 @@ class Reading:
         with closing(iter(rows)) as source:  # a query's connection must not outlive a stop
             for chunk in _chunks(source):
                 if read == 0:
-                    self._use_columns(rows, chunk[0])
+                    self._use_columns(rows, chunk)
                 yield self._builder.build(read + 1, chunk)
                 read += len(chunk)
 
-    def _use_columns(self, rows: Rows, first: Any) -> None:
-        columns: Collection[str] = rows.columns if rows.columns is not None else getattr(first, "keys", tuple)()
+    def _use_columns(self, rows: Rows, first: Sequence[Any]) -> None:
+        columns, others = rows.columns, set[str]()
+        if columns is None:
+            columns = first[0] if isinstance(first[0], Mapping) else ()
+            others = others.union(*(row for row in first if isinstance(row, Mapping)))
         try:
-            self._builder.use_columns(columns, complete=rows.columns is not None)
+            self._builder.use_columns(columns, complete=rows.columns is not None, others=others)
         except ColumnsError as error:
             raise Stopped(str(error), is_final=True) from None
         self._ledger.use_row_keys_of(self._builder.unique_by)

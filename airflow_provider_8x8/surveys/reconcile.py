@@ -50,6 +50,9 @@ _LONGEST_JOB_PAUSE = 5.0
 _LEAST_CALL_SECONDS = 1.0
 _LINES_AT_A_TIME = 1_000
 _REJECTED = "rejected"
+_PATIENCE = timedelta(hours=6).total_seconds()
+"""Seconds after which what should have shown in the logs is not waited for any more."""
+
 _JOB_ENDED = frozenset({"failed", "cancelled", "error"})
 _JOB_IS_GONE = frozenset({404, 410})
 
@@ -100,6 +103,8 @@ class Reconciler:
         self._settle_time = settle_time
         self.exports = 0
         """How many exports were asked for so far."""
+        self.exports_of_a_look = 1
+        """How many of them the last look took."""
         self.problem: str | None = None
         """Why the last look failed, if it did."""
         self.not_before = 0.0
@@ -132,14 +137,16 @@ class Reconciler:
         :param by: seconds since 1970, when the look must be over
         """
         self.problem = None
-        watermarks = self._oldest_watermarks(wanted, entries)
+        known = list(entries)
         logs = _Logs()
         asked_at: dict[str, float] = {}
-        for window in _windows([*wanted, *watermarks]):
+        windows = _windows([*wanted, *self._watermarks_to_look_for(wanted, known)])
+        self.exports_of_a_look = len(windows)
+        for window in windows:
             in_it = [entry for entry in wanted if entry in window]
             now = self._clock.now()
             try:
-                self._read(window, in_it, watermarks, logs, by)
+                self._read(window, in_it, known, logs, by)
             except EightByEightError as error:
                 self._note(error)
                 continue
@@ -155,20 +162,25 @@ class Reconciler:
 
     def _will_show(self, entry: Entry, now: float) -> bool:
         """Tell whether a line of an entry is to be expected in the logs."""
+        if now > entry.begun + _PATIENCE:
+            return False  # whatever the reason, another one is needed
         if entry.is_batch:
             return entry.accepted_count > 0 and (entry.scheduled or 0.0) <= now
         if entry.state is EntryState.CANARY:  # its answer was lost, and perhaps the canary with it
             return now < entry.begun + self._settle_time
         return entry.state is EntryState.SENT
 
-    def _oldest_watermarks(self, wanted: Sequence[Entry], entries: Iterable[Entry]) -> list[Entry]:
-        known, now = list(entries), self._clock.now()
-        found = [
-            watermarks[0]
-            for entry in wanted
-            if entry.is_open and self.proven_from(entry) is None and (watermarks := self.watermarks(entry, known, now))
-        ]
-        return list({entry.client_batch_id: entry for entry in found}.values())
+    def _watermarks_to_look_for(self, wanted: Sequence[Entry], known: Sequence[Entry]) -> list[Entry]:
+        """Return for each batch the watermark that was seen, or the oldest that can be: it shows first."""
+        now = self._clock.now()
+        found: dict[str, Entry] = {}
+        for entry in wanted:
+            if not entry.is_open:
+                continue
+            seen = [each for each in known if each.begun == entry.watermark_begun] if self.proven_from(entry) else []
+            for watermark in (seen or self.watermarks(entry, known, now))[:1]:
+                found[watermark.client_batch_id] = watermark
+        return list(found.values())
 
     def _note(self, error: EightByEightError) -> None:
         self.problem = str(error)
@@ -178,17 +190,16 @@ class Reconciler:
 
     # one export
 
-    def _read(
-        self, window: _Window, wanted: Sequence[Entry], watermarks: Sequence[Entry], logs: _Logs, by: float
-    ) -> None:
+    def _read(self, window: _Window, wanted: Sequence[Entry], known: Sequence[Entry], logs: _Logs, by: float) -> None:
         """
         Add what one export holds.
 
         :raises EightByEightError: it could not be read to its end, and proves nothing
         """
         row_key_of = {entry.client_batch_id: self._row_keys.by_message(entry) for entry in wanted}
-        begun = {entry.client_batch_id: entry.begun for entry in watermarks if entry.is_batch}
-        canaries = {entry.client_batch_id: entry.begun for entry in watermarks if not entry.is_batch}
+        # Whatever of ours is in the logs was accepted, and shows how far they are.
+        begun = {entry.client_batch_id: entry.begun for entry in known if entry.is_batch}
+        canaries = {entry.client_batch_id: entry.begun for entry in known if entry.is_canary}
         found = _Logs()
         for link in self._links(window, by):
             lines = self._client.read_log_export(link, seconds=self._seconds_left(by))
@@ -253,8 +264,10 @@ class Reconciler:
         :param seen_at: likewise, when it had been read
         """
         proven_from = self.proven_from(entry)
-        is_proof = proven_from is not None and asked_at >= proven_from
-        if proven_from is None and entry.is_open and (logs.watermark or 0.0) >= self.counts_from(entry):
+        has_watermark = (logs.watermark or 0.0) >= self.counts_from(entry)
+        # What was seen before must be seen again: an export that lacks it, too, is of logs that are behind.
+        is_proof = proven_from is not None and asked_at >= proven_from and has_watermark
+        if proven_from is None and entry.is_open and has_watermark:
             entry = msgspec.structs.replace(entry, watermark_begun=logs.watermark, watermark_seen=seen_at)
             is_news = True
         else:

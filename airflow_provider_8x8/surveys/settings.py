@@ -22,8 +22,8 @@ DEFAULT_LOG_SETTLE_TIME = timedelta(minutes=10)
 Said = Literal["accepted", "not_accepted"]
 """What a person can say of a batch."""
 
-EVERYTHING_ELSE = "*"
-"""In place of a client batch id: what earlier tries may have sent that is entered nowhere."""
+BEFORE_TRY = "before try "
+"""With a try's number in place of a client batch id: what the tries before it may have sent that is entered nowhere."""
 
 
 class OnUnknown(StrEnum):

@@ -25,7 +25,7 @@ from airflow_provider_8x8.surveys.ledger import Ledger
 from airflow_provider_8x8.surveys.reconcile import Finding, Reconciler
 from airflow_provider_8x8.surveys.report import Report
 from airflow_provider_8x8.surveys.row_keys import RowKeys
-from airflow_provider_8x8.surveys.settings import EVERYTHING_ELSE, OnUnknown, Run, Said, Settings
+from airflow_provider_8x8.surveys.settings import BEFORE_TRY, OnUnknown, Run, Said, Settings
 from airflow_provider_8x8.surveys.summary import Tally
 
 log = logging.getLogger(__name__)
@@ -106,19 +106,21 @@ class Settling:
         Settle batches as somebody has seen them in 8x8's portal.
 
         :param said: by client batch id
-        :raises JournalMismatchError: the campaign has no such batch
+        :raises JournalMismatchError: the campaign has none of them, or another one of unknown outcome instead
         """
-        known = {entry.client_batch_id: entry for entry in self._ledger.entries() if entry.is_batch}
-        strangers = sorted(set(said) - set(known) - {EVERYTHING_ELSE})
-        if strangers:
-            is_open = [name for name, entry in known.items() if entry.is_open]
+        entries = {entry.client_batch_id: entry for entry in self._ledger.entries() if entry.is_batch}
+        batches = {name: what for name, what in said.items() if not name.startswith(BEFORE_TRY)}
+        strangers = sorted(set(batches) - set(entries))
+        is_open = [name for name, entry in entries.items() if entry.is_open and name not in batches]
+        if strangers and (is_open or len(strangers) == len(batches)):
             raise JournalMismatchError(
                 f"settled_batches names {', '.join(strangers)}, and campaign {self._run.campaign_id!r} has no such "
                 f"batch; those of unknown outcome are: {', '.join(is_open) or 'none'}"
             )
-        for name, what in said.items():
-            if name != EVERYTHING_ELSE:
-                self._apply_what_is_said(known[name], what)
+        if strangers:  # several tasks of a run may have been told the same
+            log.warning("settled_batches names batches that are none of this campaign's: %s", ", ".join(strangers))
+        for name in sorted(set(batches) & set(entries)):
+            self._apply_what_is_said(entries[name], batches[name])
 
     def _apply_what_is_said(self, entry: Entry, what: Said) -> None:
         name = entry.client_batch_id
@@ -126,6 +128,8 @@ class Settling:
             self._clock.sleep(_LOOK_AT_OTHERS)  # whoever has sent it may have the answer yet
             self._ledger.refresh()
             entry = self._ledger[name]
+        if entry.is_open and not self._may_be_decided(entry):
+            return  # the task is to end
         undecided = entry.unknown_keys + entry.assumed_keys + entry.resent_keys
         settled = msgspec.structs.replace(
             entry, state=EntryState.SENT, unknown_keys=b"", assumed_keys=b"", resent_keys=b""
@@ -279,13 +283,18 @@ class Settling:
         self, wanted: Sequence[Entry], now: float, ends_at: float, pause: float, exports_left: int
     ) -> float | None:
         """Return when to look again, in seconds since 1970; None if not in this try's time."""
-        if now >= ends_at or exports_left <= 0 or self._logs.not_before > ends_at:
+        can_wait = self._logs.not_before <= ends_at and exports_left > 0
+        if now >= ends_at or (not can_wait and self._settings.on_unknown is OnUnknown.FAIL):
             return None
+        if not can_wait:
+            return ends_at  # on_unknown decides then, and no sooner
         telling = self._telling(wanted, now, ends_at)
-        if exports_left == 1:
-            return max(ends_at if not telling else max(telling), self._logs.not_before)
-        due = [moment for moment in (*telling, *self._canary_due_at(wanted, now, ends_at)) if now < moment <= ends_at]
-        return max(min([now + pause, ends_at, *due]), self._logs.not_before)
+        if exports_left <= self._logs.exports_of_a_look:  # the last look is to tell as much as it can
+            due = max([moment for moment in telling if moment > now], default=ends_at)
+            return max(due, min(now + pause, ends_at), self._logs.not_before)
+        due_later = (*telling, *self._canary_due_at(wanted, now, ends_at))
+        soonest = min([now + pause, ends_at, *(moment for moment in due_later if now < moment <= ends_at)])
+        return max(soonest, self._logs.not_before)
 
     def _telling(self, wanted: Sequence[Entry], now: float, ends_at: float) -> list[float]:
         """Return the moments to come in this try's time at which the logs can prove something."""

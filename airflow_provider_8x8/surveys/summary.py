@@ -52,7 +52,7 @@ class Tally:
     :ivar overdue: of the invalid rows, those whose own time was still to come when the task instance's first try began
     :ivar held: how many of its rows each entry holds, by client batch id: begun in this reading or before
     :ivar met_open: the entries among them that were open when one of their rows came up
-    :ivar met_unknown: the row keys of those rows of which a sent batch left it unknown, by client batch id
+    :ivar met_unknown: the row keys of those rows, where a sent batch left some unknown, by client batch id
     """
 
     rows_read: int = 0
@@ -69,7 +69,7 @@ class Tally:
         self.held[entry.client_batch_id] += 1
         if entry.is_open:
             self.met_open.add(entry.client_batch_id)
-            if row_key is not None and entry.unknown_keys and row_key in unpack(entry.unknown_keys):
+            if entry.unknown_keys and row_key is not None:
                 self.met_unknown[entry.client_batch_id].add(row_key)
 
     @property

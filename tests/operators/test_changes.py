@@ -14,6 +14,7 @@ import pytest
 
 from airflow_provider_8x8.api.client import EightByEightClient
 from airflow_provider_8x8.api.models import BatchResponse
+from airflow_provider_8x8.journals import transactions
 from tests.operators.test_survey_batch import (
     BODY,
     COUNTS,
@@ -218,7 +219,7 @@ def test_a_store_that_was_emptied_by_hand_is_no_proof_that_nothing_was_sent(
         run = clear_and_run(dag_of(**after, retries=1), first.run_id)
         assert run.task_states == {"send": "failed"}
         assert "knows nothing of the tries before it" in run.log
-        assert 'settled_batches={"*": "not_accepted"}' in run.log
+        assert 'settled_batches={"before try ' in run.log
         assert "Nothing was sent" not in run.log
     assert sandbox.stats()["requests"] == 4
 
@@ -260,12 +261,39 @@ def test_a_task_whose_connection_was_missing_at_first_can_be_cleared(
 
 
 @with_state_store
-def test_a_task_whose_journal_could_not_be_reached_at_first_can_be_cleared(
-    run_dag: Run, clear_and_run: Run, sandbox: Any, connection: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(
+    "broken",
+    [
+        None,
+        "",
+        "nonsense",
+        "{nonsense",
+        "[1]",
+        "postgres://[::1",
+        "sqlite://",
+        '{"conn_type": "mysql", "host": "127.0.0.1", "extra": {"client": "pymysql", "nonsense": 1}}',
+        '{"conn_type": "sqlite", "host": "/nowhere/at/all.sqlite"}',
+    ],
+)
+def test_a_task_whose_journal_could_not_be_used_at_first_can_be_cleared(
+    run_dag: Run,
+    clear_and_run: Run,
+    sandbox: Any,
+    connection: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    broken: str | None,
 ) -> None:
-    monkeypatch.delenv("AIRFLOW_CONN_JOURNAL_A")
+    monkeypatch.setattr(transactions._RETRYING, "sleep", lambda seconds: None)
+    if broken is None:
+        monkeypatch.delenv("AIRFLOW_CONN_JOURNAL_A")
+    else:
+        monkeypatch.setenv("AIRFLOW_CONN_JOURNAL_A", broken)
     first = run_dag(dag_of(**A))
     assert first.task_states == {"send": "failed"}
+    assert result_of(first)["rows_read"] == 0
+    assert "journal_a" in first.task_logs["send"]
+    assert sandbox.stats()["requests"] == 0
     lead(monkeypatch, "journal_a", tmp_path / "a.sqlite")
     assert_sent_once(sandbox, clear_and_run(dag_of(**A), first.run_id))
 
@@ -426,7 +454,7 @@ def test_what_8x8_has_said_beats_what_a_person_says(
 ) -> None:
     first = run_dag(dag_of(**journal))
     said = dict.fromkeys(result_of(first)["client_batch_ids"], "not_accepted")
-    run = clear_and_run(dag_of(**journal, settled_batches={**said, "*": "not_accepted"}), first.run_id)
+    run = clear_and_run(dag_of(**journal, settled_batches={**said, "before try 2": "not_accepted"}), first.run_id)
     assert_sent_once(sandbox, run)
 
 
@@ -437,7 +465,7 @@ def test_a_person_can_say_that_nothing_was_sent_that_no_journal_knows(
 ) -> None:
     first = run_dag(dag_of(**STORE, rows=PEOPLE[:5]))
     empty_the_store()
-    said = {"*": "not_accepted"}
+    said = {"before try 2": "not_accepted"}
     run = clear_and_run(dag_of(**journal, rows=PEOPLE[5:], settled_batches=said), first.run_id)
     assert result_of(run)["accepted_count"] == 15
     run = clear_and_run(dag_of(**journal, rows=PEOPLE[5:], settled_batches=said), first.run_id)
@@ -456,7 +484,7 @@ def test_a_person_can_say_that_nothing_was_sent_where_there_is_no_journal(
     refused = clear_and_run(dag_of(), first.run_id)
     assert refused.task_states == {"send": "failed"}
     assert sandbox.stats()["requests"] == 0
-    run = clear_and_run(dag_of(settled_batches={"*": "not_accepted"}), first.run_id)
+    run = clear_and_run(dag_of(settled_batches={"before try 3": "not_accepted"}), first.run_id)
     assert_sent_once(sandbox, run)
 
 

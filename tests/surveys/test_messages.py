@@ -62,6 +62,13 @@ def test_a_phone_number_is_cleaned(destination: Any, sent: str) -> None:
         ("1234567890123456", "not a phone number"),
         ("+1202555012O", "not a phone number"),
         ("+12025550123/+12025550124", "not a phone number"),
+        (
+            "(202) 555-0123",
+            r"'\(20\*\) \*{3}-\*{2}23' has no country code; write \+ and the country code, or say country",
+        ),
+        ("2026-01-31", "not a phone number"),
+        ("659123.4567", r"'65\*{4}\.\*{2}67' is not a phone number"),
+        ("'0412345678", "leading 0"),
         ("someone@example.com", "not a phone number"),
         ("+12025550123\n+12025550124", "not a phone number"),
         ("١٢٠٢٥٥٥٠١٢٣", "not a phone number"),
@@ -233,9 +240,15 @@ def test_reprs_hold_no_phone_number() -> None:
         ["destination", "clientmessageid", "country", "scheduled"],
         ["Destination", "CLIENTMESSAGEID", "Country", "Scheduled"],
         ["destination", "Client_Message_Id", "country_", "scheduled"],
+        ["Destination", "Client Message ID", "country ", " scheduled"],
+        ["\ufeffdestination", "client-message-id", "\ufeff country", "scheduled\u200b"],
+        ["destination\r", "client.message.id", "\u00a0country\u202f", "\u200e\tscheduled\x00"],
+        ["destination", "Client\u2011Message\u00a0ID", "\u2066country\u2069 ", "scheduled"],
     ],
 )
-def test_columns_fill_fields_without_regard_to_case_and_underscores(columns: list[str]) -> None:
+def test_columns_fill_fields_without_regard_to_case_separators_and_margins(
+    columns: list[str],
+) -> None:
     made_by = builder("{{url}}")
     made_by.use_columns(columns, complete=True)
     soon = datetime.now(UTC) + timedelta(hours=5)
@@ -254,7 +267,9 @@ def test_the_readmes_query_works_in_upper_case() -> None:
     assert built.message.template_variables == {"firstName": "Zoë", "order_nr": 7}
 
 
-@pytest.mark.parametrize("unique_by", ["order_nr", "ORDER_NR", "OrderNr", "ordernr"])
+@pytest.mark.parametrize(
+    "unique_by", ["order_nr", "ORDER_NR", "OrderNr", "ordernr", "Order Nr", "order-nr", "order.nr "]
+)
 def test_unique_by_is_found_as_fields_are(unique_by: str) -> None:
     made_by = builder("{{url}}", unique_by=unique_by)
     made_by.use_columns(["DESTINATION", "ORDER_NR"], complete=True)
@@ -268,6 +283,14 @@ def test_unique_by_may_name_a_field_in_any_spelling() -> None:
     made_by.use_columns(["DESTINATION", "clientMessageId"], complete=True)
     (built,) = made_by.build(1, [("+12025550123", "ord-1")])
     assert built.unique_value == "ord-1"
+
+
+@pytest.mark.parametrize("column", ["firstName ", "\ufefffirstName", " \u200bFIRSTNAME\u00a0"])
+def test_a_placeholder_finds_its_column_whatever_is_invisible_around_the_name(column: str) -> None:
+    row = {"destination": "+12025550123", column: "me"}
+    assert build(row, builder("{{firstName}} {{url}}")).message.template_variables == {"firstName": "me"}
+    row = {"destination": "+12025550123", "template_variables": {column: "me"}}
+    assert build(row, builder("{{firstName}} {{url}}")).message.template_variables == {"firstName": "me"}
 
 
 def test_a_placeholder_takes_the_column_of_just_its_name_first() -> None:
@@ -284,6 +307,9 @@ def test_a_placeholder_takes_the_column_of_just_its_name_first() -> None:
         (["destination", "FIRSTNAME", "firstname"], {}, "FIRSTNAME and firstname fit firstName alike"),
         (["destination", "firstName", "ORDER_NR", "order_nr_"], {"unique_by": "orderNr"}, "ORDER_NR and order_nr_ fit"),
         (["destination", "Destination", "firstName"], {}, "destination and Destination fill the same field"),
+        (["destination", "country", "country ", "firstName"], {}, "country and country  fill the same field"),
+        (["destination", "dlr-callback-url", "dlr.callback.url"], {}, "url fill the same field, dlr_callback_url"),
+        (["destination", "firstname", "firstName "], {}, "firstname and firstName  fit firstName alike"),
         (["PHONE", "firstName"], {}, "lacks the column destination; it has PHONE, firstName"),
         (["DESTINATION", "nr"], {}, r"lacks the column firstName; it has DESTINATION \(as destination\), nr"),
         (["DESTINATION", "first_name"], {}, "lacks the column firstName"),
@@ -419,6 +445,27 @@ def test_an_invalid_row_says_if_its_own_time_is_past(row: dict[str, Any], past: 
     with pytest.raises(InvalidRowError) as caught:
         build({"destination": "+12025550123", **row}, at(NOON))
     assert caught.value.past_time == past
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "now",
+        " now ",
+        "2026-12-01/09:00:00+08:00",
+        "2026-12-01T09:00:00Z/2026-12-02T09:00:00Z",
+        "2026-12-01T09:00:00Z/P1D",
+        "P1D",
+        "09:00:00+08:00",
+        "2026-12-01",
+        "2026-02-30T09:00:00Z",
+        "\ud800",
+    ],
+)
+@pytest.mark.parametrize("field", ["scheduled", "expiry"])
+def test_text_that_is_no_point_in_time_makes_the_row_invalid(field: str, written: str) -> None:
+    with pytest.raises(InvalidRowError, match=f"{field} is .* expected a datetime or ISO 8601 such as"):
+        build({"destination": "+12025550123", field: written}, at(NOON))
 
 
 def test_a_rows_own_times_are_held_against_the_common_ones() -> None:

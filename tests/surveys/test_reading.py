@@ -241,3 +241,25 @@ def test_a_row_that_was_sent_before_forbids_nothing() -> None:
 def test_a_second_row_of_somebody_who_is_sent_one_forbids_nothing() -> None:
     summary = Campaign().tried([person(1), person(1, name=None)], on_invalid=OnInvalid.FAIL)
     assert (summary.stop, outcomes(summary)) == (None, {"accepted": 1, "duplicate": 1})
+
+
+@pytest.mark.parametrize("column", ["client_message_id", "Client Message ID", "clientMessageId "])
+@pytest.mark.parametrize("first", [{}, {"name": None}, {"destination": "+12025550001", "Destination": None}])
+def test_rows_are_told_apart_by_their_message_ids_though_the_first_has_none(first: dict[str, Any], column: str) -> None:
+    rows = [person(1, **first), *(person(2, **{column: f"order-{number}"}) for number in range(3))]
+    if "Destination" in first:
+        rows.reverse()
+    campaign = Campaign()
+    assert outcomes(campaign.tried(rows)) == {"accepted": 3, "invalid": 1}
+    assert campaign.sent == ["+12025550002"] * 3
+
+
+def test_spellings_of_a_field_may_differ_between_rows() -> None:
+    campaign = Campaign()
+    rows = [person(1), person(1, client_message_id="order-1"), person(1, clientMessageId="order-2")]
+    assert outcomes(campaign.tried(rows)) == {"accepted": 2, "invalid": 1}
+
+
+def test_a_first_row_that_is_no_mapping_does_not_say_what_tells_rows_apart() -> None:
+    rows: list[Any] = [None, person(1, client_message_id="order-1"), person(1, client_message_id="order-2")]
+    assert outcomes(Campaign().tried(rows)) == {"accepted": 2, "invalid": 1}

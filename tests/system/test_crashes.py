@@ -273,7 +273,7 @@ def kill_at_once(campaign: Campaign) -> None:
     refused = wait_for("the refusal", campaign.has_ended)
     campaign.seen["made by those who do not know"] = campaign.sandbox.requests_made()
     campaign.seen["what it says"] = campaign.airflow.log_text(campaign.name)
-    said = {refused.run_id: {"*": "not_accepted"}}
+    said = {refused.run_id: {f"before try {refused.try_number + 1}": "not_accepted"}}
     campaign.airflow.set_variable(f"settled_batches_of_{campaign.name}", json.dumps(said))
     campaign.clear()
 
@@ -466,7 +466,7 @@ def test_tries_that_are_killed_before_their_first_batch_leave_nothing_to_be_reco
 @pytest.mark.parametrize("campaign", AT_ONCE, indirect=True)
 def test_after_a_try_that_could_leave_no_mark_nothing_is_sent_until_a_person_says_so(campaign: Campaign) -> None:
     assert campaign.seen["made by those who do not know"] == 0
-    assert r'settled_batches={"*": "not_accepted"}' in campaign.seen["what it says"].replace("\\", "")
+    assert r'settled_batches={"before try 3": "not_accepted"}' in campaign.seen["what it says"].replace("\\", "")
     assert campaign.tries == 3
     assert campaign.sandbox.requests_made() == campaign.sandbox.stats()["batches"] == BATCHES_OF_TEN_THOUSAND
 
