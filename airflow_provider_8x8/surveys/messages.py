@@ -21,7 +21,7 @@ from airflow_provider_8x8.api.models import (
     is_destination,
 )
 from airflow_provider_8x8.surveys.names import AmbiguousNameError, Names, find_value, shown
-from airflow_provider_8x8.surveys.phone_numbers import is_nothing, mask_digits, to_phone_number
+from airflow_provider_8x8.surveys.phone_numbers import is_north_american, is_nothing, mask_digits, to_phone_number
 from airflow_provider_8x8.surveys.report import Outcome, ReportLine
 from airflow_provider_8x8.surveys.row_keys import RowKeys, to_client_message_id
 from airflow_provider_8x8.surveys.template import Template, TemplateError, count_parts
@@ -476,6 +476,10 @@ def _mended_destination(value: Any, country: str | None) -> str:
     if number.startswith("0"):
         example = "leave the 0 out" if country else "or country='AU' with 412345678"
         raise InvalidRowError(f"destination {_cell(value)} has a leading 0; give an international number, {example}")
+    if country is None and is_north_american(value):
+        raise InvalidRowError(
+            f"destination {_cell(value)} has no country code; write + and the country code, or say country='US'"
+        )
     raise InvalidRowError(
         f"destination {_cell(value)} is not a phone number; expected one number, and nothing else, of 7 to "
         "15 digits with the country code"

@@ -49,7 +49,39 @@ _GROUPS = re.compile(
 # What a column of floats makes of a number. With fewer digits before them, zeros may belong to it.
 _FLOAT_END = re.compile(r"(\+?(?:[0-9]{7,9}(?=\.0{1,2}\Z)|[0-9]{10,15}))\.0+")
 
+_MAX_EXTENSION = 3
+_HYPHEN_OR_DOT = frozenset("-.")
+
+_MARKED_AS_TEXT = re.compile("'[+0-9]")
+
 _FRACTION = re.compile(r"\+?[0-9]{7,}\.[0-9]+")
+
+# What is no number unless a + or a country says that it is one: dates, addresses of machines, numbers with a fraction.
+_SOMETHING_ELSE = re.compile(
+    r"""
+    [0-9]{4} ([-. ]) [0-9]{1,2} \1 [0-9]{1,2}
+    | [0-9]{1,2} ([-. ]) [0-9]{1,2} \2 [0-9]{4}
+    | (?: [0-9]{4} ([-.]) [0-9]{1,2} \3 [0-9]{1,2} | [0-9]{1,2} ([-.]) [0-9]{1,2} \4 [0-9]{4} ) [ ] .*
+    | (?: (?: 25[0-5] | 2[0-4][0-9] | [01]?[0-9]{1,2} ) (?: \.(?!\Z) | \Z ) ){4}
+    | [0-9]+ [.] [0-9]+
+    """,
+    re.VERBOSE,
+)
+
+# As North Americans write their numbers at home. With the + that is not there, it would be another country's.
+_NORTH_AMERICAN = re.compile(r"(?![0-9]+[.]?[0-9]+\Z)(?:\([0-9]{3}\)|[0-9]{3})[-. ]{0,3}[0-9]{3}[-. ]{0,3}[0-9]{4}")
+
+# A slash behind the area code, as Germans write it. Further on, it stands between two numbers, or their endings.
+_AREA_CODE = r"(?: [0-9]{2,5} | \( [0-9]{2,5} \) )"
+_SLASH = re.compile(
+    rf"""
+    ( \+ [ ]? [0-9]{{1,3}} [-. ] {_AREA_CODE} | \+? {_AREA_CODE} ) [ ]? / [ ]? ( (?: [0-9] [- ]? ){{3,7}} [0-9] )
+    """,
+    re.VERBOSE,
+)
+
+# A wider gap stands between two things.
+_GAP = re.compile(r"(?<![ \t])[ \t]{1,3}(?![ \t])")
 
 # The longest numbers where all that can be texted are of one length, as calling code and digits after it: there, what
 # is longer has an extension. Source: the national numbering plans, as the ITU lists them.
@@ -84,16 +116,37 @@ def to_phone_number(value: Any, country: str | None = None) -> str:
     """
     if not isinstance(value, str):
         return _of_number(value)
-    text = value.strip()
-    if not text.isascii():
-        text = _BETWEEN_DIGITS.sub(" ", text.translate(_CHARACTERS)).replace("\u200b", "").strip()
+    text = _plain(value)
     if whole := _FLOAT_END.fullmatch(text):
         return whole[1]
-    if len(text) > _MAX_LENGTH or _FRACTION.fullmatch(text) or not _GROUPS.fullmatch(text):
+    if len(text) > _MAX_LENGTH or _FRACTION.fullmatch(text):
         return text
-    plus = "+" if "+" in text else ""
-    groups = re.findall("[0-9]+", text)
-    return plus + "".join(groups) if _is_one(groups, plus, country) else text
+    written = _GAP.sub(" ", text) if "  " in text or "\t" in text else text
+    plus = "+" if "+" in written else ""
+    if plus or country is not None:
+        if "/" in written and (parts := _SLASH.fullmatch(written)):
+            written = " ".join(parts.groups())
+    elif _SOMETHING_ELSE.fullmatch(written) or _NORTH_AMERICAN.fullmatch(written):
+        return text
+    if not _GROUPS.fullmatch(written):
+        return text
+    groups = re.findall("[0-9]+", written)
+    longest = _longest("".join(groups), None if plus else country)
+    is_one = _is_one(groups, plus, longest) and not _has_extension(written, groups, longest)
+    return plus + "".join(groups) if is_one else text
+
+
+def is_north_american(value: Any) -> bool:
+    """Tell whether a number is written as North Americans do at home, without a calling code."""
+    return isinstance(value, str) and _NORTH_AMERICAN.fullmatch(_GAP.sub(" ", _plain(value))) is not None
+
+
+def _plain(text: str) -> str:
+    """Return a cell's text without what cannot be seen, and without the apostrophe by which spreadsheets mark text."""
+    text = text.strip()
+    if not text.isascii():
+        text = _BETWEEN_DIGITS.sub(" ", text.translate(_CHARACTERS)).replace("\u200b", "").strip()
+    return text[1:] if _MARKED_AS_TEXT.match(text) else text
 
 
 def is_nothing(text: str) -> bool:
@@ -119,7 +172,7 @@ def _of_number(value: Any) -> str:
     return to_text(value)
 
 
-def _is_one(groups: list[str], plus: str, country: str | None) -> bool:
+def _is_one(groups: list[str], plus: str, longest: int | None) -> bool:
     """Tell whether groups of digits are one number, and not a number and more."""
     if len(groups) == 1:
         return True
@@ -127,18 +180,31 @@ def _is_one(groups: list[str], plus: str, country: str | None) -> bool:
     # A number of its own in front of something else. Behind a + it has at least a country code more.
     if len(last) < 2 or max(map(len, before)) >= MIN_DIGITS + len(plus):
         return False
-    digits = "".join(groups)
-    total = len(digits)
+    total = sum(map(len, groups))
     if total >= 2 * MIN_DIGITS and any(MIN_DIGITS <= end <= total - MIN_DIGITS for end in accumulate(map(len, before))):
         return False
-    return total <= _longest(digits, None if plus else country)
+    return longest is None or total <= longest
 
 
-def _longest(digits: str, country: str | None) -> int:
-    """Return how many digits a number like this has at most, where that is known."""
+def _has_extension(written: str, groups: list[str], longest: int | None) -> bool:
+    """
+    Tell whether the last of some groups of digits is an extension: a short one behind the only hyphen or dot, or behind
+    one and shorter than the longer group before it. Where all numbers are of one length, a whole one has none.
+    """
+    if len(groups[-1]) > _MAX_EXTENSION:
+        return False
+    *between, last = re.findall("(?<=[0-9])[^0-9]+(?=[0-9])", written) or [""]
+    if not between or _HYPHEN_OR_DOT.isdisjoint(last) or len("".join(groups)) == longest:
+        return False
+    is_the_only_one = all(_HYPHEN_OR_DOT.isdisjoint(separator) for separator in between)
+    return len(groups[-1]) <= (_MAX_EXTENSION if is_the_only_one else 2 if len(groups[-2]) > 2 else 0)
+
+
+def _longest(digits: str, country: str | None) -> int | None:
+    """Return how many digits a number like this has at most, None where that is not known."""
     if country is not None:
-        return _LONGEST[country][1] if country in _LONGEST else len(digits)
+        return _LONGEST[country][1] if country in _LONGEST else None
     for length in (1, 2, 3):
         if (calling_code := digits[:length]) in _LONGEST_OF_CALLING_CODE:
             return length + _LONGEST_OF_CALLING_CODE[calling_code]
-    return len(digits)
+    return None

@@ -62,6 +62,13 @@ def test_a_phone_number_is_cleaned(destination: Any, sent: str) -> None:
         ("1234567890123456", "not a phone number"),
         ("+1202555012O", "not a phone number"),
         ("+12025550123/+12025550124", "not a phone number"),
+        (
+            "(202) 555-0123",
+            r"'\(20\*\) \*{3}-\*{2}23' has no country code; write \+ and the country code, or say country",
+        ),
+        ("2026-01-31", "not a phone number"),
+        ("659123.4567", r"'65\*{4}\.\*{2}67' is not a phone number"),
+        ("'0412345678", "leading 0"),
         ("someone@example.com", "not a phone number"),
         ("+12025550123\n+12025550124", "not a phone number"),
         ("١٢٠٢٥٥٥٠١٢٣", "not a phone number"),
