@@ -115,24 +115,19 @@ class TaskMemory:
         """Tell whether this try or an earlier one may have entered what it has sent in a place."""
         return any(known.is_same_as(place) for known in self._places)
 
-    def is_behind(self, here: Place) -> bool:
+    def is_behind(self, place: Place) -> bool:
         """
-        Tell whether a place lacks what an earlier try has left there, as another memory knows: it is a copy.
+        Tell whether a place lacks a mark that an earlier try has left there, as another memory knows.
 
-        A try whose journal was open has left its mark in all places that it names.
+        A try whose journal was open has left its mark in all places that it names, in the task state store last.
         """
-        needed = max(
-            (
-                mark.try_number
-                for memory, mark in self._marks
-                if mark.is_open and mark.try_number < self.try_number and any(map(here.is_same_as, mark.places))
-            ),
-            default=0,
-        )
-        newest = max(
-            (mark.try_number for memory, mark in self._marks if memory.name.is_same_as(here.journal)), default=0
-        )
-        return newest < needed
+        there = {mark.try_number: mark for memory, mark in self._marks if memory.name.is_same_as(place.journal)}
+        for memory, mark in self._marks:
+            if mark.is_open and mark.try_number < self.try_number and any(map(place.is_same_as, mark.places)):
+                same = there.get(mark.try_number)
+                if same is None or (memory.is_airflows and not same.is_open):
+                    return True
+        return False
 
     def elsewhere(self, here: Place) -> list[Place]:
         """Return the other places where an earlier try may have entered what it has sent."""
@@ -162,10 +157,15 @@ class TaskMemory:
         except (TypeError, ValueError) as error:
             log.warning("%s cannot be read: %s", name, error)
             return None
+        except JournalError:
+            raise
+        except Exception as error:  # noqa: BLE001  # secrets backends and hooks raise what they like
+            raise JournalUnavailableError(f"its connection could not be had: {type(error).__name__}") from None
         if leads_elsewhere:
             found.close()
             return None
         self._memories.append(found)
+        self._learn(found, found.marks())
         return found
 
     def close(self) -> None:
@@ -238,15 +238,12 @@ class RememberedJournal:
         here = Place(self._kept_in.name, self._campaign_id)
         if not memory.is_complete:
             self._look_for_entries_without_marks(here)
-        if memory.is_behind(here):
-            raise JournalLostError(
-                f"an earlier try of this task instance has entered what it sent in {here}, and left a mark there, "
-                "which it does not hold: it is a copy, or was restored. Nothing is sent; trigger a new DAG run with "
-                "the rows that are missing"
-            )
+        self._check_whether_it_is_behind(here)
         self._journal.open(header, must_exist=memory.may_be_at(here))
-        for place in memory.elsewhere(here):
-            self._take_over(place, here)
+        taken_over: list[Place] = []
+        while left := [place for place in memory.elsewhere(here) if place not in taken_over]:
+            self._take_over(left[0], here)  # whose marks may know of another place
+            taken_over.append(left[0])
         memory.leave(here)
 
     def known_entries(self) -> list[Entry]:
@@ -261,9 +258,11 @@ class RememberedJournal:
         known: dict[str, Entry] = {}
         for place in (here, *memory.elsewhere(here)):
             kept_in = memory.memory_of(place.journal)
-            if kept_in is None or not memory.is_complete:
+            entries = None if kept_in is None else kept_in.journal(place.campaign_id).entries()
+            is_lost = (entries is None and memory.may_be_at(place)) or memory.is_behind(place)
+            if is_lost or not memory.is_complete:
                 raise JournalLostError("earlier tries of this task instance may have sent what is not known here")
-            for entry in self._own(kept_in.journal(place.campaign_id).entries() or ()):
+            for entry in self._own(entries or ()):
                 before = known.get(entry.client_batch_id)
                 if before is None or before.gives_way_to(entry):
                     known[entry.client_batch_id] = entry
@@ -280,6 +279,14 @@ class RememberedJournal:
     def settle(self, entry: Entry) -> Entry:
         """See :class:`~airflow_provider_8x8.surveys.journal.Journal`."""
         return self._journal.settle(entry)
+
+    def _check_whether_it_is_behind(self, place: Place) -> None:
+        if self._memory.is_behind(place):
+            raise JournalLostError(
+                f"an earlier try of this task instance has entered what it sent in {place}, and left a mark there, "
+                "which is not there any more: it was emptied or restored, or is a copy. Nothing is sent; trigger a new "
+                "DAG run with the rows that are missing"
+            )
 
     def _look_for_entries_without_marks(self, here: Place) -> None:
         """
@@ -313,6 +320,7 @@ class RememberedJournal:
                 f"read; it would use {here}. Nothing is sent; change it back, or trigger a new DAG run with the rows "
                 "that are missing"
             )
+        self._check_whether_it_is_behind(place)
         source = memory.journal(place.campaign_id)
         entries = source.entries()
         if entries is None:

@@ -337,9 +337,7 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         seen_oids: set[int],
     ) -> None:
         """Render, mapped or not, so that text stays text, and Airflow gets to see no number and no secret."""
-        if parent is self:
-            self._journals_of(context)  # before anything can fail: an earlier try that has left nothing is a riddle
-        else:
+        if parent is not self:
             super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
             return
         if getattr(context.get("ti"), "state", None) == "running":  # else somebody only looks at what it would be

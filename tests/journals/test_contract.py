@@ -281,7 +281,9 @@ class Outliving(Entries):
         assert list(next_memory().marks()) == []
         elsewhere = Place(JournalName("sql", "jöurnal", "0123456789abcdef"), "märz 😀")
         first = Mark(try_number=1, began=NOW, places=[], had_store=False)
-        second = Mark(try_number=2, began=NOW, places=[Place(STATE_STORE, TASK_INSTANCE), elsewhere], had_store=True)
+        second = Mark(
+            try_number=2, began=NOW, places=[Place(STATE_STORE, TASK_INSTANCE), elsewhere], had_store=True, is_open=True
+        )
         next_memory().leave(first)
         assert list(next_memory().marks()) == [first]
         later = next_memory()

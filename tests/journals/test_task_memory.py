@@ -372,7 +372,9 @@ def test_a_store_that_was_emptied_after_the_journal_was_added_is_missed(task: Ta
     task.next_try(STORE).send("batch-1")
     assert task.next_try("a").open().known == ["batch-1"]
     task.values.clear()
-    with pytest.raises(JournalLostError, match=r"Airflow's task state store, campaign .*, where it is not any more"):
+    with pytest.raises(
+        JournalLostError, match=r"Airflow's task state store, campaign .*, and left a mark .* not there any more"
+    ):
         task.next_try("a").open()
 
 
@@ -706,9 +708,71 @@ def test_a_mark_that_cannot_be_left_stops_the_try(task: TaskInstance) -> None:
 
 
 @pytest.mark.parametrize("after", ["a", "b", STORE])
-def test_a_try_that_cannot_send_knows_what_was_sent_wherever_it_is_entered(task: TaskInstance, after: str) -> None:
+def test_a_try_that_cannot_send_knows_what_was_sent_wherever_it_is_entered(
+    task: TaskInstance, after: str | None
+) -> None:
     task.next_try("a").send("batch-1")
-    assert [entry.client_batch_id for entry in task.next_try(after).journal.known_entries()] == ["batch-1"]
+    task.next_try(STORE).send("batch-2")
+    known = task.next_try(after).journal.known_entries()
+    assert sorted(entry.client_batch_id for entry in known if entry.is_batch) == ["batch-1", "batch-2"]
+
+
+def test_a_try_that_cannot_send_says_so_where_it_does_not_know_all(task: TaskInstance) -> None:
+    assert task.values is not None
+    task.next_try("a").send("batch-1")
+    file = task.files.pop("a")
+    with pytest.raises(JournalLostError):
+        task.next_try(STORE).journal.known_entries()
+    task.files["a"] = file
+    task.execute("a", "DELETE FROM eight_by_eight_batch", "DELETE FROM eight_by_eight_campaign")
+    for journal in ("a", STORE):
+        with pytest.raises(JournalLostError):
+            task.next_try(journal).journal.known_entries()
+    task.values.clear()
+    with pytest.raises(JournalLostError):
+        task.next_try("b").journal.known_entries()
+
+
+# copies
+
+
+@pytest.mark.parametrize("after", ["a", STORE, "b"])
+def test_a_database_that_was_restored_is_told_from_the_one_that_was_used(task: TaskInstance, after: str | None) -> None:
+    task.next_try("a").send("batch-1")
+    copy = task.files["a"].read_bytes()
+    task.next_try("a").send("batch-2", row_keys=keys(4))
+    used = task.files["a"].read_bytes()
+    task.files["a"].write_bytes(copy)
+    with pytest.raises(JournalLostError):
+        task.next_try(after).journal.known_entries()
+    with pytest.raises(JournalLostError, match="was emptied or restored, or is a copy"):
+        task.next_try(after).open()
+    task.files["a"].write_bytes(used)
+    assert task.next_try(after).open().known == ["batch-1", "batch-2"]
+
+
+def test_a_try_that_has_opened_no_journal_leaves_no_riddle(task: TaskInstance) -> None:
+    """Its mark may be missing in a database that was away just then."""
+    task.next_try("a").send("batch-1")
+    file = task.files["a"]
+    task.files["a"] = Path("/nowhere/at/all.sqlite")
+    with pytest.raises(JournalUnavailableError):
+        task.next_try("a").open()
+    task.files["a"] = file
+    assert task.next_try("a").open().known == ["batch-1"]
+
+
+def test_a_place_that_only_another_places_mark_knows_of_is_taken_over_too(task: TaskInstance) -> None:
+    assert task.values is not None
+    task.next_try("a").send("batch-1")
+    task.next_try("b").send("batch-2", row_keys=keys(4))
+    marks = {key: value for key, value in task.values.items() if key.startswith("8x8/mark/")}
+    for key, value in marks.items():  # as if only the second database had been known to the store
+        mark = json.loads(value)
+        mark["places"] = [place for place in mark["places"] if place["journal"].get("conn_id") == "b"]
+        task.values[key] = json.dumps(mark)
+    task.execute("b", "DELETE FROM eight_by_eight_batch WHERE client_batch_id = 'batch-1'")
+    assert task.next_try(STORE).open().known == ["batch-2", "batch-1"]
 
 
 # several deployments

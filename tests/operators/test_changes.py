@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -334,6 +335,15 @@ def test_a_template_that_failed_at_first_does_not_stop_the_next_try(
     assert max(run.try_numbers.values()) == 2
     stats = sandbox.stats()
     assert (stats["accepted"], stats["max_per_key"]) == (20, 1)
+
+
+def test_whoever_only_looks_at_what_a_task_would_be_leaves_nothing(airflow_db: None, tmp_path: Path) -> None:
+    """As Airflow's page of rendered templates does for a task that has not begun."""
+    task = dag_of(**A, survey_id="{{ 'orders' }}").get_task("send")
+    ti = SimpleNamespace(dag_id="survey", run_id="run", task_id="send", map_index=-1, try_number=1, state=None)
+    task.render_template_fields({"ti": ti})
+    assert task.survey_id == "orders"
+    assert not (tmp_path / "a.sqlite").exists()
 
 
 # several deployments
