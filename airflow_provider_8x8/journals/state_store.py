@@ -94,11 +94,12 @@ class StateStoreJournal:
         self._try_number = try_number
         self._entries: dict[str, Entry] = {}
         self._records = 0
-        self._was_read = False
+        self._was_read = self._had_header = False
 
     def open(self, header: Header, *, must_exist: bool = False) -> None:
         """See :class:`~airflow_provider_8x8.journals.marks.TaskJournal`."""
         written = self._store.get(_HEADER)
+        self._had_header = written is not None
         if written is None and must_exist:
             raise JournalLostError(
                 "Airflow has thrown away what earlier tries of this task instance sent, or somebody has deleted it; "
@@ -114,7 +115,8 @@ class StateStoreJournal:
 
     def entries(self) -> Sequence[Entry] | None:
         """See :class:`~airflow_provider_8x8.journals.marks.TaskJournal`."""
-        if self._store.get(_HEADER) is None:
+        self._had_header = self._store.get(_HEADER) is not None
+        if not self._had_header:
             return None
         self.news()
         return list(self._entries.values())
@@ -126,6 +128,11 @@ class StateStoreJournal:
         for try_number in range(1, self._try_number + 1):
             for record in self._read_try(try_number):
                 self._apply(record)
+        if self._had_header and self._store.get(_HEADER) is None:
+            raise JournalLostError(
+                "what earlier tries of this task instance sent was deleted from Airflow's task state store while this "
+                "one read it; trigger a new DAG run with the rows that are missing"
+            )
         self._was_read = True
         return list(self._entries.values())
 
