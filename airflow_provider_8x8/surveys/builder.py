@@ -64,7 +64,7 @@ class MessageBuilder:
         a common text, else in each message
     :param variables: template variables common to all messages
     :param unique_by: the row key's column; by default ``client_message_id`` if the source has that column (where rows
-        are mappings: one of the first thousand), else ``destination``
+        are mappings: all of the first thousand), else ``destination``
     :param now: tells the time, in seconds since 1970
     """
 
@@ -165,20 +165,20 @@ class MessageBuilder:
             value = None
         return to_variable(name if value is None else value)
 
-    def use_columns(self, columns: Collection[str], *, complete: bool, others: Iterable[str] = ()) -> None:
+    def use_columns(self, columns: Collection[str], *, complete: bool, others: Iterable[Collection[str]] = ()) -> None:
         """
         Learn which columns the first row has, before it is built.
 
         :param complete: every row has these columns and no others, in this order, so that what is missing can be said
             now, and rows come as values alone
-        :param others: the columns of rows that soon follow: if one of them has a ``client_message_id``, the first row
-            lacks it, and is not the one to say that numbers tell rows apart
+        :param others: the columns of rows that soon follow: a ``client_message_id`` tells rows apart only if all of
+            them have it, whichever comes first
         :raises ColumnsError: two columns fill one field, or a column is missing that every row needs
         """
         fields = _fields_of(columns)
         if self._unique_by is None:
-            found = {*fields, *(_FIELDS.get(without_case_and_separators(column)) for column in others)}
-            self._unique_by = "client_message_id" if "client_message_id" in found else "destination"
+            all_have_ids = all(map(_has_id, (columns, *others)))
+            self._unique_by = "client_message_id" if all_have_ids else "destination"
         if complete:
             self._check_columns(columns, fields)
             self._plan = self._plan_of(tuple(columns))
@@ -254,6 +254,10 @@ class MessageBuilder:
             if len(self._plans) < _MAX_KNOWN_PLANS:
                 self._plans[columns] = plan
         return plan
+
+
+def _has_id(columns: Iterable[str]) -> bool:
+    return any(_FIELDS.get(without_case_and_separators(column)) == "client_message_id" for column in columns)
 
 
 def _columns_of(row: Any) -> tuple[str, ...] | None:

@@ -184,10 +184,10 @@ class Reading:
                 read += len(chunk)
 
     def _use_columns(self, rows: Rows, first: Sequence[Any]) -> None:
-        columns, others = rows.columns, set[str]()
+        columns, others = rows.columns, set[tuple[str, ...]]()
         if columns is None:
             columns = first[0] if isinstance(first[0], Mapping) else ()
-            others = others.union(*(row for row in first if isinstance(row, Mapping)))
+            others = {tuple(row) for row in first if isinstance(row, Mapping)}
         try:
             self._builder.use_columns(columns, complete=rows.columns is not None, others=others)
         except ColumnsError as error:
