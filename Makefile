@@ -41,7 +41,7 @@ crashes: $(VENV)/.ready  ## kill campaigns, ours and one written by hand, and co
 
 simulation: $(VENV)/.ready  ## 100,000 simulated histories and every double crash of a small campaign; HISTORIES=... for more
 	@echo "== Simulated histories"
-	@$(VENV)/bin/python -m tests.simulation --histories $(or $(HISTORIES),100000) --doubles --processes 2
+	@$(VENV)/bin/python -m tests.simulation --histories $(or $(HISTORIES),100000) --doubles --every $(or $(EVERY),1) --processes 2
 
 lint: $(VENV)/.ready  ## ruff and mypy
 	@echo "== Lint and types"

@@ -25,6 +25,7 @@ def main() -> int:
     parser.add_argument("--histories", type=int, default=5000, help="how many")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--doubles", action="store_true", help="run every double crash of small campaigns, too")
+    parser.add_argument("--every", type=int, default=1, help="or every so many-th of them")
     parser.add_argument("--lost", action="store_true", help="print how long it takes until a lost batch is settled")
     arguments = parser.parse_args()
     if arguments.lost:
@@ -43,13 +44,13 @@ def main() -> int:
         f"{arguments.histories} histories in {seconds:.0f} s ({arguments.histories / seconds:.0f} a second), "
         f"{len(failed)} of them with a violation"
     )
-    return int(bool(failed) | (arguments.doubles and run_doubles(arguments.processes)))
+    return int(bool(failed) | (arguments.doubles and run_doubles(arguments.processes, arguments.every)))
 
 
-def run_doubles(processes: int) -> bool:
-    """Run all double crashes; tell whether a property does not hold."""
+def run_doubles(processes: int, every: int) -> bool:
+    """Run all double crashes, or every so many-th; tell whether a property does not hold."""
     began = time.monotonic()
-    count, found = explore_doubles(processes=processes)
+    count, found = explore_doubles(processes=processes, every=every)
     print(*found, sep="\n", end="\n" if found else "")  # noqa: T201
     print(f"{count} double crashes in {time.monotonic() - began:.0f} s, {len(found)} of them with a violation")  # noqa: T201
     return bool(found)
