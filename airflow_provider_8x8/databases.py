@@ -203,7 +203,7 @@ def _hook_of(connection: Connection, name: str, hook_params: Mapping[str, Any]) 
 
     kind = f"{name} is of type {connection.conn_type!r}"
     try:
-        hook = connection.get_hook()  # type: ignore[no-untyped-call]
+        hook = connection.get_hook()  # type: ignore[no-untyped-call]  # Airflow's
     except (ImportError, AirflowOptionalProviderFeatureException) as error:
         raise ValueError(f"{kind}, whose hook cannot be imported ({error}); install what it needs") from None
     except AirflowException:
@@ -219,7 +219,7 @@ def _hook_of(connection: Connection, name: str, hook_params: Mapping[str, Any]) 
     if not hook_params:
         return hook
     try:
-        with_params: DbApiHook = connection.get_hook(hook_params=dict(hook_params))  # type: ignore[no-untyped-call]
+        with_params: DbApiHook = connection.get_hook(hook_params=dict(hook_params))  # type: ignore[no-untyped-call]  # Airflow's
     except TypeError as error:
         raise TypeError(f"{name}: sql_hook_params do not fit {type(hook).__name__}: {error}") from None
     return with_params

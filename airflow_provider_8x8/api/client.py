@@ -444,7 +444,7 @@ def _retrying(
 def _at_most(max_tries: int, policy: tenacity.Retrying) -> tenacity.Retrying:
     if not 1 <= max_tries <= MAX_TRIES:
         raise ValueError(f"max_tries is {max_tries}; expected 1 to {MAX_TRIES}")
-    return policy.copy(stop=tenacity.stop_after_attempt(max_tries) | policy.stop)  # type: ignore[operator]
+    return policy.copy(stop=tenacity.stop_after_attempt(max_tries) | policy.stop)  # type: ignore[operator]  # its stubs lack |
 
 
 def _say_that_it_waits(state: tenacity.RetryCallState) -> None:
