@@ -148,15 +148,18 @@ class EightByEightClient:
             return self._post(path, batch, BatchResponse)
         return self._call("POST", path, BatchResponse, batch, send_by=send_by, on_sent=on_sent)
 
-    def send_survey(self, survey_id: str, message: SurveyMessage, *, max_tries: int = MAX_TRIES) -> MessageResponse:
+    def send_survey(self, survey_id: str, message: SurveyMessage, *, send_by: float | None = None) -> MessageResponse:
         """
         Send one survey. Raises what :meth:`send_survey_batch` raises.
 
         A message that 8x8 takes and rejects comes back with the status ``REJECTED``.
 
-        :param max_tries: how often the call is made at most, 1 to 5
+        :param send_by: seconds since 1970, as for a batch: the call is made once, and not completed later than this
         """
-        return self._post(self._survey_path(survey_id, "messages"), message, MessageResponse, max_tries)
+        path = self._survey_path(survey_id, "messages")
+        if send_by is None:
+            return self._post(path, message, MessageResponse)
+        return self._call("POST", path, MessageResponse, message, send_by=send_by)
 
     def cancel_batch(self, batch_id: str) -> CancelResponse:
         """
@@ -268,9 +271,8 @@ class EightByEightClient:
                 return
             raise
 
-    def _post(self, path: str, request: msgspec.Struct, answer: type[T], max_tries: int = MAX_TRIES) -> T:
-        call = _at_most(max_tries, until_sent).wraps(self._call)
-        return call("POST", path, answer, request)
+    def _post(self, path: str, request: msgspec.Struct, answer: type[T]) -> T:
+        return until_sent.wraps(self._call)("POST", path, answer, request)
 
     def _repeatable(
         self,

@@ -98,6 +98,14 @@ class Ledger:
         """Tell whether an entry was begun in this reading of the source."""
         return entry.client_batch_id in self._begun
 
+    def free_keys(self, entry: Entry) -> bytes:
+        """Return the row keys that an entry has and does not hold."""
+        if not entry.is_in_effect:
+            return entry.row_keys
+        if entry.state is not EntryState.SENT:
+            return b""
+        return entry.resent_keys if self.is_own(entry) else entry.resent_keys + entry.rejected_keys
+
     @property
     def holds_any(self) -> bool:
         """Whether :meth:`holder_of` knows any row key."""
@@ -135,23 +143,15 @@ class Ledger:
                 continue
             if before is None:
                 self._hold(entry)
-            elif self._free_keys(entry) != self._free_keys(before):
+            elif self.free_keys(entry) != self.free_keys(before):
                 self._held.release(unpack(entry.row_keys), entry.client_batch_id)
                 self._hold(entry)
 
     def _hold(self, entry: Entry) -> None:
         row_keys = unpack(entry.row_keys)
-        if free_keys := set(unpack(self._free_keys(entry))):
+        if free_keys := set(unpack(self.free_keys(entry))):
             row_keys = [row_key for row_key in row_keys if row_key not in free_keys]
         self._held.hold(row_keys, entry.client_batch_id)
-
-    def _free_keys(self, entry: Entry) -> bytes:
-        """Return the row keys that an entry has and does not hold."""
-        if not entry.is_in_effect:
-            return entry.row_keys
-        if entry.state is not EntryState.SENT:
-            return b""
-        return entry.resent_keys if self.is_own(entry) else entry.resent_keys + entry.rejected_keys
 
     def _check(self, entry: Entry) -> None:
         if entry.state is EntryState.MOVED and self.is_own(entry) and entry.try_number >= self._run.try_number:

@@ -20,7 +20,7 @@ from airflow_provider_8x8.api.client import EightByEightClient
 from airflow_provider_8x8.api.errors import EightByEightError, UnknownOutcomeError
 from airflow_provider_8x8.api.models import SurveyMessage
 from airflow_provider_8x8.surveys.clock import Clock
-from airflow_provider_8x8.surveys.journal import Entry, EntryState, JournalMismatchError
+from airflow_provider_8x8.surveys.journal import SEND_WITHIN, Entry, EntryState, JournalMismatchError
 from airflow_provider_8x8.surveys.ledger import Ledger
 from airflow_provider_8x8.surveys.reconcile import Finding, Reconciler
 from airflow_provider_8x8.surveys.report import Report
@@ -166,6 +166,11 @@ class Settling:
         """Tell whether rows that the last reading left to a batch may be sent now."""
         self._ledger.refresh()
         return any(self._has_been_freed(self._ledger[holder]) for holder in self._tally.held)
+
+    def has_open_rows(self) -> bool:
+        """Tell whether it is not known of some rows of this task instance whether 8x8 has accepted them."""
+        now = self._clock.now()
+        return any(entry.is_open and self._is_wanted(entry, now) for entry in self._ledger.entries())
 
     def outlook(self) -> str:
         """Say what can tell of the batches that are still unknown, and from when on."""
@@ -363,14 +368,14 @@ class Settling:
             unique_by="",
             row_keys=b"",
             begun=now,
-            send_by=now,
-            answer_by=now + self._client.timeout,
+            send_by=now + SEND_WITHIN,  # or its line would be where no later look at the logs expects it
+            answer_by=now + SEND_WITHIN + self._client.timeout,
             state=EntryState.CANARY,
         )
         self._canary_is_spent = True
         self._ledger.begin(lambda: canary)  # before it is sent, so that no other try sends another one
         try:
-            response = self._client.send_survey(self._settings.survey_id, message, max_tries=1)
+            response = self._client.send_survey(self._settings.survey_id, message, send_by=canary.send_by)
         except UnknownOutcomeError as error:
             log.warning("Whether 8x8 has the canary, which is to show how far its logs are, is not known: %s", error)
         except EightByEightError as error:
@@ -410,10 +415,12 @@ class Settling:
     def _has_been_freed(self, entry: Entry) -> bool:
         if not entry.is_in_effect:
             return True
-        was_undecided = entry.client_batch_id in self._tally.met_open or self._ledger.is_of_this_reading(entry)
-        # What was rejected is free for another run than the one that sent it.
-        freed = entry.resent_keys or (b"" if self._ledger.is_own(entry) else entry.rejected_keys)
-        return was_undecided and entry.state is EntryState.SENT and bool(freed)
+        free_keys = self._ledger.free_keys(entry)
+        if self._ledger.is_of_this_reading(entry):
+            return bool(free_keys)
+        met = self._tally.met_open.get(entry.client_batch_id)
+        # What was free already when the entry came up was not left to it.
+        return met is not None and free_keys != self._ledger.free_keys(met)
 
 
 def _decided(entry: Entry, on_unknown: OnUnknown, *, may_resend: bool) -> Entry | None:

@@ -51,7 +51,7 @@ class Tally:
 
     :ivar overdue: of the invalid rows, those whose own time was still to come when the task instance's first try began
     :ivar held: how many of its rows each entry holds, by client batch id: begun in this reading or before
-    :ivar met_open: the entries among them that were open when one of their rows came up
+    :ivar met_open: the entries among them that were open, as they were when the first of their rows came up
     :ivar met_unknown: the row keys of those rows, where a sent batch left some unknown, by client batch id
     """
 
@@ -60,7 +60,7 @@ class Tally:
     overdue: int = 0
     duplicate: int = 0
     held: Counter[str] = field(default_factory=Counter)
-    met_open: set[str] = field(default_factory=set)
+    met_open: dict[str, Entry] = field(default_factory=dict)
     met_unknown: defaultdict[str, set[bytes]] = field(default_factory=lambda: defaultdict(set))
     invalid_samples: list[str] = field(default_factory=list)
 
@@ -68,7 +68,7 @@ class Tally:
         """Note that an entry of before holds a row."""
         self.held[entry.client_batch_id] += 1
         if entry.is_open:
-            self.met_open.add(entry.client_batch_id)
+            self.met_open.setdefault(entry.client_batch_id, entry)
             if entry.unknown_keys and row_key is not None:
                 self.met_unknown[entry.client_batch_id].add(row_key)
 

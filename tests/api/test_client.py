@@ -246,7 +246,7 @@ def test_a_caller_may_have_a_call_made_once_and_get_what_it_got(sandbox: Any, ex
     for call, operation in (
         (lambda: client.start_log_export(request, max_tries=1), "log_export"),
         (lambda: client.get_log_export(job_id, max_tries=1), "log_export_result"),
-        (lambda: client.send_survey("orders", batch().messages[0], max_tries=1), "survey"),
+        (lambda: client.send_survey("orders", batch().messages[0], send_by=time.time() + 30), "survey"),
     ):
         sandbox.faults([{"on": operation, "kind": fault}])
         exchanges.clear()

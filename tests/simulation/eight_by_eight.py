@@ -338,12 +338,14 @@ class Client:
         if self._server.habits.honours_send_by and self._process.clock() >= send_by:
             raise NeverSentError("the time was over, the last piece was withheld")
 
-    def send_survey(self, survey_id: str, message: SurveyMessage, *, max_tries: int) -> MessageResponse:
+    def send_survey(self, survey_id: str, message: SurveyMessage, *, send_by: float) -> MessageResponse:
         """POST the canary."""
-        self._process.touch("canary: last piece")
         self.canaries += 1
         if self.canaries > 1:
             self._server.world.violate("a try sent a second canary")
+        ends_at = self._process.world.now + DEFAULT_TIMEOUT
+        self._process.touch("canary: last piece")
+        self._check_time(send_by, ends_at)
         answer = self._server.take_canary(message)
         self._process.touch("canary: answer")
         if isinstance(answer, EightByEightError):

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
@@ -84,6 +85,7 @@ class EightByEight:
         self.canary_trouble: EightByEightError | None = None
         self.exports: list[LogExportRequest] = []
         self.canaries: list[float] = []
+        self.canaries_are_sent_by: list[float] = []
         self.accepted: list[str] = []
         self._lines: list[tuple[float, LogLine]] = []
 
@@ -110,8 +112,9 @@ class EightByEight:
         )
         return fate(batch, answer)
 
-    def send_survey(self, survey_id: str, message: SurveyMessage, *, max_tries: int) -> Any:
+    def send_survey(self, survey_id: str, message: SurveyMessage, *, send_by: float) -> Any:
         self.canaries.append(self.clock.time)
+        self.canaries_are_sent_by.append(send_by)
         if self.canary_trouble is not None:
             raise self.canary_trouble
         if self.canary_status == "QUEUED":
@@ -431,6 +434,15 @@ def test_a_canary_whose_answer_is_lost_is_waited_for_before_another_is_sent(camp
     assert len(campaign.eight_by_eight.canaries) == 2
 
 
+def test_a_canary_is_not_sent_later_than_its_entry_says(campaign: Campaign) -> None:
+    campaign.eight_by_eight.fates = [None]
+    for _ in range(3):
+        campaign.run(canary_destination=CANARY)
+        campaign.clock.sleep(15 * MINUTE)
+    (sent,), (send_by,) = campaign.eight_by_eight.canaries, campaign.eight_by_eight.canaries_are_sent_by
+    assert sent < send_by <= sent + 30.0
+
+
 def test_no_number_of_the_team_is_in_the_journal(campaign: Campaign, tmp_path: Path) -> None:
     campaign.eight_by_eight.fates = [None]
     for _ in range(3):
@@ -473,6 +485,17 @@ def test_rows_that_an_answer_to_another_run_leaves_unknown_are_unknown_to_this_o
     summary = campaign.run()
     assert outcomes(summary) == {"accepted": 4, "already_sent": 1, "unknown": 1}
     assert summary.unknown_client_batch_ids
+
+
+def test_rejected_and_unknown_rows_of_another_runs_batch_keep_nobody_reading(campaign: Campaign) -> None:
+    def one_rejected_one_unlisted(batch: SurveyBatch, answer: BatchResponse) -> BatchResponse:
+        first = msgspec.structs.replace(next(iter(answer.messages or ())), status=MessageStatus(code="REJECTED"))
+        return BatchResponse(batch_id=answer.batch_id, accepted_count=0, rejected_count=1, messages=[first])
+
+    campaign.eight_by_eight.fates, campaign.eight_by_eight.lag = [one_rejected_one_unlisted], 10_000_000.0
+    campaign.run(NUMBERS[:2], task="other")
+    assert outcomes(campaign.run(NUMBERS[:2])) == {"accepted": 1, "unknown": 1}
+    assert outcomes(campaign.run(NUMBERS[:2], task="third")) == {"already_sent": 1, "unknown": 1}
 
 
 @pytest.mark.parametrize("on_unknown", [OnUnknown.RESEND, OnUnknown.ASSUME_SENT])
