@@ -125,18 +125,20 @@ class Refusals:
         """So many rows are left since there may be no more requests."""
         self._left_for_another_try += rows
 
-    def conclude(self, entries: Collection[Entry]) -> bool:
+    def conclude(self, entries: Collection[Entry], *, has_open_rows: bool) -> bool:
         """
         Judge what a reading has left as a whole; tell whether to read the source again, since rows can be blamed now.
 
         :param entries: all of the campaign
+        :param has_open_rows: of some rows of this task instance it is still open whether 8x8 has taken them
         """
         self.learn(entries)
-        # What is still open may turn out to be taken.
-        self._may_go_better = self._left_for_another_try > 0 or any(entry.is_open for entry in entries)
+        has_more_to_try = self._left_for_another_try > 0 or has_open_rows
+        # What another run has open may turn out to be taken; but nobody may ever look whether it was.
+        self._may_go_better = has_more_to_try or any(entry.is_open for entry in entries)
         if not self._left_as_a_whole:
             return False
-        if not self.is_for_one_reason or (self._codes_alone.total() < ALIKE and not self._may_go_better):
+        if not self.is_for_one_reason or (self._codes_alone.total() < ALIKE and not has_more_to_try):
             self._is_sure_of_the_whole = True
         return not self.is_in_doubt
 

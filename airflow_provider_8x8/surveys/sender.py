@@ -177,7 +177,10 @@ class SurveySender:
             except Stopped as stopped:
                 self._note(stopped)
             self._settling.settle(self._reading.tally)
-            if not (self._settling.has_set_rows_free() or self._refusals.conclude(self._ledger.entries())):
+            if not (
+                self._settling.has_set_rows_free()
+                or self._refusals.conclude(self._ledger.entries(), has_open_rows=self._settling.has_open_rows())
+            ):
                 break
         if self._settling.unreported:
             missing = ", ".join(sorted(self._settling.unreported))

@@ -56,7 +56,13 @@ def send(refusals: Refusals, rows: list[int], judge: Judge, outcome: Outcome) ->
 
 
 def sent(
-    rows: int, judge: Judge, *, batch_size: int = 10_000, has_taken: bool = False, entries: Collection[Entry] = ()
+    rows: int,
+    judge: Judge,
+    *,
+    batch_size: int = 10_000,
+    has_taken: bool = False,
+    entries: Collection[Entry] = (),
+    has_open_rows: bool = False,
 ) -> tuple[Outcome, Refusals]:
     """Send rows in batches, and those that are left again as long as the source would be read again."""
     refusals = Refusals(())
@@ -72,7 +78,7 @@ def sent(
         done.append(outcome)
         requests += outcome.requests
         waiting = outcome.left
-        if not refusals.conclude(entries):
+        if not refusals.conclude(entries, has_open_rows=has_open_rows):
             break
     accepted = [row for outcome in done for row in outcome.accepted]
     rejected = [row for outcome in done for row in outcome.rejected]
@@ -227,6 +233,13 @@ def test_the_end_is_final_only_if_a_retry_could_not_do_better(
     reason = refusals.reason_to_end()
     assert (None if reason is None else reason.is_final) == is_final
     assert len(outcome.rejected) == rejected
+
+
+@pytest.mark.parametrize(("has_open_rows", "rejected"), [(False, 1), (True, 0)])
+def test_one_refused_row_is_to_blame_whatever_other_runs_have_open(rejected: int, *, has_open_rows: bool) -> None:
+    outcome, refusals = sent(1, lambda rows: refusal(1000), entries=[entry()], has_open_rows=has_open_rows)
+    assert len(outcome.rejected) == rejected
+    assert (refusals.reason_to_end() is None) == bool(rejected)
 
 
 @pytest.mark.parametrize(
