@@ -8,7 +8,7 @@ from contextlib import closing
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_8x8.surveys.builder import ColumnsError
+from airflow_provider_8x8.surveys.messages.builder import ColumnsError
 
 if TYPE_CHECKING:
     from airflow_provider_8x8.databases import Database

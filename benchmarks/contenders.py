@@ -77,10 +77,10 @@ def ours_xcom(task: Task) -> Work:
 
 def ours_shard(task: Task) -> Work:
     """The operator as a shard whose campaign's other shards have sent all of theirs."""
-    from airflow_provider_8x8.journals.engines import engine_of
-    from airflow_provider_8x8.journals.sql import SqlJournal
-    from airflow_provider_8x8.surveys.journal import ROW_KEY_BYTES, Entry, EntryState, Header
-    from airflow_provider_8x8.surveys.row_keys import ROW_KEY_RULES
+    from airflow_provider_8x8.journals.sql import engine_of
+    from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState, Header
+    from airflow_provider_8x8.surveys.journal.sql import SqlJournal
+    from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_BYTES, ROW_KEY_RULES
 
     journal = SqlJournal(engine_of(JOURNAL), task.run_id, journal_conn_id=JOURNAL)
     journal.open(Header(survey_id=SURVEY_ID, subaccount_id=SUBACCOUNT, row_key_rules=ROW_KEY_RULES))

@@ -45,7 +45,7 @@ def test_arrows_point_down_only(file: Path) -> None:
     assert imports_of(file) <= MAY_IMPORT[part_of(file)]
 
 
-@pytest.mark.parametrize("module", ["api.client", "surveys.sender", "journals.sql", "sandbox.server"])
+@pytest.mark.parametrize("module", ["api.client", "surveys.sending.sender", "surveys.journal.sql", "sandbox.server"])
 def test_airflow_is_not_imported_for(module: str) -> None:
     code = f"import sys, airflow_provider_8x8.{module}; sys.exit('airflow' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
@@ -55,7 +55,8 @@ def test_what_only_a_running_task_needs_is_not_imported_when_a_dag_is_parsed() -
     code = (
         "import sys, airflow_provider_8x8.operators.survey_batch; "
         "sys.exit(', '.join({f'airflow_provider_8x8.{name}' for name in "
-        "('api.client', 'hooks.eight_by_eight', 'surveys.sender', 'journals.sql')} & set(sys.modules)) or 0)"
+        "('api.client', 'hooks.eight_by_eight', 'surveys.sending.sender', 'surveys.journal.sql')} "
+        "& set(sys.modules)) or 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 

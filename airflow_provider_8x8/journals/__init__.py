@@ -1,1 +1,1 @@
-"""Journals that outlive a try: in a SQL database, in Airflow's task state store."""
+"""A task's journal: which one it is, and Airflow's way to it."""

@@ -6,16 +6,16 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from airflow_provider_8x8.journals.marks import JournalName, Memory
-from airflow_provider_8x8.journals.task_memory import TaskMemory
 from airflow_provider_8x8.surveys.clock import Clock
-from airflow_provider_8x8.surveys.journal import Entry, Journal, JournalError, MemoryJournal
+from airflow_provider_8x8.surveys.journal.entries import Entry, Journal, JournalError, MemoryJournal
+from airflow_provider_8x8.surveys.journal.marks import JournalName, Memory
+from airflow_provider_8x8.surveys.journal.task_memory import TaskMemory
 from airflow_provider_8x8.surveys.settings import BEFORE_TRY, Said
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_8x8.journals.task_memory import RememberedJournal
+    from airflow_provider_8x8.surveys.journal.task_memory import RememberedJournal
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class JournalsAtHand:
         if (store := context.get("task_state_store")) is not None:
             from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined]  # its stub lags behind
 
-            from airflow_provider_8x8.journals.state_store import StateStoreMemory
+            from airflow_provider_8x8.surveys.journal.state_store import StateStoreMemory
 
             memories.append(
                 StateStoreMemory(store, self.task_instance, try_number=self._try_number, never_expire=NEVER_EXPIRE)
@@ -120,8 +120,8 @@ class JournalsAtHand:
             self._memory.close()
 
     def _sql_memory(self, conn_id: str) -> Memory:
-        from airflow_provider_8x8.journals.engines import engine_of
-        from airflow_provider_8x8.journals.sql import SqlMemory
+        from airflow_provider_8x8.journals.sql import engine_of
+        from airflow_provider_8x8.surveys.journal.sql import SqlMemory
 
         return SqlMemory(engine_of(conn_id), self.task_instance, journal_conn_id=conn_id, deployment=self._deployment)
 

@@ -17,23 +17,23 @@ from airflow.providers.common.compat.sdk import AirflowException, redact
 
 from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.api.models import MAX_BATCH_SIZE, MAX_SOURCE_LENGTH, Destination, SubaccountId
-from airflow_provider_8x8.surveys.builder import check_common
-from airflow_provider_8x8.surveys.journal import MAX_CAMPAIGN_ID_LENGTH
-from airflow_provider_8x8.surveys.phone_numbers import to_phone_number
+from airflow_provider_8x8.surveys.journal.entries import MAX_CAMPAIGN_ID_LENGTH
+from airflow_provider_8x8.surveys.messages.builder import check_common
+from airflow_provider_8x8.surveys.messages.phone_numbers import to_phone_number
+from airflow_provider_8x8.surveys.messages.template import Template
+from airflow_provider_8x8.surveys.messages.times import parse_time
+from airflow_provider_8x8.surveys.messages.values import (
+    UnusableValueError,
+    is_encodable,
+    is_missing,
+    to_variable,
+)
 from airflow_provider_8x8.surveys.settings import (
     BEFORE_TRY,
     MAX_CLIENT_BATCH_ID_PREFIX_LENGTH,
     OnInvalid,
     OnUnknown,
     Said,
-)
-from airflow_provider_8x8.surveys.template import Template
-from airflow_provider_8x8.surveys.times import parse_time
-from airflow_provider_8x8.surveys.values import (
-    UnusableValueError,
-    is_encodable,
-    is_missing,
-    to_variable,
 )
 
 TEXTS = frozenset(

@@ -38,10 +38,13 @@ from airflow_provider_8x8.operators.arguments import (
     usable,
 )
 from airflow_provider_8x8.rows import GivenRows, SqlRows
-from airflow_provider_8x8.surveys.builder import MessageBuilder, Rows, check_common
 from airflow_provider_8x8.surveys.clock import SystemClock
-from airflow_provider_8x8.surveys.report import Report
-from airflow_provider_8x8.surveys.row_keys import RowKeys
+from airflow_provider_8x8.surveys.messages.builder import MessageBuilder, Rows, check_common
+from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
+from airflow_provider_8x8.surveys.messages.template import Template
+from airflow_provider_8x8.surveys.messages.times import parse_time
+from airflow_provider_8x8.surveys.outcomes.report import Report
+from airflow_provider_8x8.surveys.outcomes.summary import Summary, Tally, summarize
 from airflow_provider_8x8.surveys.settings import (
     DEFAULT_LOG_SETTLE_TIME,
     DEFAULT_RECONCILE_TIMEOUT,
@@ -51,17 +54,14 @@ from airflow_provider_8x8.surveys.settings import (
     Said,
     Settings,
 )
-from airflow_provider_8x8.surveys.summary import Summary, Tally, summarize
-from airflow_provider_8x8.surveys.template import Template
-from airflow_provider_8x8.surveys.times import parse_time
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
     from jinja2 import Environment
 
     from airflow_provider_8x8.journals.at_hand import JournalsAtHand
-    from airflow_provider_8x8.surveys.journal import Journal
-    from airflow_provider_8x8.surveys.sender import SurveySender
+    from airflow_provider_8x8.surveys.journal.entries import Journal
+    from airflow_provider_8x8.surveys.sending.sender import SurveySender
 
 # What only a running task needs (requests and all that it brings) is imported there: DAG files are parsed every minute.
 
@@ -424,7 +424,7 @@ class EightByEightSurveyBatchOperator(BaseOperator):
 
     def _sender(self, run: Run, journal: Journal) -> SurveySender:
         from airflow_provider_8x8.hooks.eight_by_eight import EightByEightHook
-        from airflow_provider_8x8.surveys.sender import SurveySender
+        from airflow_provider_8x8.surveys.sending.sender import SurveySender
 
         common = _parse_common({name: getattr(self, name) for name in _COMMON_FIELDS})
         if _phones_may_cut(self.source):

@@ -56,7 +56,7 @@ class Settings:
     :ivar reconcile_timeout: how long to wait for 8x8's logs
     :ivar longest_wait: how long to wait, all in all, before a batch that 8x8 has nothing of is sent again
     :ivar log_settle_time: how much later than younger messages a message may show in 8x8's logs
-    :ivar canary_destination: a number of the team's own, see :mod:`~airflow_provider_8x8.surveys.reconcile`
+    :ivar canary_destination: a number of the team's own, see :mod:`~airflow_provider_8x8.surveys.sending.reconcile`
     :ivar settled_batches: by client batch id, what a person has seen of a batch in 8x8's portal
     :ivar deployment: which Airflow this is, None if that is not known
     """

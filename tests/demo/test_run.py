@@ -116,7 +116,7 @@ def test_the_lines_of_our_own_are_found_among_airflow_s() -> None:
         "2026-11-24T02:10:44Z [info     ] [DAG TEST] starting task_id=send_surveys map_index=-1 [airflow] loc=d.py:1",
         "2026-11-24T02:10:45Z [warning  ] Using `httpx` is deprecated [py.warnings] category=Deprecation lineno=1",
         "2026-11-24T02:10:56Z [info     ] Opening DuckDB database [airflow.task.hooks.duckdb] loc=d.py:2",
-        "2026-11-24T02:10:57Z [info     ] Batch 1: 4 accepted    [airflow_provider_8x8.surveys.sender] loc=sender.py:6",
+        "2026-11-24T02:10:57Z [info     ] Batch 1: 4 accepted [airflow_provider_8x8.surveys.sending.sender] loc=s.py:6",
         "2026-11-24T02:10:58Z [info     ] 25 rows [airflow.task.operators.airflow_provider_8x8.operators.S] loc=s.py:6",
         "2026-11-24T02:11:00Z [warning  ] 9 rows, such as: [1] [unusual_prefix_9c_survey_from_warehouse] loc=s.py:66",
         "2026-11-24T02:11:00Z [info     ] Done. Returned value was: {} [airflow.task.operators.python] loc=p.py:233",

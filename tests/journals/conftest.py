@@ -11,16 +11,16 @@ import pytest
 from airflow_provider_8x8.surveys.clock import SystemClock
 
 if TYPE_CHECKING:
-    from airflow_provider_8x8.journals.sql import SqlJournal
-    from airflow_provider_8x8.journals.task_memory import TaskMemory
+    from airflow_provider_8x8.surveys.journal.sql import SqlJournal
+    from airflow_provider_8x8.surveys.journal.task_memory import TaskMemory
     from tests.support.databases import Database
 
 
 @pytest.fixture
 def new_journal(journal_database: Database) -> Iterator[Callable[..., SqlJournal]]:
     """Make SQL journals the way a task does; each is closed in the end."""
-    from airflow_provider_8x8.journals.engines import engine_of
-    from airflow_provider_8x8.journals.sql import SqlJournal
+    from airflow_provider_8x8.journals.sql import engine_of
+    from airflow_provider_8x8.surveys.journal.sql import SqlJournal
 
     made: list[SqlJournal] = []
 
@@ -36,9 +36,9 @@ def new_journal(journal_database: Database) -> Iterator[Callable[..., SqlJournal
 @pytest.fixture
 def new_memory(journal_database: Database) -> Iterator[Callable[..., TaskMemory]]:
     """Make what one try of a task instance knows, with a SQL journal alone; each is closed in the end."""
-    from airflow_provider_8x8.journals.engines import engine_of
-    from airflow_provider_8x8.journals.sql import SqlMemory
-    from airflow_provider_8x8.journals.task_memory import TaskMemory
+    from airflow_provider_8x8.journals.sql import engine_of
+    from airflow_provider_8x8.surveys.journal.sql import SqlMemory
+    from airflow_provider_8x8.surveys.journal.task_memory import TaskMemory
 
     made: list[TaskMemory] = []
 
@@ -59,7 +59,7 @@ def new_memory(journal_database: Database) -> Iterator[Callable[..., TaskMemory]
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """No pauses between a transaction's tries; how long they would have been."""
-    from airflow_provider_8x8.journals import transactions
+    from airflow_provider_8x8.surveys.journal import transactions
 
     pauses: list[float] = []
     monkeypatch.setattr(transactions._RETRYING, "sleep", pauses.append)

@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from airflow_provider_8x8.surveys.journal import ROW_KEY_BYTES, Compose, Entry, EntryState, Header, pack
+from airflow_provider_8x8.surveys.journal.entries import Compose, Entry, EntryState, Header
+from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_BYTES, pack
 
 HEADER = Header(survey_id="survey", subaccount_id="sandbox_hq", row_key_rules=1)
 NOW = 1_800_000_000.125

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_8x8.journals import engines
+from airflow_provider_8x8.journals import sql as journals_sql
 from airflow_provider_8x8.journals.at_hand import JournalsAtHand, name_of
 from airflow_provider_8x8.surveys.clock import SystemClock
-from airflow_provider_8x8.surveys.journal import Journal, JournalLostError, MemoryJournal
+from airflow_provider_8x8.surveys.journal.entries import Journal, JournalLostError, MemoryJournal
 from airflow_provider_8x8.surveys.settings import Said
 from tests.journals.entries import HEADER
 from tests.journals.task_state_store import Store
@@ -46,7 +46,7 @@ def test_whatever_airflow_raises_for_the_journals_connection_the_store_knows_tha
 
     values: dict[str, str] = {}
     with monkeypatch.context() as patched:
-        patched.setattr(engines, "engine_of", fail)
+        patched.setattr(journals_sql, "engine_of", fail)
         first = at_hand(1, Store(values), "journal")
         first.leave_mark()
         with pytest.raises(error, match="the secrets backend is away"):

@@ -9,11 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from airflow_provider_8x8.journals.engines import engine_of
-from airflow_provider_8x8.journals.marks import STATE_STORE, JournalName, Mark, Memory, Place, TaskJournal
-from airflow_provider_8x8.journals.sql import SqlMemory
-from airflow_provider_8x8.journals.state_store import StateStoreMemory
-from airflow_provider_8x8.surveys.journal import (
+from airflow_provider_8x8.journals.sql import engine_of
+from airflow_provider_8x8.surveys.journal.entries import (
     CorruptJournalError,
     Entry,
     EntryLog,
@@ -21,8 +18,11 @@ from airflow_provider_8x8.surveys.journal import (
     JournalLostError,
     JournalMismatchError,
     MemoryJournal,
-    unpack,
 )
+from airflow_provider_8x8.surveys.journal.marks import STATE_STORE, JournalName, Mark, Memory, Place, TaskJournal
+from airflow_provider_8x8.surveys.journal.sql import SqlMemory
+from airflow_provider_8x8.surveys.journal.state_store import StateStoreMemory
+from airflow_provider_8x8.surveys.messages.row_keys import unpack
 from tests.journals.entries import HEADER, NOW, TASK_INSTANCE, always, entry_of, keys, settled
 from tests.journals.task_state_store import NEVER, Store
 from tests.simulation.campaign_journals import Database, DatabaseMemory

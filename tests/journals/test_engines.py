@@ -10,12 +10,12 @@ import pytest
 import sqlalchemy as sa
 
 from airflow_provider_8x8.databases import Database as AirflowDatabase
-from airflow_provider_8x8.journals.engines import engine_of
-from airflow_provider_8x8.journals.sql import SqlJournal
-from airflow_provider_8x8.journals.transactions import Transactions
+from airflow_provider_8x8.journals.sql import engine_of
 from airflow_provider_8x8.rows import SqlRows
-from airflow_provider_8x8.surveys.journal import Entry, EntryState, Header, JournalUnavailableError
-from airflow_provider_8x8.surveys.row_keys import ROW_KEY_RULES
+from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState, Header, JournalUnavailableError
+from airflow_provider_8x8.surveys.journal.sql import SqlJournal
+from airflow_provider_8x8.surveys.journal.transactions import Transactions
+from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_RULES
 from tests.support.databases import Database, mariadb_database
 from tests.support.tcp_forwarder import TcpForwarder
 

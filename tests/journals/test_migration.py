@@ -10,16 +10,16 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects.mysql import LONGBLOB
 
-from airflow_provider_8x8.journals.engines import engine_of
-from airflow_provider_8x8.journals.sql import SqlJournal, prune_journal
-from airflow_provider_8x8.journals.tables import METADATA
-from airflow_provider_8x8.surveys.journal import (
+from airflow_provider_8x8.journals.sql import engine_of, prune_journal
+from airflow_provider_8x8.surveys.journal.entries import (
     Entry,
     EntryState,
     Header,
     JournalMismatchError,
     JournalUnavailableError,
 )
+from airflow_provider_8x8.surveys.journal.sql import SqlJournal
+from airflow_provider_8x8.surveys.journal.tables import METADATA
 from tests.journals.entries import HEADER, NOW, TASK_INSTANCE, always, entry_of, keys, settled
 from tests.journals.test_sql import at_once, drop_role, journal_of, lesser_role
 from tests.support.databases import Database

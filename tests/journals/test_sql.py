@@ -16,12 +16,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from airflow_provider_8x8.journals import transactions
-from airflow_provider_8x8.journals.engines import engine_of
-from airflow_provider_8x8.journals.marks import Mark, Place
-from airflow_provider_8x8.journals.sql import SqlJournal, SqlMemory, prune_journal
-from airflow_provider_8x8.journals.tables import BATCH, METADATA
-from airflow_provider_8x8.surveys.journal import (
+from airflow_provider_8x8.journals.sql import engine_of, prune_journal
+from airflow_provider_8x8.surveys.journal import transactions
+from airflow_provider_8x8.surveys.journal.entries import (
     CorruptJournalError,
     Entry,
     EntryState,
@@ -29,9 +26,11 @@ from airflow_provider_8x8.surveys.journal import (
     JournalLostError,
     JournalMismatchError,
     JournalUnavailableError,
-    pack,
-    unpack,
 )
+from airflow_provider_8x8.surveys.journal.marks import Mark, Place
+from airflow_provider_8x8.surveys.journal.sql import SqlJournal, SqlMemory
+from airflow_provider_8x8.surveys.journal.tables import BATCH, METADATA
+from airflow_provider_8x8.surveys.messages.row_keys import pack, unpack
 from tests.conftest import ROOT
 from tests.journals.entries import HEADER, NOW, always, entry_of, keys, settled
 from tests.support.databases import Database
@@ -431,8 +430,9 @@ def test_no_row_key_is_begun_twice_by_ten_shards(
 PROCESS = """
 import sys, time
 import sqlalchemy as sa
-from airflow_provider_8x8.journals.sql import SqlJournal
-from airflow_provider_8x8.surveys.journal import Entry, Header, pack, unpack
+from airflow_provider_8x8.surveys.journal.sql import SqlJournal
+from airflow_provider_8x8.surveys.journal.entries import Entry, Header
+from airflow_provider_8x8.surveys.messages.row_keys import pack, unpack
 
 url, shard = sys.argv[1], int(sys.argv[2])
 journal = SqlJournal(sa.create_engine(url, future=True), "campaign", journal_conn_id="journal")

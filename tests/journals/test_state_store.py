@@ -8,10 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from airflow_provider_8x8.journals import state_store
-from airflow_provider_8x8.journals.state_store import MAX_VALUE_LENGTH, StateStoreJournal
-from airflow_provider_8x8.surveys.journal import (
-    ROW_KEY_BYTES,
+from airflow_provider_8x8.surveys.journal import state_store
+from airflow_provider_8x8.surveys.journal.entries import (
     CorruptJournalError,
     Entry,
     EntryState,
@@ -20,6 +18,8 @@ from airflow_provider_8x8.surveys.journal import (
     JournalUnavailableError,
     SupersededError,
 )
+from airflow_provider_8x8.surveys.journal.state_store import MAX_VALUE_LENGTH, StateStoreJournal
+from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_BYTES
 from tests.journals.entries import HEADER, entry_of, keys
 from tests.journals.task_state_store import NEVER, ServerRefusedError, Store
 

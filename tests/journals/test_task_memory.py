@@ -14,12 +14,9 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from airflow_provider_8x8.journals import state_store, transactions
-from airflow_provider_8x8.journals.marks import Mark, Memory
-from airflow_provider_8x8.journals.sql import SqlMemory, prune_journal
-from airflow_provider_8x8.journals.state_store import StateStoreMemory
-from airflow_provider_8x8.journals.task_memory import RememberedJournal, TaskMemory
-from airflow_provider_8x8.surveys.journal import (
+from airflow_provider_8x8.journals.sql import prune_journal
+from airflow_provider_8x8.surveys.journal import state_store, transactions
+from airflow_provider_8x8.surveys.journal.entries import (
     Entry,
     EntryState,
     Header,
@@ -29,7 +26,11 @@ from airflow_provider_8x8.surveys.journal import (
     JournalUnavailableError,
     SupersededError,
 )
-from airflow_provider_8x8.surveys.ledger import Ledger
+from airflow_provider_8x8.surveys.journal.ledger import Ledger
+from airflow_provider_8x8.surveys.journal.marks import Mark, Memory
+from airflow_provider_8x8.surveys.journal.sql import SqlMemory
+from airflow_provider_8x8.surveys.journal.state_store import StateStoreMemory
+from airflow_provider_8x8.surveys.journal.task_memory import RememberedJournal, TaskMemory
 from airflow_provider_8x8.surveys.settings import Run
 from tests.journals.entries import HEADER, NOW, TASK_INSTANCE, always, entry_of, keys, settled
 from tests.journals.task_state_store import NEVER, Store

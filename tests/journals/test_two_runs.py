@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from airflow_provider_8x8.api.client import EightByEightClient
-from airflow_provider_8x8.journals.task_memory import TaskMemory
-from airflow_provider_8x8.surveys.builder import MessageBuilder
-from airflow_provider_8x8.surveys.row_keys import RowKeys
-from airflow_provider_8x8.surveys.sender import SurveySender
+from airflow_provider_8x8.surveys.journal.task_memory import TaskMemory
+from airflow_provider_8x8.surveys.messages.builder import MessageBuilder
+from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
+from airflow_provider_8x8.surveys.messages.template import Template
+from airflow_provider_8x8.surveys.outcomes.summary import Summary
+from airflow_provider_8x8.surveys.sending.sender import SurveySender
 from airflow_provider_8x8.surveys.settings import Run, Settings
-from airflow_provider_8x8.surveys.summary import Summary
-from airflow_provider_8x8.surveys.template import Template
 from tests.conftest import API_KEY, SUBACCOUNT
 
 ROWS = 20_000

@@ -305,7 +305,7 @@ def test_values_of_a_row_are_in_the_order_of_the_columns(row_factory: Any) -> No
 
 def test_mappings_with_other_names_than_the_columns_are_refused() -> None:
     from airflow_provider_8x8.rows import SqlRows
-    from airflow_provider_8x8.surveys.builder import ColumnsError
+    from airflow_provider_8x8.surveys.messages.builder import ColumnsError
 
     rows = SqlRows(OneCursor(lambda _, values: {"A": values[0]}), "SELECT 1 AS a")  # type: ignore[arg-type]
     with pytest.raises(ColumnsError, match="mappings without the query's column a"):

@@ -488,7 +488,7 @@ def test_a_missing_connection_is_named(run_dag: Any) -> None:
 def test_a_report_that_cannot_be_written_stops_the_sending(
     run_dag: Any, sandbox: Any, connection: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from airflow_provider_8x8.surveys import report
+    from airflow_provider_8x8.surveys.outcomes import report
 
     def fail(*arguments: Any) -> None:
         raise OSError("the storage is full")

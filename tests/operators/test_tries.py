@@ -34,7 +34,7 @@ def sql_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, An
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Arguments with which absence from the logs is proven within seconds, by a canary."""
-    monkeypatch.setattr("airflow_provider_8x8.surveys.sender.SEND_WITHIN", 1.0)
+    monkeypatch.setattr("airflow_provider_8x8.surveys.sending.sender.SEND_WITHIN", 1.0)
     return {
         "log_settle_time": timedelta(seconds=0.1),
         "reconcile_timeout": timedelta(seconds=120),
@@ -175,7 +175,7 @@ def test_a_failed_source_is_read_again_by_the_next_try(
 ) -> None:
     from airflow_provider_8x8.rows import GivenRows
 
-    monkeypatch.setattr("airflow_provider_8x8.surveys.reading._ROWS_AT_A_TIME", 5)
+    monkeypatch.setattr("airflow_provider_8x8.surveys.sending.reading._ROWS_AT_A_TIME", 5)
     send, read = EightByEightClient.send_survey_batch, GivenRows.__iter__
     failures = iter([OSError("the network is gone")])
     sent: list[Any] = []

@@ -1,5 +1,7 @@
 """
-A model of the SQL journal: what :mod:`airflow_provider_8x8.journals.sql` does, on a database that is a dictionary.
+A model of the SQL journal.
+
+It does what :mod:`airflow_provider_8x8.surveys.journal.sql` does, on a database that is a dictionary.
 
 The real one is tested against real databases; this one is to show what the loop does with a journal that has its
 promises: one change of the campaign after the other, and a commit whose answer is lost is found again.
@@ -12,8 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from airflow_provider_8x8.journals.marks import JournalName, Mark
-from airflow_provider_8x8.surveys.journal import (
+from airflow_provider_8x8.surveys.journal.entries import (
     Compose,
     CorruptJournalError,
     Entry,
@@ -24,6 +25,7 @@ from airflow_provider_8x8.surveys.journal import (
     check_header,
     completed_header,
 )
+from airflow_provider_8x8.surveys.journal.marks import JournalName, Mark
 from tests.simulation.worlds import Process, World
 
 _LOCK_SECONDS = 60.0
@@ -96,7 +98,7 @@ class Database:
 
 
 class DatabaseMemory:
-    """What one try has of it; see :class:`~airflow_provider_8x8.journals.marks.Memory`."""
+    """What one try has of it; see :class:`~airflow_provider_8x8.surveys.journal.marks.Memory`."""
 
     is_airflows = False
 
@@ -141,7 +143,7 @@ class DatabaseMemory:
 
 
 class CampaignJournal:
-    """The journal, as one try has it; see :class:`~airflow_provider_8x8.journals.marks.TaskJournal`."""
+    """The journal, as one try has it; see :class:`~airflow_provider_8x8.surveys.journal.marks.TaskJournal`."""
 
     def __init__(self, process: Process, campaign: Campaign) -> None:
         self._process = process

@@ -1,5 +1,5 @@
 """
-The report's folder, in memory: what :class:`airflow_provider_8x8.surveys.report.Report` needs of a path.
+The report's folder, in memory: what :class:`airflow_provider_8x8.surveys.outcomes.report.Report` needs of a path.
 
 As in an object store, an object is there once it is whole. A file that is written line by line may also be as on a
 disk: there at once, and cut off when its process dies.

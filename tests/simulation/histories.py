@@ -19,22 +19,22 @@ from unittest import mock
 from greenlet import getcurrent
 
 from airflow_provider_8x8.api import client as client_module
-from airflow_provider_8x8.journals import state_store
-from airflow_provider_8x8.journals import task_memory as task_memory_module
-from airflow_provider_8x8.journals.marks import JournalName, Memory
-from airflow_provider_8x8.journals.state_store import StateStoreMemory
-from airflow_provider_8x8.journals.task_memory import TaskMemory
-from airflow_provider_8x8.surveys import refusals as refusals_module
-from airflow_provider_8x8.surveys import sender as sender_module
-from airflow_provider_8x8.surveys import settling as settling_module
-from airflow_provider_8x8.surveys.builder import MessageBuilder
-from airflow_provider_8x8.surveys.journal import Entry, Journal, JournalError, MemoryJournal
-from airflow_provider_8x8.surveys.report import Report
-from airflow_provider_8x8.surveys.row_keys import RowKeys
-from airflow_provider_8x8.surveys.sender import SurveySender
+from airflow_provider_8x8.surveys.journal import state_store
+from airflow_provider_8x8.surveys.journal import task_memory as task_memory_module
+from airflow_provider_8x8.surveys.journal.entries import Entry, Journal, JournalError, MemoryJournal
+from airflow_provider_8x8.surveys.journal.marks import JournalName, Memory
+from airflow_provider_8x8.surveys.journal.state_store import StateStoreMemory
+from airflow_provider_8x8.surveys.journal.task_memory import TaskMemory
+from airflow_provider_8x8.surveys.messages.builder import MessageBuilder
+from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
+from airflow_provider_8x8.surveys.messages.template import Template
+from airflow_provider_8x8.surveys.outcomes.report import Report
+from airflow_provider_8x8.surveys.outcomes.summary import Summary
+from airflow_provider_8x8.surveys.sending import refusals as refusals_module
+from airflow_provider_8x8.surveys.sending import sender as sender_module
+from airflow_provider_8x8.surveys.sending import settling as settling_module
+from airflow_provider_8x8.surveys.sending.sender import SurveySender
 from airflow_provider_8x8.surveys.settings import OnUnknown, Run, Settings
-from airflow_provider_8x8.surveys.summary import Summary
-from airflow_provider_8x8.surveys.template import Template
 from tests.simulation import properties
 from tests.simulation.campaign_journals import Campaign, Database, DatabaseMemory
 from tests.simulation.eight_by_eight import Client, EightByEight

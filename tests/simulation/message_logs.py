@@ -1,8 +1,8 @@
 """
 8x8's message logs: they lag without bound, and are out of order by less than so many seconds.
 
-How the disorder is measured can be read in two ways (:mod:`airflow_provider_8x8.surveys.reconcile`); each world has
-one of them.
+How the disorder is measured can be read in two ways (:mod:`airflow_provider_8x8.surveys.sending.reconcile`); each world
+has one of them.
 """
 
 from __future__ import annotations

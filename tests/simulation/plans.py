@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from airflow_provider_8x8.surveys.refusals import ALIKE, MORE_REQUESTS
+from airflow_provider_8x8.surveys.sending.refusals import ALIKE, MORE_REQUESTS
 from airflow_provider_8x8.surveys.settings import OnUnknown
 from tests.simulation.eight_by_eight import Habits
 from tests.simulation.message_logs import Disorder, Lag

@@ -7,8 +7,8 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_8x8.surveys.journal import EntryState
-from airflow_provider_8x8.surveys.sender import UNEXPECTED
+from airflow_provider_8x8.surveys.journal.entries import EntryState
+from airflow_provider_8x8.surveys.sending.sender import UNEXPECTED
 from airflow_provider_8x8.surveys.settings import OnUnknown
 from tests.simulation.plans import Where
 from tests.simulation.sources import expiry, key_of_invalid

@@ -11,15 +11,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from airflow_provider_8x8.journals.marks import Memory
-from airflow_provider_8x8.journals.state_store import StateStoreJournal, StateStoreMemory, _Begun, _Store
-from airflow_provider_8x8.journals.task_memory import RememberedJournal, TaskMemory
-from airflow_provider_8x8.surveys.journal import Compose, Entry
-from airflow_provider_8x8.surveys.reading import Stopped
-from airflow_provider_8x8.surveys.reconcile import Reconciler
-from airflow_provider_8x8.surveys.refusals import Refusals
+from airflow_provider_8x8.surveys.journal.entries import Compose, Entry
+from airflow_provider_8x8.surveys.journal.marks import Memory
+from airflow_provider_8x8.surveys.journal.state_store import StateStoreJournal, StateStoreMemory, _Begun, _Store
+from airflow_provider_8x8.surveys.journal.task_memory import RememberedJournal, TaskMemory
+from airflow_provider_8x8.surveys.sending.reading import Stopped
+from airflow_provider_8x8.surveys.sending.reconcile import Reconciler
+from airflow_provider_8x8.surveys.sending.refusals import Refusals
+from airflow_provider_8x8.surveys.sending.settling import Settling
 from airflow_provider_8x8.surveys.settings import OnUnknown, Settings
-from airflow_provider_8x8.surveys.settling import Settling
 from tests.simulation.campaign_journals import CampaignJournal, DatabaseMemory
 from tests.simulation.histories import History, TaskInstance
 from tests.simulation.message_logs import Disorder
@@ -280,5 +280,5 @@ def test_without_going_on_with_what_refusals_have_left(monkeypatch: pytest.Monke
 
 
 def test_with_a_final_end_where_another_try_can_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_8x8.surveys.refusals.Stopped", partial(Stopped, is_final=True))
+    monkeypatch.setattr("airflow_provider_8x8.surveys.sending.refusals.Stopped", partial(Stopped, is_final=True))
     assert left_out(seeds=3 * MAX_SEEDS, more_requests=4, batch_size=4, never_starts=0.0, forgets=0.0)

@@ -15,7 +15,7 @@ from typing import Any
 
 from greenlet import getcurrent, greenlet
 
-from airflow_provider_8x8.surveys.posting import Post, Posting
+from airflow_provider_8x8.surveys.sending.posting import Post, Posting
 
 START = 1_800_000_000.0
 """When every history begins, in seconds since 1970."""
@@ -314,13 +314,13 @@ class InlinePoster:
     """Makes POSTs at once, in the thread that asks for them."""
 
     def post(self, post: Post) -> Posting:
-        """See :class:`~airflow_provider_8x8.surveys.posting.Poster`."""
+        """See :class:`~airflow_provider_8x8.surveys.sending.posting.Poster`."""
         posting = _Posting()
         posting.work(post)
         return posting
 
     def close(self) -> None:
-        """See :class:`~airflow_provider_8x8.surveys.posting.Poster`."""
+        """See :class:`~airflow_provider_8x8.surveys.sending.posting.Poster`."""
 
 
 class _Posting:
@@ -341,10 +341,10 @@ class _Posting:
         """Take note that the request is out."""
 
     def wait_until_sent(self) -> None:
-        """See :class:`~airflow_provider_8x8.surveys.posting.Posting`."""
+        """See :class:`~airflow_provider_8x8.surveys.sending.posting.Posting`."""
 
     def result(self) -> Any:
-        """See :class:`~airflow_provider_8x8.surveys.posting.Posting`."""
+        """See :class:`~airflow_provider_8x8.surveys.sending.posting.Posting`."""
         if self._error is not None:
             raise self._error
         return self._value
@@ -357,7 +357,7 @@ class ThreadPoster(InlinePoster):
         self._process = process
 
     def post(self, post: Post) -> Posting:
-        """See :class:`~airflow_provider_8x8.surveys.posting.Poster`."""
+        """See :class:`~airflow_provider_8x8.surveys.sending.posting.Poster`."""
         posting = _ThreadPosting(self._process)
         self._process.fork(lambda: posting.work(post))
         return posting
@@ -385,12 +385,12 @@ class _ThreadPosting(_Posting):
             self._process.world.wake(self._waiting)
 
     def wait_until_sent(self) -> None:
-        """See :class:`~airflow_provider_8x8.surveys.posting.Posting`."""
+        """See :class:`~airflow_provider_8x8.surveys.sending.posting.Posting`."""
         while not self._is_sent:
             self._park()
 
     def result(self) -> Any:
-        """See :class:`~airflow_provider_8x8.surveys.posting.Posting`."""
+        """See :class:`~airflow_provider_8x8.surveys.sending.posting.Posting`."""
         self._process.touch("wait for the POST")
         while not self._is_over:
             self._park()

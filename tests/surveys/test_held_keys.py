@@ -6,8 +6,8 @@ import tracemalloc
 from collections import defaultdict
 from random import Random
 
-from airflow_provider_8x8.surveys.held_keys import HeldKeys
-from airflow_provider_8x8.surveys.journal import ROW_KEY_BYTES
+from airflow_provider_8x8.surveys.journal.held_keys import HeldKeys
+from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_BYTES
 
 
 def test_it_is_as_lists_in_a_dict_would_be() -> None:

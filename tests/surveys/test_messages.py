@@ -10,10 +10,10 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from airflow_provider_8x8.surveys.builder import ColumnsError, MessageBuilder
-from airflow_provider_8x8.surveys.messages import InvalidRowError, RowMessage
-from airflow_provider_8x8.surveys.row_keys import RowKeys
-from airflow_provider_8x8.surveys.template import Template
+from airflow_provider_8x8.surveys.messages.builder import ColumnsError, MessageBuilder
+from airflow_provider_8x8.surveys.messages.plan import InvalidRowError, RowMessage
+from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
+from airflow_provider_8x8.surveys.messages.template import Template
 
 
 def builder(body: str | None = "Hi {{name}} {{url}}", **arguments: Any) -> MessageBuilder:

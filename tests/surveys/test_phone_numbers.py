@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_8x8.api.models import is_destination
-from airflow_provider_8x8.surveys.phone_numbers import is_nothing, mask_digits, to_phone_number
-from airflow_provider_8x8.surveys.values import UnusableValueError
+from airflow_provider_8x8.surveys.messages.phone_numbers import is_nothing, mask_digits, to_phone_number
+from airflow_provider_8x8.surveys.messages.values import UnusableValueError
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_8x8.api.errors import NeverSentError
 from airflow_provider_8x8.api.models import BatchResponse
-from airflow_provider_8x8.surveys.posting import PostingThread
+from airflow_provider_8x8.surveys.sending.posting import PostingThread
 
 ANSWER = BatchResponse(batch_id="batch", accepted_count=1, rejected_count=0)
 

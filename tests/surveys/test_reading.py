@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_8x8.surveys.builder import MessageBuilder
-from airflow_provider_8x8.surveys.report import Report
-from airflow_provider_8x8.surveys.row_keys import RowKeys
-from airflow_provider_8x8.surveys.sender import SurveySender
+from airflow_provider_8x8.surveys.messages.builder import MessageBuilder
+from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
+from airflow_provider_8x8.surveys.messages.template import Template
+from airflow_provider_8x8.surveys.outcomes.report import Report
+from airflow_provider_8x8.surveys.outcomes.summary import Summary
+from airflow_provider_8x8.surveys.sending.sender import SurveySender
 from airflow_provider_8x8.surveys.settings import OnInvalid, Run, Settings
-from airflow_provider_8x8.surveys.summary import Summary
-from airflow_provider_8x8.surveys.template import Template
 from tests.support.received import messages_of
 from tests.surveys.test_sender import Client, HurriedClock, KeptJournal, outcomes, taken
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from airflow_provider_8x8.api.errors import RefusedError
-from airflow_provider_8x8.surveys import refusals as refusals_module
-from airflow_provider_8x8.surveys.journal import Entry, EntryState
-from airflow_provider_8x8.surveys.refusals import MORE_REQUESTS, Halving, Refusals, is_passing
+from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
+from airflow_provider_8x8.surveys.sending import refusals as refusals_module
+from airflow_provider_8x8.surveys.sending.refusals import MORE_REQUESTS, Halving, Refusals, is_passing
 
 
 @dataclass(slots=True)

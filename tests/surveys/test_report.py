@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_8x8.surveys.builder import MessageBuilder
-from airflow_provider_8x8.surveys.journal import MemoryJournal
-from airflow_provider_8x8.surveys.report import Report, ReportError, ReportLine
-from airflow_provider_8x8.surveys.row_keys import RowKeys
-from airflow_provider_8x8.surveys.sender import SurveySender
+from airflow_provider_8x8.surveys.journal.entries import MemoryJournal
+from airflow_provider_8x8.surveys.messages.builder import MessageBuilder
+from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
+from airflow_provider_8x8.surveys.messages.template import Template
+from airflow_provider_8x8.surveys.outcomes.report import Report, ReportError, ReportLine
+from airflow_provider_8x8.surveys.outcomes.summary import Summary
+from airflow_provider_8x8.surveys.sending.sender import SurveySender
 from airflow_provider_8x8.surveys.settings import Run, Settings
-from airflow_provider_8x8.surveys.summary import Summary
-from airflow_provider_8x8.surveys.template import Template
 from tests.surveys.test_sender import Client, SomeRows, rows, taken
 
 FULL_DISK = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -8,12 +8,12 @@ from collections.abc import Callable
 import pytest
 
 from airflow_provider_8x8.api.models import BatchResponse, MessageResponse, MessageStatus
-from airflow_provider_8x8.surveys.answers import match
-from airflow_provider_8x8.surveys.builder import MessageBuilder
-from airflow_provider_8x8.surveys.journal import Entry, pack
-from airflow_provider_8x8.surveys.messages import RowMessage
-from airflow_provider_8x8.surveys.row_keys import RowKeys, are_folded, fold_message_id
-from airflow_provider_8x8.surveys.template import Template
+from airflow_provider_8x8.surveys.journal.entries import Entry
+from airflow_provider_8x8.surveys.messages.builder import MessageBuilder
+from airflow_provider_8x8.surveys.messages.plan import RowMessage
+from airflow_provider_8x8.surveys.messages.row_keys import RowKeys, are_folded, fold_message_id, pack
+from airflow_provider_8x8.surveys.messages.template import Template
+from airflow_provider_8x8.surveys.outcomes.answers import match
 
 KEYS = RowKeys("c")
 CHANGES: list[Callable[[str], str]] = [
@@ -57,7 +57,7 @@ def sent(*ids: str, unique_by: str | None = None) -> tuple[Entry, list[RowMessag
 @pytest.mark.parametrize("unique_by", [None, "destination"])
 def test_an_id_is_found_however_it_comes_back(change: Callable[[str], str], unique_by: str | None) -> None:
     entry, rows = sent("ord-1", "ORD-2  ", "Café 3", "=4+5", "-6", "+7", "@8", "Straße 9", unique_by=unique_by)
-    find = KEYS.by_message(entry)
+    find = entry.row_keys_by_message(KEYS)
     assert [find(change(row.client_message_id)) for row in rows] == [row.row_key for row in rows]
     assert find("ord-10") is None
     assert find("") is None
@@ -65,7 +65,7 @@ def test_an_id_is_found_however_it_comes_back(change: Callable[[str], str], uniq
 
 def test_ids_that_differ_in_case_only_are_two() -> None:
     entry, rows = sent("aB3", "ab3", "C4")
-    find = KEYS.by_message(entry)
+    find = entry.row_keys_by_message(KEYS)
     assert len({row.row_key for row in rows}) == 3
     assert [find(row.client_message_id) for row in rows] == [row.row_key for row in rows]
     assert find("c4") == rows[2].row_key
@@ -75,7 +75,7 @@ def test_an_id_that_was_derived_is_found_however_it_comes_back() -> None:
     entry = Entry(
         client_batch_id="b", run="r", try_number=1, unique_by="destination", row_keys=KEYS.of("1"), begun=0, send_by=0
     )
-    find = KEYS.by_message(entry)
+    find = entry.row_keys_by_message(KEYS)
     for text in (KEYS.of("1").hex(), KEYS.of("1").hex().upper(), f"'{KEYS.of('1').hex()} "):
         assert find(text) == KEYS.of("1")
     assert find("ord-1") is None

@@ -15,13 +15,13 @@ import pytest
 from airflow_provider_8x8.api.client import MAX_TRIES
 from airflow_provider_8x8.api.errors import EightByEightError, NeverSentError, RefusedError, UnknownOutcomeError
 from airflow_provider_8x8.api.models import BatchResponse, MessageResponse, MessageStatus, SurveyBatch
-from airflow_provider_8x8.surveys.builder import MessageBuilder
-from airflow_provider_8x8.surveys.journal import Entry, MemoryJournal
-from airflow_provider_8x8.surveys.report import Report
-from airflow_provider_8x8.surveys.row_keys import RowKeys
-from airflow_provider_8x8.surveys.sender import SurveySender
+from airflow_provider_8x8.surveys.journal.entries import Entry, MemoryJournal
+from airflow_provider_8x8.surveys.messages.builder import MessageBuilder
+from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
+from airflow_provider_8x8.surveys.messages.template import Template
+from airflow_provider_8x8.surveys.outcomes.report import Report
+from airflow_provider_8x8.surveys.sending.sender import SurveySender
 from airflow_provider_8x8.surveys.settings import Run, Settings
-from airflow_provider_8x8.surveys.template import Template
 from tests.support.received import messages_of
 
 Answer = Callable[[SurveyBatch], BatchResponse]
@@ -264,7 +264,7 @@ def test_the_next_try_rejects_what_is_left_where_8x8_has_taken_others_before() -
 def test_a_source_that_is_mostly_bad_is_gone_on_with_by_the_next_try(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("airflow_provider_8x8.surveys.refusals.MORE_REQUESTS", 0)
+    monkeypatch.setattr("airflow_provider_8x8.surveys.sending.refusals.MORE_REQUESTS", 0)
     journal, answer = KeptJournal(), refusing(numbered(*range(0, 100, 2)))
     counts = []
     for _ in range(10):

@@ -23,15 +23,15 @@ from airflow_provider_8x8.api.models import (
     SurveyBatch,
     SurveyMessage,
 )
-from airflow_provider_8x8.journals.sql import SqlMemory
-from airflow_provider_8x8.journals.task_memory import TaskMemory
-from airflow_provider_8x8.surveys.builder import MessageBuilder
-from airflow_provider_8x8.surveys.row_keys import RowKeys
-from airflow_provider_8x8.surveys.sender import SurveySender
+from airflow_provider_8x8.surveys.journal.sql import SqlMemory
+from airflow_provider_8x8.surveys.journal.task_memory import TaskMemory
+from airflow_provider_8x8.surveys.messages.builder import MessageBuilder
+from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
+from airflow_provider_8x8.surveys.messages.template import Template
+from airflow_provider_8x8.surveys.outcomes.summary import Summary
+from airflow_provider_8x8.surveys.sending.sender import SurveySender
+from airflow_provider_8x8.surveys.sending.settling import MAX_EXPORTS, ONE_LOOK
 from airflow_provider_8x8.surveys.settings import OnUnknown, Run, Said, Settings
-from airflow_provider_8x8.surveys.settling import MAX_EXPORTS, ONE_LOOK
-from airflow_provider_8x8.surveys.summary import Summary
-from airflow_provider_8x8.surveys.template import Template
 from tests.support.received import messages_of
 
 START = 1_800_000_000.0

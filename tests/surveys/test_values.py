@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_8x8.surveys.values import (
+from airflow_provider_8x8.surveys.messages.values import (
     UnusableValueError,
     is_blank,
     is_missing,

@@ -9,12 +9,12 @@ from itertools import chain, islice
 from typing import Any
 
 from airflow_provider_8x8.api.masking import mask_phone_numbers
-from airflow_provider_8x8.surveys.builder import ColumnsError, MessageBuilder, Rows
-from airflow_provider_8x8.surveys.ledger import Ledger
-from airflow_provider_8x8.surveys.messages import InvalidRowError, RowMessage
-from airflow_provider_8x8.surveys.report import Report
+from airflow_provider_8x8.surveys.journal.ledger import Ledger
+from airflow_provider_8x8.surveys.messages.builder import ColumnsError, MessageBuilder, Rows
+from airflow_provider_8x8.surveys.messages.plan import InvalidRowError, RowMessage
+from airflow_provider_8x8.surveys.outcomes.report import Report
+from airflow_provider_8x8.surveys.outcomes.summary import Tally
 from airflow_provider_8x8.surveys.settings import OnInvalid, Settings
-from airflow_provider_8x8.surveys.summary import Tally
 
 _ROWS_AT_A_TIME = 1_000
 _SAME_ID = "another row of its batch has its client_message_id, too"

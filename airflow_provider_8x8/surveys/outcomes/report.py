@@ -29,8 +29,8 @@ import msgspec
 
 from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.api.models import LogLine
-from airflow_provider_8x8.surveys.journal import Entry, EntryState, unpack
-from airflow_provider_8x8.surveys.row_keys import RowKeys, derived_id
+from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
+from airflow_provider_8x8.surveys.messages.row_keys import RowKeys, unpack
 
 log = logging.getLogger(__name__)
 
@@ -183,11 +183,11 @@ class Report:
         lines = {
             row_key: ReportLine(
                 outcome="unknown",
-                client_message_id=found[row_key].client_message_id if row_key in found else derived_id(entry, row_key),
+                client_message_id=found[row_key].client_message_id if row_key in found else entry.derived_id(row_key),
             )
             for row_key in unpack(entry.row_keys)
         }
-        row_key_of = row_keys.by_message(entry)
+        row_key_of = entry.row_keys_by_message(row_keys)
         with self._naming_failures():
             written = self._written(self._batch_file(entry.client_batch_id))
         for line in written:

@@ -4,24 +4,23 @@ The write-ahead journal: what a later try has to know of every POST, durable bef
 Each POST of a batch has an entry of its own. It is written before the request (:meth:`Journal.begin`), and settled
 with what became of it right after the answer (:meth:`Journal.settle`). An entry that is still pending when a try ends
 is a batch that 8x8 may have accepted, or not: only 8x8's logs can tell, by
-:mod:`~airflow_provider_8x8.surveys.reconcile`.
+:mod:`~airflow_provider_8x8.surveys.sending.reconcile`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Protocol
 
 import msgspec
 
+from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_BYTES, RowKeys, to_client_message_id, unpack
+
 JOURNAL_FORMAT = 2
 """Rises when a journal is written that an older version could not read. Older formats are still read."""
-
-ROW_KEY_BYTES = 10
-"""A row key is kept as a hash: at 100 million of them, two agree by chance once in 240 million campaigns."""
 
 SEND_WITHIN = 30.0
 """Seconds from an entry's beginning until the last byte of its request must be out."""
@@ -217,6 +216,25 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         """Seconds since 1970, after which its call has ended, whoever made it."""
         return self.answer_by if self.answer_by is not None else self.send_by + _LONGEST_CALL_OF_FORMAT_1
 
+    def row_keys_by_message(self, row_keys: RowKeys) -> Callable[[str], bytes | None]:
+        """
+        Return what finds the row key of one of its messages by its client message id, else None.
+
+        :param row_keys: the campaign's
+        """
+        known = unpack(self.row_keys)
+        if self.message_keys is not None:
+            return row_keys.by_message(known, unpack(self.message_keys))
+        return row_keys.by_message(known, known if self._rows_bring_ids else None)
+
+    def derived_id(self, row_key: bytes) -> str | None:
+        """Return the client message id of one of its rows, None where the row brought its own."""
+        return None if self._rows_bring_ids else to_client_message_id(row_key)
+
+    @property
+    def _rows_bring_ids(self) -> bool:
+        return self.message_keys is not None or self.unique_by == "client_message_id"
+
     def gives_way_to(self, other: Entry) -> bool:
         """
         Tell whether what another entry of the same POST says is known better than what this one says.
@@ -402,13 +420,3 @@ def completed_header(found: Header, expected: Header) -> Header:
         address=found.address or expected.address,
         deployment=found.deployment or expected.deployment,
     )
-
-
-def pack(keys: Iterable[bytes]) -> bytes:
-    """Join row keys."""
-    return b"".join(keys)
-
-
-def unpack(keys: bytes) -> list[bytes]:
-    """Split what :func:`pack` has joined."""
-    return [keys[start : start + ROW_KEY_BYTES] for start in range(0, len(keys), ROW_KEY_BYTES)]

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from hashlib import blake2b
 
-from airflow_provider_8x8.surveys.journal import ROW_KEY_BYTES, Entry, pack, unpack
+ROW_KEY_BYTES = 10
+"""A row key is kept as a hash: at 100 million of them, two agree by chance once in 240 million campaigns."""
 
 ROW_KEY_RULES = 2
 """Rises when the same row would get another row key than before: the journal's header names it."""
@@ -48,16 +49,19 @@ class RowKeys:
             ]
         return pack(map(self.of, folded))
 
-    def by_message(self, entry: Entry) -> Callable[[str], bytes | None]:
-        """Return what finds the row key of one of the entry's messages by its client message id, else None."""
-        known = unpack(entry.row_keys)
-        if entry.message_keys is not None:
-            of_message = dict(zip(unpack(entry.message_keys), known, strict=True))
-        elif entry.unique_by == "client_message_id":
-            of_message = dict(zip(known, known, strict=True))
-        else:
-            row_keys = set(known)
-            return lambda client_message_id: _derived_from(client_message_id, row_keys)
+    def by_message(
+        self, row_keys: Sequence[bytes], message_keys: Sequence[bytes] | None
+    ) -> Callable[[str], bytes | None]:
+        """
+        Return what finds the row key of one of a batch's messages by its client message id, else None.
+
+        :param row_keys: those of the batch
+        :param message_keys: in the same order, the hashes of the ids; None if the ids were made of the row keys
+        """
+        if message_keys is None:
+            known = set(row_keys)
+            return lambda client_message_id: _derived_from(client_message_id, known)
+        of_message = dict(zip(message_keys, row_keys, strict=True))
 
         def find(client_message_id: str) -> bytes | None:
             row_key = of_message.get(self.of(client_message_id))
@@ -68,15 +72,6 @@ class RowKeys:
 
 to_client_message_id = bytes.hex
 """Makes a row key the client message id of a row that brings none: opaque, and the same in every try."""
-
-
-def derived_id(entry: Entry, row_key: bytes) -> str | None:
-    """Return the client message id of one of the entry's rows, None where the row brought its own."""
-    return None if _brings_ids(entry) else to_client_message_id(row_key)
-
-
-def _brings_ids(entry: Entry) -> bool:
-    return entry.message_keys is not None or entry.unique_by == "client_message_id"
 
 
 def fold_message_id(client_message_id: str) -> str:
@@ -105,3 +100,13 @@ def _derived_from(client_message_id: str, row_keys: Collection[bytes]) -> bytes 
     except ValueError:
         return None
     return row_key if row_key in row_keys else None
+
+
+def pack(keys: Iterable[bytes]) -> bytes:
+    """Join row keys."""
+    return b"".join(keys)
+
+
+def unpack(keys: bytes) -> list[bytes]:
+    """Split what :func:`pack` has joined."""
+    return [keys[start : start + ROW_KEY_BYTES] for start in range(0, len(keys), ROW_KEY_BYTES)]

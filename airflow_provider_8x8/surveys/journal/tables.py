@@ -3,10 +3,10 @@ The SQL journal's tables, and what may stand in them.
 
 ``eight_by_eight_campaign`` has one row for each campaign: its header, and the number of its last change. Whoever
 changes anything of a campaign updates that row first, which is the lock. ``eight_by_eight_batch`` has one row for each
-:class:`~airflow_provider_8x8.surveys.journal.Entry`, under the entry's own names. ``eight_by_eight_mark`` has the
-:class:`~airflow_provider_8x8.journals.marks.Mark` of each try, and ``eight_by_eight_journal`` one row, by which the
-database knows itself. None holds a phone number or a name: row keys are hashes. Times without a unit in their comment
-are in UTC.
+:class:`~airflow_provider_8x8.surveys.journal.entries.Entry`, under the entry's own names. ``eight_by_eight_mark`` has
+the :class:`~airflow_provider_8x8.surveys.journal.marks.Mark` of each try, and ``eight_by_eight_journal`` one row, by
+which the database knows itself. None holds a phone number or a name: row keys are hashes. Times without a unit in their
+comment are in UTC.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.mysql import LONGBLOB
 
-from airflow_provider_8x8.surveys.journal import JOURNAL_FORMAT, ROW_KEY_BYTES, Entry, Header
+from airflow_provider_8x8.surveys.journal.entries import JOURNAL_FORMAT, Entry, Header
+from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_BYTES
 
 Struct = TypeVar("Struct", bound=msgspec.Struct)
 

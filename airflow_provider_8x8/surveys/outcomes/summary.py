@@ -6,8 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from airflow_provider_8x8.surveys.journal import Entry, EntryState, unpack
-from airflow_provider_8x8.surveys.report import Outcome
+from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
+from airflow_provider_8x8.surveys.messages.row_keys import unpack
+from airflow_provider_8x8.surveys.outcomes.report import Outcome
 
 MAX_INVALID_SAMPLES = 10
 

@@ -20,13 +20,13 @@ from airflow_provider_8x8.api.client import EightByEightClient
 from airflow_provider_8x8.api.errors import EightByEightError, UnknownOutcomeError
 from airflow_provider_8x8.api.models import SurveyMessage
 from airflow_provider_8x8.surveys.clock import Clock
-from airflow_provider_8x8.surveys.journal import SEND_WITHIN, Entry, EntryState, JournalMismatchError
-from airflow_provider_8x8.surveys.ledger import Ledger
-from airflow_provider_8x8.surveys.reconcile import Finding, Reconciler
-from airflow_provider_8x8.surveys.report import Report
-from airflow_provider_8x8.surveys.row_keys import RowKeys
+from airflow_provider_8x8.surveys.journal.entries import SEND_WITHIN, Entry, EntryState, JournalMismatchError
+from airflow_provider_8x8.surveys.journal.ledger import Ledger
+from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
+from airflow_provider_8x8.surveys.outcomes.report import Report
+from airflow_provider_8x8.surveys.outcomes.summary import Tally
+from airflow_provider_8x8.surveys.sending.reconcile import Finding, Reconciler
 from airflow_provider_8x8.surveys.settings import BEFORE_TRY, OnUnknown, Run, Said, Settings
-from airflow_provider_8x8.surveys.summary import Tally
 
 log = logging.getLogger(__name__)
 

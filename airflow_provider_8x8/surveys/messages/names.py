@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from airflow_provider_8x8.surveys.values import quoted
+from airflow_provider_8x8.surveys.messages.values import quoted
 
 _BETWEEN_WORDS = re.compile(r"[\s_.\-\u2010-\u2015]+")
 

@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from airflow_provider_8x8.surveys.journal import Entry, EntryLog, Header
+from airflow_provider_8x8.surveys.journal.entries import Entry, EntryLog, Header
 
 
 class JournalName(msgspec.Struct, frozen=True, omit_defaults=True):

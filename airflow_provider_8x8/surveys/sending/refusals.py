@@ -15,8 +15,8 @@ from collections.abc import Collection, Iterable
 from typing import Generic, TypeVar
 
 from airflow_provider_8x8.api.errors import RefusedError
-from airflow_provider_8x8.surveys.journal import Entry
-from airflow_provider_8x8.surveys.reading import Stopped
+from airflow_provider_8x8.surveys.journal.entries import Entry
+from airflow_provider_8x8.surveys.sending.reading import Stopped
 
 MORE_REQUESTS = 2_000
 """

@@ -19,8 +19,7 @@ from typing import Any, Protocol
 import msgspec
 import tenacity
 
-from airflow_provider_8x8.journals.marks import STATE_STORE, Mark, Place
-from airflow_provider_8x8.surveys.journal import (
+from airflow_provider_8x8.surveys.journal.entries import (
     Compose,
     CorruptJournalError,
     Entry,
@@ -33,6 +32,7 @@ from airflow_provider_8x8.surveys.journal import (
     check_header,
     completed_header,
 )
+from airflow_provider_8x8.surveys.journal.marks import STATE_STORE, Mark, Place
 
 MAX_VALUE_LENGTH = 60_000
 """Characters of one value: the store's default limit is 65,535 bytes of JSON."""
@@ -80,7 +80,7 @@ _decoder: msgspec.json.Decoder[_Record] = msgspec.json.Decoder(_Record)
 
 class StateStoreJournal:
     """
-    A journal in the task state store, see :class:`~airflow_provider_8x8.journals.marks.TaskJournal`.
+    A journal in the task state store, see :class:`~airflow_provider_8x8.surveys.journal.marks.TaskJournal`.
 
     :param store: the task instance's
     :param campaign_id: names the campaign in messages
@@ -97,7 +97,7 @@ class StateStoreJournal:
         self._was_read = self._had_header = False
 
     def open(self, header: Header, *, must_exist: bool = False) -> None:
-        """See :class:`~airflow_provider_8x8.journals.marks.TaskJournal`."""
+        """See :class:`~airflow_provider_8x8.surveys.journal.marks.TaskJournal`."""
         written = self._store.get(_HEADER)
         self._had_header = written is not None
         if written is None and must_exist:
@@ -114,7 +114,7 @@ class StateStoreJournal:
             self._store.set(_HEADER, msgspec.to_builtins(completed))
 
     def entries(self) -> Sequence[Entry] | None:
-        """See :class:`~airflow_provider_8x8.journals.marks.TaskJournal`."""
+        """See :class:`~airflow_provider_8x8.surveys.journal.marks.TaskJournal`."""
         self._had_header = self._store.get(_HEADER) is not None
         if not self._had_header:
             return None
@@ -122,7 +122,7 @@ class StateStoreJournal:
         return list(self._entries.values())
 
     def news(self) -> Sequence[Entry]:
-        """See :class:`~airflow_provider_8x8.surveys.journal.EntryLog`."""
+        """See :class:`~airflow_provider_8x8.surveys.journal.entries.EntryLog`."""
         if self._was_read:
             return ()  # nobody but this try writes
         for try_number in range(1, self._try_number + 1):
@@ -137,7 +137,7 @@ class StateStoreJournal:
         return list(self._entries.values())
 
     def begin(self, compose: Compose) -> Entry | None:
-        """See :class:`~airflow_provider_8x8.surveys.journal.EntryLog`."""
+        """See :class:`~airflow_provider_8x8.surveys.journal.entries.EntryLog`."""
         entry = compose(())
         if entry is None:
             return None
@@ -148,7 +148,7 @@ class StateStoreJournal:
         return entry
 
     def settle(self, entry: Entry) -> Entry:
-        """See :class:`~airflow_provider_8x8.surveys.journal.EntryLog`."""
+        """See :class:`~airflow_provider_8x8.surveys.journal.entries.EntryLog`."""
         if self._entries[entry.client_batch_id].gives_way_to(entry):
             record = _Settled(**{name: getattr(entry, name) for name in _Settled.__struct_fields__})
             self._write(record)
@@ -224,7 +224,9 @@ class StateStoreJournal:
 
 class StateStoreMemory:
     """
-    What the task state store knows of its task instance; see :class:`~airflow_provider_8x8.journals.marks.Memory`.
+    What the task state store knows of its task instance.
+
+    See :class:`~airflow_provider_8x8.surveys.journal.marks.Memory`.
 
     :param store: the task instance's
     :param task_instance: its name, without its tries
@@ -243,7 +245,7 @@ class StateStoreMemory:
         self._never_expire = never_expire
 
     def marks(self) -> Sequence[Mark]:
-        """See :class:`~airflow_provider_8x8.journals.marks.Memory`."""
+        """See :class:`~airflow_provider_8x8.surveys.journal.marks.Memory`."""
         found = [
             self._mark(try_number, written)
             for try_number in range(1, self._try_number + 1)
@@ -255,14 +257,14 @@ class StateStoreMemory:
         return found
 
     def leave(self, mark: Mark) -> None:
-        """See :class:`~airflow_provider_8x8.journals.marks.Memory`."""
+        """See :class:`~airflow_provider_8x8.surveys.journal.marks.Memory`."""
         value = msgspec.to_builtins(mark)
         key = _mark_key(mark.try_number)
         self._store.set(key, value)
         self._store.check(key, value)
 
     def journal(self, campaign_id: str) -> StateStoreJournal:
-        """See :class:`~airflow_provider_8x8.journals.marks.Memory`."""
+        """See :class:`~airflow_provider_8x8.surveys.journal.marks.Memory`."""
         return StateStoreJournal(
             self._given, campaign_id=campaign_id, try_number=self._try_number, never_expire=self._never_expire
         )

@@ -26,10 +26,8 @@ from airflow_provider_8x8.api.client import EightByEightClient, retrying_until_s
 from airflow_provider_8x8.api.errors import NeverSentError, RateLimitedError, RefusedError, UnknownOutcomeError
 from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.api.models import MAX_CLIENT_BATCH_ID_LENGTH, BatchResponse, SurveyBatch, SurveyMessage
-from airflow_provider_8x8.surveys.answers import match
-from airflow_provider_8x8.surveys.builder import MessageBuilder, Rows
 from airflow_provider_8x8.surveys.clock import Clock, SystemClock
-from airflow_provider_8x8.surveys.journal import (
+from airflow_provider_8x8.surveys.journal.entries import (
     SEND_WITHIN,
     Entry,
     EntryState,
@@ -38,19 +36,19 @@ from airflow_provider_8x8.surveys.journal import (
     JournalError,
     JournalUnavailableError,
     SupersededError,
-    pack,
-    unpack,
 )
-from airflow_provider_8x8.surveys.ledger import Ledger
-from airflow_provider_8x8.surveys.messages import RowMessage
-from airflow_provider_8x8.surveys.posting import Poster, Posting, PostingThread
-from airflow_provider_8x8.surveys.reading import Reading, Stopped
-from airflow_provider_8x8.surveys.refusals import Halving, Refusals, is_passing
-from airflow_provider_8x8.surveys.report import Report, ReportError, ReportLine
-from airflow_provider_8x8.surveys.row_keys import ROW_KEY_RULES, RowKeys
+from airflow_provider_8x8.surveys.journal.ledger import Ledger
+from airflow_provider_8x8.surveys.messages.builder import MessageBuilder, Rows
+from airflow_provider_8x8.surveys.messages.plan import RowMessage
+from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_RULES, RowKeys, pack, unpack
+from airflow_provider_8x8.surveys.outcomes.answers import match
+from airflow_provider_8x8.surveys.outcomes.report import Report, ReportError, ReportLine
+from airflow_provider_8x8.surveys.outcomes.summary import Summary, summarize
+from airflow_provider_8x8.surveys.sending.posting import Poster, Posting, PostingThread
+from airflow_provider_8x8.surveys.sending.reading import Reading, Stopped
+from airflow_provider_8x8.surveys.sending.refusals import Halving, Refusals, is_passing
+from airflow_provider_8x8.surveys.sending.settling import Settling
 from airflow_provider_8x8.surveys.settings import Run, Settings
-from airflow_provider_8x8.surveys.settling import Settling
-from airflow_provider_8x8.surveys.summary import Summary, summarize
 
 log = logging.getLogger(__name__)
 

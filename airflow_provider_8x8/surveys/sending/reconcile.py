@@ -37,8 +37,8 @@ from airflow_provider_8x8.api.errors import (
 )
 from airflow_provider_8x8.api.models import LogExportRequest, LogLine
 from airflow_provider_8x8.surveys.clock import Clock
-from airflow_provider_8x8.surveys.journal import Entry, EntryState, pack, unpack
-from airflow_provider_8x8.surveys.row_keys import RowKeys
+from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
+from airflow_provider_8x8.surveys.messages.row_keys import RowKeys, pack, unpack
 
 log = logging.getLogger(__name__)
 
@@ -196,7 +196,7 @@ class Reconciler:
 
         :raises EightByEightError: it could not be read to its end, and proves nothing
         """
-        row_key_of = {entry.client_batch_id: self._row_keys.by_message(entry) for entry in wanted}
+        row_key_of = {entry.client_batch_id: entry.row_keys_by_message(self._row_keys) for entry in wanted}
         # Whatever of ours is in the logs was accepted, and shows how far they are.
         begun = {entry.client_batch_id: entry.begun for entry in known if entry.is_batch}
         canaries = {entry.client_batch_id: entry.begun for entry in known if entry.is_canary}

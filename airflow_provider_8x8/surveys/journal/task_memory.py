@@ -3,7 +3,7 @@ What is known of the earlier tries of a task instance, whatever was changed betw
 
 A journal reaches as far as its place: a database, or Airflow's task state store. A try that is configured for another
 place than the tries before it would know nothing of what they have sent. So each try first reads the marks that they
-have left (:mod:`~airflow_provider_8x8.journals.marks`) wherever it can, and then
+have left (:mod:`~airflow_provider_8x8.surveys.journal.marks`) wherever it can, and then
 
 * takes over what is entered elsewhere, where it can read it, and has whoever may still send by that entry end;
 * or refuses, and names both places;
@@ -16,9 +16,8 @@ import logging
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 
-from airflow_provider_8x8.journals.marks import JournalName, Mark, Memory, Place, TaskJournal
 from airflow_provider_8x8.surveys.clock import Clock
-from airflow_provider_8x8.surveys.journal import (
+from airflow_provider_8x8.surveys.journal.entries import (
     Compose,
     Entry,
     EntryState,
@@ -28,6 +27,7 @@ from airflow_provider_8x8.surveys.journal import (
     JournalMismatchError,
     JournalUnavailableError,
 )
+from airflow_provider_8x8.surveys.journal.marks import JournalName, Mark, Memory, Place, TaskJournal
 from airflow_provider_8x8.surveys.settings import BEFORE_TRY
 
 log = logging.getLogger(__name__)
@@ -210,7 +210,7 @@ class RememberedJournal:
     """
     The journal of one try, which knows what earlier tries have entered elsewhere.
 
-    See :class:`~airflow_provider_8x8.surveys.journal.Journal`.
+    See :class:`~airflow_provider_8x8.surveys.journal.entries.Journal`.
     """
 
     outlives_try = True
@@ -223,7 +223,7 @@ class RememberedJournal:
 
     @property
     def first_begun(self) -> float:
-        """See :class:`~airflow_provider_8x8.surveys.journal.Journal`."""
+        """See :class:`~airflow_provider_8x8.surveys.journal.entries.Journal`."""
         return self._memory.first_begun
 
     def open(self, header: Header) -> None:
@@ -269,15 +269,15 @@ class RememberedJournal:
         return list(known.values())
 
     def news(self) -> Sequence[Entry]:
-        """See :class:`~airflow_provider_8x8.surveys.journal.Journal`."""
+        """See :class:`~airflow_provider_8x8.surveys.journal.entries.Journal`."""
         return self._journal.news()
 
     def begin(self, compose: Compose) -> Entry | None:
-        """See :class:`~airflow_provider_8x8.surveys.journal.Journal`."""
+        """See :class:`~airflow_provider_8x8.surveys.journal.entries.Journal`."""
         return self._journal.begin(compose)
 
     def settle(self, entry: Entry) -> Entry:
-        """See :class:`~airflow_provider_8x8.surveys.journal.Journal`."""
+        """See :class:`~airflow_provider_8x8.surveys.journal.entries.Journal`."""
         return self._journal.settle(entry)
 
     def _check_whether_it_is_behind(self, place: Place) -> None:

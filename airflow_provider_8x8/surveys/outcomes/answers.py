@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from airflow_provider_8x8.api.models import BatchResponse, MessageResponse
-from airflow_provider_8x8.surveys.messages import RowMessage
-from airflow_provider_8x8.surveys.report import Outcome, ReportLine
-from airflow_provider_8x8.surveys.row_keys import fold_message_id
+from airflow_provider_8x8.surveys.messages.plan import RowMessage
+from airflow_provider_8x8.surveys.messages.row_keys import fold_message_id
+from airflow_provider_8x8.surveys.outcomes.report import Outcome, ReportLine
 
 log = logging.getLogger(__name__)
 

@@ -20,13 +20,17 @@ from airflow_provider_8x8.api.models import (
     TemplateVariables,
     is_destination,
 )
-from airflow_provider_8x8.surveys.names import AmbiguousNameError, Names, find_value, shown
-from airflow_provider_8x8.surveys.phone_numbers import is_north_american, is_nothing, mask_digits, to_phone_number
-from airflow_provider_8x8.surveys.report import Outcome, ReportLine
-from airflow_provider_8x8.surveys.row_keys import RowKeys, to_client_message_id
-from airflow_provider_8x8.surveys.template import Template, TemplateError, count_parts
-from airflow_provider_8x8.surveys.times import PastTimeError, check_order, check_times, parse_time
-from airflow_provider_8x8.surveys.values import (
+from airflow_provider_8x8.surveys.messages.names import AmbiguousNameError, Names, find_value, shown
+from airflow_provider_8x8.surveys.messages.phone_numbers import (
+    is_north_american,
+    is_nothing,
+    mask_digits,
+    to_phone_number,
+)
+from airflow_provider_8x8.surveys.messages.row_keys import RowKeys, to_client_message_id
+from airflow_provider_8x8.surveys.messages.template import Template, TemplateError, count_parts
+from airflow_provider_8x8.surveys.messages.times import PastTimeError, check_order, check_times, parse_time
+from airflow_provider_8x8.surveys.messages.values import (
     MAX_EXACT_NUMBER,
     UnusableValueError,
     is_blank,
@@ -37,6 +41,7 @@ from airflow_provider_8x8.surveys.values import (
     to_unique_text,
     to_variable,
 )
+from airflow_provider_8x8.surveys.outcomes.report import Outcome, ReportLine
 
 CAMEL_CASE = dict(zip(SurveyMessage.__struct_fields__, SurveyMessage.__struct_encode_fields__, strict=True))
 """The message's fields, by their names in snake_case."""

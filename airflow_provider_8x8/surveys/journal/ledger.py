@@ -7,19 +7,19 @@ from typing import Any
 
 import msgspec
 
-from airflow_provider_8x8.surveys.held_keys import HeldKeys
-from airflow_provider_8x8.surveys.journal import (
+from airflow_provider_8x8.surveys.journal.entries import (
     Entry,
     EntryState,
     Header,
     Journal,
     JournalMismatchError,
     SupersededError,
-    unpack,
 )
-from airflow_provider_8x8.surveys.names import without_case_and_separators as _folded
+from airflow_provider_8x8.surveys.journal.held_keys import HeldKeys
+from airflow_provider_8x8.surveys.messages.names import without_case_and_separators as _folded
+from airflow_provider_8x8.surveys.messages.row_keys import unpack
+from airflow_provider_8x8.surveys.messages.values import quoted
 from airflow_provider_8x8.surveys.settings import Run
-from airflow_provider_8x8.surveys.values import quoted
 
 
 class Ledger:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from airflow_provider_8x8.api.models import MAX_SMS_PARTS, SURVEY_LINK_LENGTH
-from airflow_provider_8x8.surveys.values import quoted
+from airflow_provider_8x8.surveys.messages.values import quoted
 
 _LINK = "url"
 _BRACES = re.compile(r"\{\{(?P<inside>[^{}]*)\}\}")

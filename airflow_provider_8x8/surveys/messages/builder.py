@@ -11,24 +11,24 @@ from typing import Any, Protocol
 import msgspec
 
 from airflow_provider_8x8.api.models import SurveyMessage, SurveyTemplate
-from airflow_provider_8x8.surveys.messages import (
-    CAMEL_CASE,
-    InvalidRowError,
-    Plan,
-    RowMessage,
-    say_what_is_wrong,
-)
-from airflow_provider_8x8.surveys.names import (
+from airflow_provider_8x8.surveys.messages.names import (
     AmbiguousNameError,
     Names,
     find_value,
     shown,
     without_case_and_separators,
 )
-from airflow_provider_8x8.surveys.row_keys import RowKeys, are_folded
-from airflow_provider_8x8.surveys.template import Template
-from airflow_provider_8x8.surveys.times import check_times
-from airflow_provider_8x8.surveys.values import is_missing, to_variable
+from airflow_provider_8x8.surveys.messages.plan import (
+    CAMEL_CASE,
+    InvalidRowError,
+    Plan,
+    RowMessage,
+    say_what_is_wrong,
+)
+from airflow_provider_8x8.surveys.messages.row_keys import RowKeys, are_folded
+from airflow_provider_8x8.surveys.messages.template import Template
+from airflow_provider_8x8.surveys.messages.times import check_times
+from airflow_provider_8x8.surveys.messages.values import is_missing, to_variable
 
 _MAX_KNOWN_PLANS = 1_000
 _NO_MAPPING = "the row is of type {}; expected a mapping of columns to values"

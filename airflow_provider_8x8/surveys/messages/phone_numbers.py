@@ -13,7 +13,7 @@ from decimal import Decimal
 from itertools import accumulate
 from typing import Any
 
-from airflow_provider_8x8.surveys.values import UnusableValueError, to_text
+from airflow_provider_8x8.surveys.messages.values import UnusableValueError, to_text
 
 MIN_DIGITS = 7
 """As many has the shortest number that 8x8 takes."""

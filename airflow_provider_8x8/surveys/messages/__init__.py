@@ -1,0 +1,1 @@
+"""Rows become messages: columns, values, the template, and the key that tells a row from others."""

@@ -1,0 +1,1 @@
+"""What became of each row: in the report, in the counts."""
