@@ -78,7 +78,8 @@ def ours_xcom(task: Task) -> Work:
 def ours_shard(task: Task) -> Work:
     """The operator as a shard whose campaign's other shards have sent all of theirs."""
     from airflow_provider_8x8.journals.sql import engine_of
-    from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState, Header
+    from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
+    from airflow_provider_8x8.surveys.journal.header import Header
     from airflow_provider_8x8.surveys.journal.sql import SqlJournal
     from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_BYTES, ROW_KEY_RULES
 

@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from airflow_provider_8x8.surveys.clock import Clock
-from airflow_provider_8x8.surveys.journal.entries import Entry, Journal, JournalError, MemoryJournal
+from airflow_provider_8x8.surveys.journal.entries import Entry
+from airflow_provider_8x8.surveys.journal.errors import JournalError
 from airflow_provider_8x8.surveys.journal.marks import JournalName, Memory
+from airflow_provider_8x8.surveys.journal.memory import MemoryJournal
+from airflow_provider_8x8.surveys.journal.protocol import Journal
 from airflow_provider_8x8.surveys.journal.task_memory import TaskMemory
 from airflow_provider_8x8.surveys.settings import BEFORE_TRY, Said
 

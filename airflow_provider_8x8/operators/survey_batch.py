@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
     from airflow_provider_8x8.journals.at_hand import JournalsAtHand
-    from airflow_provider_8x8.surveys.journal.entries import Journal
+    from airflow_provider_8x8.surveys.journal.protocol import Journal
     from airflow_provider_8x8.surveys.sending.sender import SurveySender
 
 # What only a running task needs (requests and all that it brings) is imported there: DAG files are parsed every minute.

@@ -6,7 +6,9 @@ from typing import Any
 
 import msgspec
 
-from airflow_provider_8x8.surveys.journal.entries import Compose, Entry, EntryState, Header
+from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
+from airflow_provider_8x8.surveys.journal.header import Header
+from airflow_provider_8x8.surveys.journal.protocol import Compose
 from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_BYTES, pack
 
 HEADER = Header(survey_id="survey", subaccount_id="sandbox_hq", row_key_rules=1)

@@ -11,7 +11,9 @@ import pytest
 from airflow_provider_8x8.journals import sql as journals_sql
 from airflow_provider_8x8.journals.at_hand import JournalsAtHand, name_of
 from airflow_provider_8x8.surveys.clock import SystemClock
-from airflow_provider_8x8.surveys.journal.entries import Journal, JournalLostError, MemoryJournal
+from airflow_provider_8x8.surveys.journal.errors import JournalLostError
+from airflow_provider_8x8.surveys.journal.memory import MemoryJournal
+from airflow_provider_8x8.surveys.journal.protocol import Journal
 from airflow_provider_8x8.surveys.settings import Said
 from tests.journals.entries import HEADER
 from tests.journals.task_state_store import Store

@@ -10,16 +10,11 @@ import msgspec
 import pytest
 
 from airflow_provider_8x8.journals.sql import engine_of
-from airflow_provider_8x8.surveys.journal.entries import (
-    CorruptJournalError,
-    Entry,
-    EntryLog,
-    EntryState,
-    JournalLostError,
-    JournalMismatchError,
-    MemoryJournal,
-)
+from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
+from airflow_provider_8x8.surveys.journal.errors import CorruptJournalError, JournalLostError, JournalMismatchError
 from airflow_provider_8x8.surveys.journal.marks import STATE_STORE, JournalName, Mark, Memory, Place, TaskJournal
+from airflow_provider_8x8.surveys.journal.memory import MemoryJournal
+from airflow_provider_8x8.surveys.journal.protocol import EntryLog
 from airflow_provider_8x8.surveys.journal.sql import SqlMemory
 from airflow_provider_8x8.surveys.journal.state_store import StateStoreMemory
 from airflow_provider_8x8.surveys.messages.row_keys import unpack

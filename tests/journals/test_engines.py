@@ -12,7 +12,9 @@ import sqlalchemy as sa
 from airflow_provider_8x8.databases import Database as AirflowDatabase
 from airflow_provider_8x8.journals.sql import engine_of
 from airflow_provider_8x8.rows import SqlRows
-from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState, Header, JournalUnavailableError
+from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
+from airflow_provider_8x8.surveys.journal.errors import JournalUnavailableError
+from airflow_provider_8x8.surveys.journal.header import Header
 from airflow_provider_8x8.surveys.journal.sql import SqlJournal
 from airflow_provider_8x8.surveys.journal.transactions import Transactions
 from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_RULES

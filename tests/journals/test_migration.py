@@ -11,13 +11,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.mysql import LONGBLOB
 
 from airflow_provider_8x8.journals.sql import engine_of, prune_journal
-from airflow_provider_8x8.surveys.journal.entries import (
-    Entry,
-    EntryState,
-    Header,
-    JournalMismatchError,
-    JournalUnavailableError,
-)
+from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
+from airflow_provider_8x8.surveys.journal.errors import JournalMismatchError, JournalUnavailableError
+from airflow_provider_8x8.surveys.journal.header import Header
 from airflow_provider_8x8.surveys.journal.sql import SqlJournal
 from airflow_provider_8x8.surveys.journal.tables import METADATA
 from tests.journals.entries import HEADER, NOW, TASK_INSTANCE, always, entry_of, keys, settled

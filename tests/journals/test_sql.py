@@ -18,15 +18,14 @@ import sqlalchemy as sa
 
 from airflow_provider_8x8.journals.sql import engine_of, prune_journal
 from airflow_provider_8x8.surveys.journal import transactions
-from airflow_provider_8x8.surveys.journal.entries import (
+from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
+from airflow_provider_8x8.surveys.journal.errors import (
     CorruptJournalError,
-    Entry,
-    EntryState,
-    Header,
     JournalLostError,
     JournalMismatchError,
     JournalUnavailableError,
 )
+from airflow_provider_8x8.surveys.journal.header import Header
 from airflow_provider_8x8.surveys.journal.marks import Mark, Place
 from airflow_provider_8x8.surveys.journal.sql import SqlJournal, SqlMemory
 from airflow_provider_8x8.surveys.journal.tables import BATCH, METADATA
@@ -431,7 +430,8 @@ PROCESS = """
 import sys, time
 import sqlalchemy as sa
 from airflow_provider_8x8.surveys.journal.sql import SqlJournal
-from airflow_provider_8x8.surveys.journal.entries import Entry, Header
+from airflow_provider_8x8.surveys.journal.entries import Entry
+from airflow_provider_8x8.surveys.journal.header import Header
 from airflow_provider_8x8.surveys.messages.row_keys import pack, unpack
 
 url, shard = sys.argv[1], int(sys.argv[2])

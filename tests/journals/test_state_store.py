@@ -9,10 +9,9 @@ import msgspec
 import pytest
 
 from airflow_provider_8x8.surveys.journal import state_store
-from airflow_provider_8x8.surveys.journal.entries import (
+from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
+from airflow_provider_8x8.surveys.journal.errors import (
     CorruptJournalError,
-    Entry,
-    EntryState,
     JournalLostError,
     JournalMismatchError,
     JournalUnavailableError,

@@ -16,16 +16,15 @@ import sqlalchemy as sa
 
 from airflow_provider_8x8.journals.sql import prune_journal
 from airflow_provider_8x8.surveys.journal import state_store, transactions
-from airflow_provider_8x8.surveys.journal.entries import (
-    Entry,
-    EntryState,
-    Header,
+from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
+from airflow_provider_8x8.surveys.journal.errors import (
     JournalError,
     JournalLostError,
     JournalMismatchError,
     JournalUnavailableError,
     SupersededError,
 )
+from airflow_provider_8x8.surveys.journal.header import Header
 from airflow_provider_8x8.surveys.journal.ledger import Ledger
 from airflow_provider_8x8.surveys.journal.marks import Mark, Memory
 from airflow_provider_8x8.surveys.journal.sql import SqlMemory

@@ -14,18 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from airflow_provider_8x8.surveys.journal.entries import (
-    Compose,
-    CorruptJournalError,
-    Entry,
-    EntryState,
-    Header,
-    JournalLostError,
-    JournalUnavailableError,
-    check_header,
-    completed_header,
-)
+from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
+from airflow_provider_8x8.surveys.journal.errors import CorruptJournalError, JournalLostError, JournalUnavailableError
+from airflow_provider_8x8.surveys.journal.header import Header, check_header, completed_header
 from airflow_provider_8x8.surveys.journal.marks import JournalName, Mark
+from airflow_provider_8x8.surveys.journal.protocol import Compose
 from tests.simulation.worlds import Process, World
 
 _LOCK_SECONDS = 60.0

@@ -21,8 +21,11 @@ from greenlet import getcurrent
 from airflow_provider_8x8.api import client as client_module
 from airflow_provider_8x8.surveys.journal import state_store
 from airflow_provider_8x8.surveys.journal import task_memory as task_memory_module
-from airflow_provider_8x8.surveys.journal.entries import Entry, Journal, JournalError, MemoryJournal
+from airflow_provider_8x8.surveys.journal.entries import Entry
+from airflow_provider_8x8.surveys.journal.errors import JournalError
 from airflow_provider_8x8.surveys.journal.marks import JournalName, Memory
+from airflow_provider_8x8.surveys.journal.memory import MemoryJournal
+from airflow_provider_8x8.surveys.journal.protocol import Journal
 from airflow_provider_8x8.surveys.journal.state_store import StateStoreMemory
 from airflow_provider_8x8.surveys.journal.task_memory import TaskMemory
 from airflow_provider_8x8.surveys.messages.builder import MessageBuilder

@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from airflow_provider_8x8.surveys.journal.entries import Compose, Entry
+from airflow_provider_8x8.surveys.journal.entries import Entry
 from airflow_provider_8x8.surveys.journal.marks import Memory
+from airflow_provider_8x8.surveys.journal.protocol import Compose
 from airflow_provider_8x8.surveys.journal.state_store import StateStoreJournal, StateStoreMemory, _Begun, _Store
 from airflow_provider_8x8.surveys.journal.task_memory import RememberedJournal, TaskMemory
 from airflow_provider_8x8.surveys.sending.reading import Stopped

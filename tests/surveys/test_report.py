@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_8x8.surveys.journal.entries import MemoryJournal
+from airflow_provider_8x8.surveys.journal.memory import MemoryJournal
 from airflow_provider_8x8.surveys.messages.builder import MessageBuilder
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
 from airflow_provider_8x8.surveys.messages.template import Template

@@ -9,18 +9,13 @@ is a batch that 8x8 may have accepted, or not: only 8x8's logs can tell, by
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Protocol
 
 import msgspec
 
 from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_BYTES, RowKeys, to_client_message_id, unpack
-
-JOURNAL_FORMAT = 2
-"""Rises when a journal is written that an older version could not read. Older formats are still read."""
 
 SEND_WITHIN = 30.0
 """Seconds from an entry's beginning until the last byte of its request must be out."""
@@ -33,47 +28,6 @@ KEYS_BY_OUTCOME = ("rejected_keys", "unknown_keys", "assumed_keys", "resent_keys
 
 MAX_CAMPAIGN_ID_LENGTH = 250
 """Characters of a campaign id that a user chooses."""
-
-
-class JournalError(Exception):
-    """The journal cannot serve: nothing more is sent. The text holds no row."""
-
-
-class JournalUnavailableError(JournalError):
-    """The journal could not be read or written just now; another try may find it well."""
-
-
-class SupersededError(JournalError):
-    """Airflow has begun a newer try of this task instance, or no longer knows this one: only the newest may send."""
-
-
-class JournalMismatchError(JournalError):
-    """The campaign's journal was written for another survey, another meaning of row keys, or by a newer version."""
-
-
-class JournalLostError(JournalError):
-    """There was a journal, and Airflow has thrown it away."""
-
-
-class CorruptJournalError(JournalError):
-    """The journal holds something that no version has written, or lacks what must be there."""
-
-
-class Header(msgspec.Struct, frozen=True, kw_only=True):
-    """
-    What gives the row keys of a campaign their meaning; it is written before any entry.
-
-    :ivar row_key_rules: how values become row keys, numbers above all; a version of this package may raise it
-    :ivar address: which 8x8 has the messages; None where it is not known, as in a journal of format 1
-    :ivar deployment: which Airflow sends them; likewise
-    """
-
-    survey_id: str
-    subaccount_id: str
-    row_key_rules: int
-    journal_format: int = JOURNAL_FORMAT
-    address: str | None = None
-    deployment: str | None = None
 
 
 class EntryState(StrEnum):
@@ -269,154 +223,3 @@ def states_that_give_way_to(state: EntryState) -> list[EntryState]:
     if state is EntryState.PENDING:
         return [state]  # with what was seen of the logs since
     return [each for each in EntryState if _KNOWLEDGE[each] < _KNOWLEDGE[state]]
-
-
-Compose = Callable[[Sequence[Entry]], Entry | None]
-"""
-Makes the entry of a batch that is to be sent, told what others have entered or settled since the last look.
-
-Returns None if they have left nothing to send. It may be called more than once for one batch, and then gives the same
-client batch id.
-"""
-
-
-class EntryLog(Protocol):
-    """
-    The entries of one campaign, as one try sees them.
-
-    Every method raises :class:`JournalError`; what was to be written may then have been written, or not.
-    """
-
-    def news(self) -> Sequence[Entry]:
-        """
-        Return the campaign's entries, as they now stand, that were made or settled since the last look at them.
-
-        The first look gives them all, in the order of their beginning. Those of this object itself may be among them.
-        """
-
-    def begin(self, compose: Compose) -> Entry | None:
-        """
-        Make one entry durable, if this try may send, while nobody else of the campaign makes one.
-
-        :raises SupersededError: a newer try may send, this one may not
-        """
-
-    def settle(self, entry: Entry) -> Entry:
-        """
-        Write what became of an entry if the one that is there gives way to it, and return it as it then stands.
-
-        :param entry: the entry with its new state; see :meth:`Entry.gives_way_to`
-        """
-
-
-class Journal(EntryLog, Protocol):
-    """
-    The journal of one campaign, for the sender of one try.
-
-    :ivar outlives_try: whether another try can read it
-    :ivar first_begun: when the first try of the task instance began, in seconds since 1970, known once it is open
-    """
-
-    outlives_try: bool
-
-    @property
-    def first_begun(self) -> float:
-        """See above."""
-
-    def open(self, header: Header) -> None:
-        """
-        Write the header, or check it against the one that is there.
-
-        :raises JournalMismatchError: another one is there
-        :raises JournalLostError: what the task instance has sent is not known any more
-        """
-
-
-class MemoryJournal:
-    """
-    A journal that ends with its try: good for one try and no more.
-
-    For Airflow below 3.3 without a SQL journal, and for programs without Airflow.
-    """
-
-    outlives_try = False
-
-    def __init__(self, began: float | None = None) -> None:
-        self._first_begun = time.time() if began is None else began
-        self._entries: dict[str, Entry] = {}
-
-    @property
-    def first_begun(self) -> float:
-        """See :class:`Journal`."""
-        return self._first_begun
-
-    def open(self, header: Header) -> None:
-        """Do nothing: there was no header before."""
-
-    def news(self) -> Sequence[Entry]:
-        """See :class:`Journal`."""
-        return ()
-
-    def begin(self, compose: Compose) -> Entry | None:
-        """See :class:`Journal`."""
-        entry = compose(())
-        if entry is not None:
-            self._entries[entry.client_batch_id] = entry
-        return entry
-
-    def settle(self, entry: Entry) -> Entry:
-        """See :class:`Journal`."""
-        if self._entries[entry.client_batch_id].gives_way_to(entry):
-            self._entries[entry.client_batch_id] = entry
-        return self._entries[entry.client_batch_id]
-
-
-_MEANINGS = {
-    "survey_id": "survey_id",
-    "subaccount_id": "subaccount_id",
-    "row_key_rules": "row_key_rules",
-    "address": "8x8 at",
-    "deployment": "the Airflow deployment",
-}
-_ONCE_UNKNOWN = frozenset({"address", "deployment"})
-_WAY_OUT = "change it back, or trigger a new DAG run with another campaign_id"
-_WAYS_OUT = {
-    "row_key_rules": (
-        "another version of this provider tells rows apart in another way: end the campaign with that one, or trigger "
-        "a new DAG run with the rows that are missing, and another campaign_id"
-    ),
-    "deployment": (
-        "if the two are one, or are to share the campaign, set [eight_by_eight] deployment to the same in both; else "
-        "give each a journal database, or a campaign_id, of its own"
-    ),
-}
-
-
-def check_header(found: Header, expected: Header, campaign_id: str) -> None:
-    """
-    Compare the header of a campaign's journal with that of the try that opens it.
-
-    :raises JournalMismatchError: row keys mean something else there; the text names both
-    """
-    if found.journal_format > expected.journal_format:
-        raise JournalMismatchError(
-            f"the journal of campaign {campaign_id!r} has format {found.journal_format}, and this version of the "
-            f"provider reads up to {expected.journal_format}; upgrade airflow-provider-8x8"
-        )
-    for name, meaning in _MEANINGS.items():
-        there, here = getattr(found, name), getattr(expected, name)
-        if there != here and not (name in _ONCE_UNKNOWN and None in (there, here)):
-            raise JournalMismatchError(
-                f"the journal of campaign {campaign_id!r} was written for {meaning} {there!r}, and this task has "
-                f"{here!r}; {_WAYS_OUT.get(name, _WAY_OUT)}"
-            )
-
-
-def completed_header(found: Header, expected: Header) -> Header:
-    """Return a campaign's header as it is to be from now on, with what an older version did not know."""
-    return msgspec.structs.replace(
-        found,
-        journal_format=expected.journal_format,
-        address=found.address or expected.address,
-        deployment=found.deployment or expected.deployment,
-    )

@@ -7,15 +7,11 @@ from typing import Any
 
 import msgspec
 
-from airflow_provider_8x8.surveys.journal.entries import (
-    Entry,
-    EntryState,
-    Header,
-    Journal,
-    JournalMismatchError,
-    SupersededError,
-)
+from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
+from airflow_provider_8x8.surveys.journal.errors import JournalMismatchError, SupersededError
+from airflow_provider_8x8.surveys.journal.header import Header
 from airflow_provider_8x8.surveys.journal.held_keys import HeldKeys
+from airflow_provider_8x8.surveys.journal.protocol import Journal
 from airflow_provider_8x8.surveys.messages.names import without_case_and_separators as _folded
 from airflow_provider_8x8.surveys.messages.row_keys import unpack
 from airflow_provider_8x8.surveys.messages.values import quoted

@@ -14,7 +14,9 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from airflow_provider_8x8.surveys.journal.entries import Entry, EntryLog, Header
+from airflow_provider_8x8.surveys.journal.entries import Entry
+from airflow_provider_8x8.surveys.journal.header import Header
+from airflow_provider_8x8.surveys.journal.protocol import EntryLog
 
 
 class JournalName(msgspec.Struct, frozen=True, omit_defaults=True):

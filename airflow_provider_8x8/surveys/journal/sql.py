@@ -21,20 +21,11 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from airflow_provider_8x8.surveys.journal.entries import (
-    KEYS_BY_OUTCOME,
-    Compose,
-    CorruptJournalError,
-    Entry,
-    EntryState,
-    Header,
-    JournalLostError,
-    JournalUnavailableError,
-    check_header,
-    completed_header,
-    states_that_give_way_to,
-)
+from airflow_provider_8x8.surveys.journal.entries import KEYS_BY_OUTCOME, Entry, EntryState, states_that_give_way_to
+from airflow_provider_8x8.surveys.journal.errors import CorruptJournalError, JournalLostError, JournalUnavailableError
+from airflow_provider_8x8.surveys.journal.header import Header, check_header, completed_header
 from airflow_provider_8x8.surveys.journal.marks import JournalName, Mark, Place
+from airflow_provider_8x8.surveys.journal.protocol import Compose
 from airflow_provider_8x8.surveys.journal.tables import (
     BATCH,
     CAMPAIGN,
@@ -93,14 +84,14 @@ class SqlJournal:
         return self._transactions.run(self._read_all, "read a campaign's batches")
 
     def news(self) -> Sequence[Entry]:
-        """See :class:`~airflow_provider_8x8.surveys.journal.entries.EntryLog`."""
+        """See :class:`~airflow_provider_8x8.surveys.journal.protocol.EntryLog`."""
         news = self._transactions.run(self._read, "read a campaign's batches")
         self._seen = _last_change(news, self._seen)
         return [each.entry for each in news]
 
     def begin(self, compose: Compose) -> Entry | None:
         """
-        See :class:`~airflow_provider_8x8.surveys.journal.entries.EntryLog`.
+        See :class:`~airflow_provider_8x8.surveys.journal.protocol.EntryLog`.
 
         If a commit's answer is lost, the next try waits for the campaign's row until the server is through with the
         lost one, and so sees for sure whether it was committed.
@@ -127,7 +118,7 @@ class SqlJournal:
         return entry
 
     def settle(self, entry: Entry) -> Entry:
-        """See :class:`~airflow_provider_8x8.surveys.journal.entries.EntryLog`."""
+        """See :class:`~airflow_provider_8x8.surveys.journal.protocol.EntryLog`."""
         settled, number = self._transactions.run(partial(self._settle, entry), "settle a batch")
         if self._seen == number - 1:  # nobody else has changed anything: this change need not be read back
             self._seen = number

@@ -19,20 +19,17 @@ from typing import Any, Protocol
 import msgspec
 import tenacity
 
-from airflow_provider_8x8.surveys.journal.entries import (
-    Compose,
+from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
+from airflow_provider_8x8.surveys.journal.errors import (
     CorruptJournalError,
-    Entry,
-    EntryState,
-    Header,
     JournalLostError,
     JournalMismatchError,
     JournalUnavailableError,
     SupersededError,
-    check_header,
-    completed_header,
 )
+from airflow_provider_8x8.surveys.journal.header import Header, check_header, completed_header
 from airflow_provider_8x8.surveys.journal.marks import STATE_STORE, Mark, Place
+from airflow_provider_8x8.surveys.journal.protocol import Compose
 
 MAX_VALUE_LENGTH = 60_000
 """Characters of one value: the store's default limit is 65,535 bytes of JSON."""
@@ -122,7 +119,7 @@ class StateStoreJournal:
         return list(self._entries.values())
 
     def news(self) -> Sequence[Entry]:
-        """See :class:`~airflow_provider_8x8.surveys.journal.entries.EntryLog`."""
+        """See :class:`~airflow_provider_8x8.surveys.journal.protocol.EntryLog`."""
         if self._was_read:
             return ()  # nobody but this try writes
         for try_number in range(1, self._try_number + 1):
@@ -137,7 +134,7 @@ class StateStoreJournal:
         return list(self._entries.values())
 
     def begin(self, compose: Compose) -> Entry | None:
-        """See :class:`~airflow_provider_8x8.surveys.journal.entries.EntryLog`."""
+        """See :class:`~airflow_provider_8x8.surveys.journal.protocol.EntryLog`."""
         entry = compose(())
         if entry is None:
             return None
@@ -148,7 +145,7 @@ class StateStoreJournal:
         return entry
 
     def settle(self, entry: Entry) -> Entry:
-        """See :class:`~airflow_provider_8x8.surveys.journal.entries.EntryLog`."""
+        """See :class:`~airflow_provider_8x8.surveys.journal.protocol.EntryLog`."""
         if self._entries[entry.client_batch_id].gives_way_to(entry):
             record = _Settled(**{name: getattr(entry, name) for name in _Settled.__struct_fields__})
             self._write(record)

@@ -19,7 +19,8 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.mysql import LONGBLOB
 
-from airflow_provider_8x8.surveys.journal.entries import JOURNAL_FORMAT, Entry, Header
+from airflow_provider_8x8.surveys.journal.entries import Entry
+from airflow_provider_8x8.surveys.journal.header import JOURNAL_FORMAT, Header
 from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_BYTES
 
 Struct = TypeVar("Struct", bound=msgspec.Struct)

@@ -17,17 +17,16 @@ import secrets
 from collections.abc import Callable, Iterable, Sequence
 
 from airflow_provider_8x8.surveys.clock import Clock
-from airflow_provider_8x8.surveys.journal.entries import (
-    Compose,
-    Entry,
-    EntryState,
-    Header,
+from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
+from airflow_provider_8x8.surveys.journal.errors import (
     JournalError,
     JournalLostError,
     JournalMismatchError,
     JournalUnavailableError,
 )
+from airflow_provider_8x8.surveys.journal.header import Header
 from airflow_provider_8x8.surveys.journal.marks import JournalName, Mark, Memory, Place, TaskJournal
+from airflow_provider_8x8.surveys.journal.protocol import Compose
 from airflow_provider_8x8.surveys.settings import BEFORE_TRY
 
 log = logging.getLogger(__name__)
@@ -210,7 +209,7 @@ class RememberedJournal:
     """
     The journal of one try, which knows what earlier tries have entered elsewhere.
 
-    See :class:`~airflow_provider_8x8.surveys.journal.entries.Journal`.
+    See :class:`~airflow_provider_8x8.surveys.journal.protocol.Journal`.
     """
 
     outlives_try = True
@@ -223,7 +222,7 @@ class RememberedJournal:
 
     @property
     def first_begun(self) -> float:
-        """See :class:`~airflow_provider_8x8.surveys.journal.entries.Journal`."""
+        """See :class:`~airflow_provider_8x8.surveys.journal.protocol.Journal`."""
         return self._memory.first_begun
 
     def open(self, header: Header) -> None:
@@ -269,15 +268,15 @@ class RememberedJournal:
         return list(known.values())
 
     def news(self) -> Sequence[Entry]:
-        """See :class:`~airflow_provider_8x8.surveys.journal.entries.Journal`."""
+        """See :class:`~airflow_provider_8x8.surveys.journal.protocol.Journal`."""
         return self._journal.news()
 
     def begin(self, compose: Compose) -> Entry | None:
-        """See :class:`~airflow_provider_8x8.surveys.journal.entries.Journal`."""
+        """See :class:`~airflow_provider_8x8.surveys.journal.protocol.Journal`."""
         return self._journal.begin(compose)
 
     def settle(self, entry: Entry) -> Entry:
-        """See :class:`~airflow_provider_8x8.surveys.journal.entries.Journal`."""
+        """See :class:`~airflow_provider_8x8.surveys.journal.protocol.Journal`."""
         return self._journal.settle(entry)
 
     def _check_whether_it_is_behind(self, place: Place) -> None:

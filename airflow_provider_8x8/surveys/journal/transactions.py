@@ -17,7 +17,7 @@ from tenacity import (
     wait_random,
 )
 
-from airflow_provider_8x8.surveys.journal.entries import JournalUnavailableError
+from airflow_provider_8x8.surveys.journal.errors import JournalUnavailableError
 
 Result = TypeVar("Result")
 

@@ -27,17 +27,11 @@ from airflow_provider_8x8.api.errors import NeverSentError, RateLimitedError, Re
 from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.api.models import MAX_CLIENT_BATCH_ID_LENGTH, BatchResponse, SurveyBatch, SurveyMessage
 from airflow_provider_8x8.surveys.clock import Clock, SystemClock
-from airflow_provider_8x8.surveys.journal.entries import (
-    SEND_WITHIN,
-    Entry,
-    EntryState,
-    Header,
-    Journal,
-    JournalError,
-    JournalUnavailableError,
-    SupersededError,
-)
+from airflow_provider_8x8.surveys.journal.entries import SEND_WITHIN, Entry, EntryState
+from airflow_provider_8x8.surveys.journal.errors import JournalError, JournalUnavailableError, SupersededError
+from airflow_provider_8x8.surveys.journal.header import Header
 from airflow_provider_8x8.surveys.journal.ledger import Ledger
+from airflow_provider_8x8.surveys.journal.protocol import Journal
 from airflow_provider_8x8.surveys.messages.builder import MessageBuilder, Rows
 from airflow_provider_8x8.surveys.messages.plan import RowMessage
 from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_RULES, RowKeys, pack, unpack

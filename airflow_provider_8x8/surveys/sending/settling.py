@@ -20,7 +20,8 @@ from airflow_provider_8x8.api.client import EightByEightClient
 from airflow_provider_8x8.api.errors import EightByEightError, UnknownOutcomeError
 from airflow_provider_8x8.api.models import SurveyMessage
 from airflow_provider_8x8.surveys.clock import Clock
-from airflow_provider_8x8.surveys.journal.entries import SEND_WITHIN, Entry, EntryState, JournalMismatchError
+from airflow_provider_8x8.surveys.journal.entries import SEND_WITHIN, Entry, EntryState
+from airflow_provider_8x8.surveys.journal.errors import JournalMismatchError
 from airflow_provider_8x8.surveys.journal.ledger import Ledger
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
 from airflow_provider_8x8.surveys.outcomes.report import Report

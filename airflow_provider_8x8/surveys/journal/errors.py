@@ -1,0 +1,27 @@
+"""What goes wrong with a journal: nothing more is sent then."""
+
+from __future__ import annotations
+
+
+class JournalError(Exception):
+    """The journal cannot serve: nothing more is sent. The text holds no row."""
+
+
+class JournalUnavailableError(JournalError):
+    """The journal could not be read or written just now; another try may find it well."""
+
+
+class SupersededError(JournalError):
+    """Airflow has begun a newer try of this task instance, or no longer knows this one: only the newest may send."""
+
+
+class JournalMismatchError(JournalError):
+    """The campaign's journal was written for another survey, another meaning of row keys, or by a newer version."""
+
+
+class JournalLostError(JournalError):
+    """There was a journal, and Airflow has thrown it away."""
+
+
+class CorruptJournalError(JournalError):
+    """The journal holds something that no version has written, or lacks what must be there."""
