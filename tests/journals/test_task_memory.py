@@ -486,6 +486,27 @@ def test_airflows_upgrade_between_two_tries_does_not_matter_to_a_sql_journal(old
     assert old_task.next_try(STORE).open().known == ["batch-1"]
 
 
+def test_a_try_of_before_airflows_upgrade_that_opens_its_journal_at_the_last_moment_is_known_of(
+    old_task: TaskInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = old_task.next_try("a")
+    old_task.values = {}
+    read = SqlMemory.marks
+
+    def marks_just_before_the_journal_is_opened(memory: SqlMemory) -> Sequence[Mark]:
+        monkeypatch.setattr(SqlMemory, "marks", read)
+        found = memory.marks()
+        first.open()
+        return found
+
+    monkeypatch.setattr(SqlMemory, "marks", marks_just_before_the_journal_is_opened)
+    old_task.next_try("a")
+    third = old_task.next_try("b").open()
+    with pytest.raises(SupersededError):
+        first.begin("one")
+    assert third.known == []
+
+
 def test_airflows_upgrade_is_no_proof_that_nothing_was_sent(old_task: TaskInstance) -> None:
     old_task.number = 1
     old_task.values = {}

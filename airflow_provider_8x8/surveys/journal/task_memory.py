@@ -87,9 +87,12 @@ class TaskMemory:
             except JournalError as error:
                 failures.append(error)
         if self.is_complete:
-            for memory in reached:
+            # Who had no task state store may still open its journal, until a newer mark is where its own is. So the
+            # store is told last then: what it says of the tries before this one is relied on.
+            had_store = all(mark.had_store for _, mark in self._marks)
+            for memory in reached if had_store else reversed(reached):
                 try:
-                    memory.leave(self._mark())
+                    self._leave_begun(memory)
                 except JournalError as error:
                     failures.append(error)
         if failures:
@@ -175,6 +178,16 @@ class TaskMemory:
     def now(self) -> float:
         """Return seconds since 1970."""
         return self._clock.now()
+
+    def _leave_begun(self, memory: Memory) -> None:
+        """Leave in a memory that this try has begun, and note what an earlier one may have opened just before."""
+        has_earlier = any(its == memory for its, _ in self._marks)
+        memory.leave(self._mark())
+        if has_earlier and not memory.is_airflows:
+            known = len(self._places)
+            self._learn(memory, [mark for mark in memory.marks() if mark.try_number < self.try_number])
+            if len(self._places) > known:
+                memory.leave(self._mark())
 
     def _learn(self, memory: Memory, marks: Sequence[Mark]) -> None:
         for mark in marks:
