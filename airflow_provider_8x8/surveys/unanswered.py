@@ -23,7 +23,7 @@ IS_LOOKED_FOR = "8x8 has not said whether it accepted {messages}: looking for {b
 IS_NOT_KNOWN = "Whether 8x8 accepted {messages} is not known, and its logs did not tell in time"
 IS_DECIDED = "Whether 8x8 accepted {messages} is not known, and on_unknown={on_unknown!r} decided about batch {batch}"
 IS_RESENT_TOO_OFTEN = (
-    "Batch {batch} of {messages} stays unknown: this try has sent {times} times what then became unknown"
+    "Batch {batch} of {messages} stays unknown: this try has {times} times sent again what then became unknown"
 )
 
 _OFFERS = {
@@ -188,7 +188,7 @@ def is_decided(on_unknown: OnUnknown, client_batch_id: str, messages: int) -> st
     settled = f'settled_batches={{"{client_batch_id}": "not_accepted"}}'
     what_then = {
         OnUnknown.ASSUME_SENT: f"They are never sent again. If 8x8 has nothing of it, clear the task with {settled}",
-        OnUnknown.RESEND: "They are sent again now. Whom 8x8 has reached by the first is texted twice",
+        OnUnknown.RESEND: "They are free to be sent again. Whom 8x8 has reached by the first is texted twice",
     }
     return f"{what}\n{what_then[on_unknown]}"
 

@@ -247,7 +247,7 @@ def test_a_settle_time_that_is_longer_than_a_try_waits_is_no_hindrance(campaign:
 def test_without_anything_younger_the_message_says_what_would_help(campaign: Campaign) -> None:
     campaign.eight_by_eight.fates = [None]
     summary = campaign.run()
-    assert "canary_destination" in str(summary.outlook)
+    assert "Give canary_destination a number of your own" in str(summary.outlook)
     assert campaign.clock.time - START < 2 * MINUTE
 
 
@@ -465,6 +465,17 @@ def test_on_unknown_decides_about_rows_that_an_answer_leaves_unknown(
     if on_unknown is not OnUnknown.FAIL:
         assert outcomes(campaign.run(on_unknown=OnUnknown.FAIL)) == expected, "it is decided for good"
         assert len(campaign.eight_by_eight.accepted) == sent
+
+
+def test_one_try_sends_again_three_times_what_then_becomes_unknown_and_says_so(
+    campaign: Campaign, caplog: pytest.LogCaptureFixture
+) -> None:
+    campaign.eight_by_eight.fates = [None, taken, None, None, None]
+    summary = campaign.run(NUMBERS[:4], on_unknown=OnUnknown.RESEND, reconcile_timeout=timedelta())
+    assert outcomes(summary) == {"accepted": 2, "unknown": 2}
+    (name,) = summary.unknown_client_batch_ids
+    said = f"Batch {name} of 2 messages stays unknown: this try has 3 times sent again what then became unknown"
+    assert said in caplog.text
 
 
 def test_rows_that_an_answer_to_another_run_leaves_unknown_are_unknown_to_this_one(campaign: Campaign) -> None:
