@@ -59,6 +59,35 @@ class _Stored(NamedTuple):
     changed: int
 
 
+class _Database(Transactions):
+    """A journal's database, whose tables are looked for once."""
+
+    _journal_id: str | None = None
+
+    def make_tables(self) -> str:
+        """
+        Have all tables and columns there; return by which id the database knows itself.
+
+        :raises JournalUnavailableError: they are not there and cannot be made, the text names them; or it could not be
+            seen
+        """
+        if self._journal_id is None:
+            self._journal_id = self._find_or_make_tables()
+        return self._journal_id
+
+    def _find_or_make_tables(self) -> str:
+        lacking: list[str] = []
+        try:
+            return self.run(partial(make_tables, lacking=lacking), "find or make the journal's tables")
+        except JournalUnavailableError as error:
+            if not lacking:
+                raise
+            raise JournalUnavailableError(
+                f"{error}. There is no {', no '.join(lacking)} that this role may see. Have a role that may make them "
+                "use the journal once, or make them by hand; this one needs SELECT, INSERT and UPDATE on the tables"
+            ) from None
+
+
 class SqlJournal:
     """
     The journal of one campaign in a SQL database.
@@ -69,12 +98,15 @@ class SqlJournal:
     :param engine: an engine of its own, such as :func:`~airflow_provider_8x8.journals.engines.engine_of` makes
     :param campaign_id: at most 768 characters
     :param journal_conn_id: where the engine comes from, for messages
+    :param database: the engine's, where it is known already
     :raises ValueError: the database is of a kind whose locking was never tried, or the campaign id cannot be kept
     """
 
-    def __init__(self, engine: Engine, campaign_id: str, *, journal_conn_id: str) -> None:
+    def __init__(
+        self, engine: Engine, campaign_id: str, *, journal_conn_id: str, database: _Database | None = None
+    ) -> None:
         _check_campaign_id(campaign_id)
-        self._transactions = Transactions(engine, journal_conn_id)
+        self._transactions = database or _Database(engine, journal_conn_id)
         self._campaign_id = campaign_id
         self._row_id: int | None = None
         self._seen = 0
@@ -85,13 +117,13 @@ class SqlJournal:
 
         It writes in any case, so that a connection that may only read shows before anything is sent.
         """
-        _make_tables(self._transactions)
+        self._transactions.make_tables()
         open_it = partial(self._find_or_make_campaign, header, must_exist)
         self._row_id = self._transactions.run(open_it, "write a campaign")
 
     def entries(self) -> Sequence[Entry] | None:
         """See :class:`~airflow_provider_8x8.journals.marks.TaskJournal`."""
-        _make_tables(self._transactions)
+        self._transactions.make_tables()
         return self._transactions.run(self._read_all, "read a campaign's batches")
 
     def news(self) -> Sequence[Entry]:
@@ -246,24 +278,21 @@ class SqlMemory:
         self, engine: Engine, task_instance: str, *, journal_conn_id: str, deployment: str | None = None
     ) -> None:
         self._engine = engine
-        self._transactions = Transactions(engine, journal_conn_id)
+        self._transactions = _Database(engine, journal_conn_id)
         self._journal_conn_id = journal_conn_id
         self._task_instance = task_instance
         self._task_key = _task_key(task_instance, deployment)
         # As for headers: what was left before the deployment was known is anybody's.
         self._task_keys = {self._task_key, _task_key(task_instance, None)}
-        self._name: JournalName | None = None
 
     @property
     def name(self) -> JournalName:
         """See :class:`~airflow_provider_8x8.journals.marks.Memory`."""
-        if self._name is None:
-            self._name = JournalName("sql", self._journal_conn_id, _make_tables(self._transactions))
-        return self._name
+        return JournalName("sql", self._journal_conn_id, self._transactions.make_tables())
 
     def marks(self) -> Sequence[Mark]:
         """See :class:`~airflow_provider_8x8.journals.marks.Memory`."""
-        _make_tables(self._transactions)
+        self._transactions.make_tables()
         return self._transactions.run(self._read_marks, "read what earlier tries have left")
 
     def leave(self, mark: Mark) -> None:
@@ -272,7 +301,7 @@ class SqlMemory:
 
     def journal(self, campaign_id: str) -> SqlJournal:
         """See :class:`~airflow_provider_8x8.journals.marks.Memory`."""
-        return SqlJournal(self._engine, campaign_id, journal_conn_id=self._journal_conn_id)
+        return SqlJournal(self._engine, campaign_id, journal_conn_id=self._journal_conn_id, database=self._transactions)
 
     def close(self) -> None:
         """See :class:`~airflow_provider_8x8.journals.marks.Memory`."""
@@ -325,38 +354,20 @@ def prune_journal(journal_conn_id: str, older_than: timedelta) -> int:
     """
     if older_than < _SHORTEST_REST:
         raise ValueError(f"older_than is {older_than}; expected at least {_SHORTEST_REST}, since a campaign may rest")
-    transactions = Transactions(engine_of(journal_conn_id), journal_conn_id)
+    database = _Database(engine_of(journal_conn_id), journal_conn_id)
     try:
-        return _prune(transactions, _now() - older_than)
+        return _prune(database, _now() - older_than)
     finally:
-        transactions.close()
+        database.close()
 
 
-def _make_tables(transactions: Transactions) -> str:
-    """
-    Have all tables and columns there; return by which id the database knows itself.
-
-    :raises JournalUnavailableError: they are not there and cannot be made, the text names them; or it could not be seen
-    """
-    lacking: list[str] = []
-    try:
-        return transactions.run(partial(make_tables, lacking=lacking), "find or make the journal's tables")
-    except JournalUnavailableError as error:
-        if not lacking:
-            raise
-        raise JournalUnavailableError(
-            f"{error}. There is no {', no '.join(lacking)} that this role may see. Have a role that may make them use "
-            "the journal once, or make them by hand; this one needs SELECT, INSERT and UPDATE on the tables"
-        ) from None
-
-
-def _prune(transactions: Transactions, before: datetime) -> int:
-    _make_tables(transactions)
-    old = transactions.run(partial(_old_campaigns, before), "look for old campaigns")
+def _prune(database: _Database, before: datetime) -> int:
+    database.make_tables()
+    old = database.run(partial(_old_campaigns, before), "look for old campaigns")
     # A task instance that is cleared later finds its entries if there are any, else it refuses to send.
     is_old = MARK.c.began < before.replace(tzinfo=UTC).timestamp()
-    transactions.run(lambda connection: connection.execute(sa.delete(MARK).where(is_old)), "delete old marks")
-    return sum(transactions.run(partial(_delete, row_id, before), "delete a campaign") for row_id in old)
+    database.run(lambda connection: connection.execute(sa.delete(MARK).where(is_old)), "delete old marks")
+    return sum(database.run(partial(_delete, row_id, before), "delete a campaign") for row_id in old)
 
 
 def _old_campaigns(before: datetime, connection: Connection) -> Sequence[int]:

@@ -409,16 +409,13 @@ class Settling:
         if self._canary is None or not due or now < due[0]:
             return
         message = msgspec.structs.replace(self._canary, client_message_id=secrets.token_hex(16))
-        canary = Entry(
-            client_batch_id=str(message.client_message_id),
+        canary = Entry.of_no_batch(
+            EntryState.CANARY,
+            str(message.client_message_id),
             run=self._run.run,
             try_number=self._run.try_number,
-            unique_by="",
-            row_keys=b"",
-            begun=now,
-            send_by=now,
+            at=now,
             answer_by=now + self._client.timeout,
-            state=EntryState.CANARY,
         )
         self._canary_is_spent = True
         self._ledger.begin(lambda: canary)  # before it is sent, so that no other try sends another one
