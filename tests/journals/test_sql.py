@@ -652,6 +652,30 @@ def test_tables_that_are_not_there_and_cannot_be_made_are_named(
         drop_role(role, journal_database)
 
 
+def test_the_tables_are_looked_for_once_in_a_try(
+    new_journal: Callable[..., SqlJournal], journal_database: Database
+) -> None:
+    new_opened(new_journal)  # they are there
+    memory = SqlMemory(engine_of("journal"), "dag/run/send", journal_conn_id="journal")
+    looks: list[str] = []
+
+    def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        if "FROM eight_by_eight_journal" in statement.replace("\n", ""):
+            looks.append(statement)
+
+    sa.event.listen(sa.engine.Engine, "before_cursor_execute", note)
+    try:
+        memory.marks()
+        journal = memory.journal("campaign")
+        journal.entries()
+        journal.open(HEADER)
+        memory.leave(Mark(try_number=1, began=NOW, places=[Place(memory.name, "campaign")], had_store=False))
+    finally:
+        sa.event.remove(sa.engine.Engine, "before_cursor_execute", note)
+        memory.close()
+    assert len(looks) == 1
+
+
 # campaign ids and databases that cannot serve
 
 
