@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -217,6 +218,18 @@ def test_a_try_that_can_prove_nothing_in_its_time_ends_early_and_says_from_when_
     earliest = datetime.fromtimestamp(START + 30 + 20 * MINUTE, UTC)
     assert f"Another try can tell, at the earliest, from {earliest:%Y-%m-%d %H:%M}" in str(summary.outlook)
     assert campaign.eight_by_eight.canaries == []
+
+
+@pytest.mark.parametrize("settle_minutes", [2, 10, 14])
+def test_the_retry_delay_that_the_message_names_saves_the_tries_that_would_be_in_vain(
+    campaign: Campaign, settle_minutes: int
+) -> None:
+    campaign.eight_by_eight.fates = [taken, None]
+    arguments = {"canary_destination": CANARY, "log_settle_time": timedelta(minutes=settle_minutes)}
+    first = campaign.run(reconcile_timeout=timedelta(seconds=90), **arguments)
+    (minutes,) = re.findall(r"Set retry_delay to at least (\d+) minutes?,", str(first.outlook))
+    campaign.clock.sleep(int(minutes) * MINUTE)
+    assert outcomes(campaign.run(**arguments)) == {"accepted": 6}
 
 
 @pytest.mark.parametrize("lag", [0.0, 3 * MINUTE, 12 * MINUTE, 30 * MINUTE])
