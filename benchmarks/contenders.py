@@ -78,12 +78,13 @@ def ours_xcom(task: Task) -> Work:
 def ours_shard(task: Task) -> Work:
     """The operator as a shard whose campaign's other shards have sent all of theirs."""
     from airflow_provider_8x8.journals.sql import engine_of
+    from airflow_provider_8x8.surveys.journal.database import JournalDatabase
     from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
     from airflow_provider_8x8.surveys.journal.header import Header
     from airflow_provider_8x8.surveys.journal.sql import SqlJournal
     from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_BYTES, ROW_KEY_RULES
 
-    journal = SqlJournal(engine_of(JOURNAL), task.run_id, journal_conn_id=JOURNAL)
+    journal = SqlJournal(JournalDatabase(engine_of(JOURNAL), JOURNAL), task.run_id)
     journal.open(Header(survey_id=SURVEY_ID, subaccount_id=SUBACCOUNT, row_key_rules=ROW_KEY_RULES))
     sent = Entry(
         client_batch_id="",

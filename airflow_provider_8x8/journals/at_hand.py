@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from airflow_provider_8x8.surveys.clock import Clock
+from airflow_provider_8x8.surveys.journal.database import JournalDatabase
 from airflow_provider_8x8.surveys.journal.entries import Entry
 from airflow_provider_8x8.surveys.journal.errors import JournalError
 from airflow_provider_8x8.surveys.journal.marks import JournalName, Memory
@@ -124,9 +125,9 @@ class JournalsAtHand:
 
     def _sql_memory(self, conn_id: str) -> Memory:
         from airflow_provider_8x8.journals.sql import engine_of
-        from airflow_provider_8x8.surveys.journal.sql import SqlMemory
+        from airflow_provider_8x8.surveys.journal.sql_memory import SqlMemory
 
-        return SqlMemory(engine_of(conn_id), self.task_instance, journal_conn_id=conn_id, deployment=self._deployment)
+        return SqlMemory(JournalDatabase(engine_of(conn_id), conn_id), self.task_instance, deployment=self._deployment)
 
     def _connect(self, name: JournalName) -> Memory:
         return self._sql_memory(str(name.conn_id))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy.pool import QueuePool
 
 from airflow_provider_8x8.databases import Database
-from airflow_provider_8x8.surveys.journal.sql import prune
-from airflow_provider_8x8.surveys.journal.transactions import Transactions
+from airflow_provider_8x8.surveys.journal.database import JournalDatabase
+from airflow_provider_8x8.surveys.journal.pruning import prune
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
@@ -65,8 +65,8 @@ def prune_journal(journal_conn_id: str, older_than: timedelta) -> int:
     """
     if older_than < _SHORTEST_REST:
         raise ValueError(f"older_than is {older_than}; expected at least {_SHORTEST_REST}, since a campaign may rest")
-    transactions = Transactions(engine_of(journal_conn_id), journal_conn_id)
+    database = JournalDatabase(engine_of(journal_conn_id), journal_conn_id)
     try:
-        return prune(transactions, datetime.now(UTC).replace(tzinfo=None) - older_than)
+        return prune(database, datetime.now(UTC).replace(tzinfo=None) - older_than)
     finally:
-        transactions.close()
+        database.close()

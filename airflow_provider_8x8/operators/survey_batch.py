@@ -45,6 +45,7 @@ from airflow_provider_8x8.surveys.messages.template import Template
 from airflow_provider_8x8.surveys.messages.times import parse_time
 from airflow_provider_8x8.surveys.outcomes.report import Report
 from airflow_provider_8x8.surveys.outcomes.summary import Summary, Tally, summarize
+from airflow_provider_8x8.surveys.sending.unanswered import HAS_NOT_LOOKED, is_not_known
 from airflow_provider_8x8.surveys.settings import (
     DEFAULT_LOG_SETTLE_TIME,
     DEFAULT_RECONCILE_TIMEOUT,
@@ -408,7 +409,9 @@ class EightByEightSurveyBatchOperator(BaseOperator):
             journals.choose(campaign_id)
             self._check_rendered()
             journal = journals.journal(self._settled_batches())
-            run = Run(campaign_id, journals.task_instance, context["ti"].try_number)
+            ti = context["ti"]
+            tries_left = max(0, ti.max_tries - ti.try_number + 1)
+            run = Run(campaign_id, journals.task_instance, ti.try_number, tries_left)
             sender, rows = self._sender(run, journal), self._source_of_rows()
         except Exception as error:  # noqa: BLE001  # whatever it is, the result says what was sent before
             if not isinstance(error, TypeError | ValueError | AirflowException):
@@ -475,6 +478,7 @@ class EightByEightSurveyBatchOperator(BaseOperator):
             canary_destination=None if not self.canary_destination else self.canary_destination.checked(),
             settled_batches=self._settled_batches(),
             deployment=_deployment(),
+            retry_delay=self.retry_delay,
         )
 
     def _longest_wait(self) -> timedelta:
@@ -535,14 +539,14 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         outcomes = summary.outcomes
         accepted, unknown = outcomes["accepted"], outcomes["unknown"]
 
-        def fail(reason: str, *, is_final: bool = False) -> NoReturn:
+        def fail(reason: str, *, what_to_do: str = "", is_final: bool = False) -> NoReturn:
             kind = AirflowFailException if is_final or not may_try_again else AirflowException
-            raise kind(f"{reason}. {_counts(summary)}")
+            raise kind("\n".join(filter(None, [f"{reason}. {_counts(summary)}", what_to_do])))
 
+        what_is_unknown = _what_is_unknown(summary, may_try_again=may_try_again) if unknown else ""
         if summary.stop is not None:
-            what_is_unknown = f". {_what_is_unknown(summary)}" if unknown else ""
             stopped = f"Sending stopped: {summary.stop}" if summary.was_begun else summary.stop
-            fail(f"{stopped}{what_is_unknown}", is_final=summary.is_final)
+            fail(stopped, what_to_do=what_is_unknown, is_final=summary.is_final)
         if not summary.rows_read:
             if self.on_empty == "fail":
                 fail("There are no rows")
@@ -550,7 +554,8 @@ class EightByEightSurveyBatchOperator(BaseOperator):
                 raise AirflowSkipException("There are no rows")
             return
         if unknown and self.on_unknown != OnUnknown.ASSUME_SENT:
-            fail(_what_is_unknown(summary))
+            reason, _, what_to_do = what_is_unknown.partition("\n")
+            fail(reason, what_to_do=what_to_do)
         if summary.overdue:
             fail(
                 f"The time of {summary.overdue} rows passed before they could be sent: they are left out. "
@@ -571,6 +576,7 @@ def _summary_of_before(journals: JournalsAtHand, campaign_id: str, reason: str, 
     known = journals.known_entries()
     summary = summarize(campaign_id, journals.task_instance, known or (), Tally())
     summary.was_begun, summary.is_final = False, is_final
+    summary.outlook = HAS_NOT_LOOKED if any(entry.is_open for entry in known or ()) else None
     if known is None:
         what = "This try sent nothing; what earlier tries have sent could not be read"
     elif summary.rows_read:
@@ -606,14 +612,13 @@ def _counts(summary: Summary) -> str:
     return f"{summary.rows_read} rows were read{': ' if counted else ''}{', '.join(counted)}"
 
 
-def _what_is_unknown(summary: Summary) -> str:
-    reason = f" (its logs could not be read: {summary.logs_problem})" if summary.logs_problem else ""
-    return (
-        f"Whether 8x8 accepted {summary.outcomes['unknown']} messages is not known, and its logs did not tell in time"
-        f"{reason}. They are not sent again until the logs prove that they were not accepted; another try looks again. "
-        f"{summary.outlook}. To settle it yourself, look in 8x8 Connect's SMS logs for the client batch ids "
-        f"{', '.join(summary.unknown_client_batch_ids)}: a batch that is there was accepted. Say so by settled_batches "
-        "when you clear the task"
+def _what_is_unknown(summary: Summary, *, may_try_again: bool) -> str:
+    return is_not_known(
+        summary.outcomes["unknown"],
+        summary.unknown_client_batch_ids,
+        summary.outlook,
+        problem=summary.logs_problem,
+        is_remembered=may_try_again,
     )
 
 

@@ -58,6 +58,7 @@ class Settings:
     :ivar log_settle_time: how much later than younger messages a message may show in 8x8's logs
     :ivar canary_destination: a number of the team's own, see :mod:`~airflow_provider_8x8.surveys.sending.reconcile`
     :ivar settled_batches: by client batch id, what a person has seen of a batch in 8x8's portal
+    :ivar retry_delay: how long after this try another one begins at the earliest, None if that is not known
     :ivar deployment: which Airflow this is, None if that is not known
     """
 
@@ -73,11 +74,13 @@ class Settings:
     canary_destination: str | None = None
     settled_batches: Mapping[str, Said] = field(default_factory=dict)
     deployment: str | None = None
+    retry_delay: timedelta | None = None
 
 
 class Run(NamedTuple):
-    """On whose behalf is sent: one try of one task instance, in a campaign."""
+    """On whose behalf is sent: one try of one task instance, in a campaign; None if it is not known how many follow."""
 
     campaign_id: str
     run: str
     try_number: int = 1
+    tries_left: int | None = None

@@ -11,6 +11,7 @@ import pytest
 from airflow_provider_8x8.surveys.clock import SystemClock
 
 if TYPE_CHECKING:
+    from airflow_provider_8x8.surveys.journal.database import JournalDatabase
     from airflow_provider_8x8.surveys.journal.sql import SqlJournal
     from airflow_provider_8x8.surveys.journal.task_memory import TaskMemory
     from tests.support.databases import Database
@@ -25,7 +26,7 @@ def new_journal(journal_database: Database) -> Iterator[Callable[..., SqlJournal
     made: list[SqlJournal] = []
 
     def make(campaign_id: str = "campaign") -> SqlJournal:
-        made.append(SqlJournal(engine_of("journal"), campaign_id, journal_conn_id="journal"))
+        made.append(SqlJournal(JournalDatabase(engine_of("journal"), "journal"), campaign_id))
         return made[-1]
 
     yield make
@@ -37,7 +38,7 @@ def new_journal(journal_database: Database) -> Iterator[Callable[..., SqlJournal
 def new_memory(journal_database: Database) -> Iterator[Callable[..., TaskMemory]]:
     """Make what one try of a task instance knows, with a SQL journal alone; each is closed in the end."""
     from airflow_provider_8x8.journals.sql import engine_of
-    from airflow_provider_8x8.surveys.journal.sql import SqlMemory
+    from airflow_provider_8x8.surveys.journal.sql_memory import SqlMemory
     from airflow_provider_8x8.surveys.journal.task_memory import TaskMemory
 
     made: list[TaskMemory] = []
@@ -46,7 +47,7 @@ def new_memory(journal_database: Database) -> Iterator[Callable[..., TaskMemory]
         raise ValueError(f"there is no other journal, such as {name}")
 
     def make(task_instance: str, try_number: int = 1) -> TaskMemory:
-        memory = SqlMemory(engine_of("journal"), task_instance, journal_conn_id="journal")
+        memory = SqlMemory(JournalDatabase(engine_of("journal"), "journal"), task_instance)
         clock = SystemClock(threading.Event())
         made.append(TaskMemory(task_instance, try_number, [memory], connect=connect, clock=clock))
         return made[-1]

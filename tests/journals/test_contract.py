@@ -10,12 +10,13 @@ import msgspec
 import pytest
 
 from airflow_provider_8x8.journals.sql import engine_of
+from airflow_provider_8x8.surveys.journal.database import JournalDatabase
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
 from airflow_provider_8x8.surveys.journal.errors import CorruptJournalError, JournalLostError, JournalMismatchError
 from airflow_provider_8x8.surveys.journal.marks import STATE_STORE, JournalName, Mark, Memory, Place, TaskJournal
 from airflow_provider_8x8.surveys.journal.memory import MemoryJournal
 from airflow_provider_8x8.surveys.journal.protocol import EntryLog
-from airflow_provider_8x8.surveys.journal.sql import SqlMemory
+from airflow_provider_8x8.surveys.journal.sql_memory import SqlMemory
 from airflow_provider_8x8.surveys.journal.state_store import StateStoreMemory
 from airflow_provider_8x8.surveys.messages.row_keys import unpack
 from tests.journals.entries import HEADER, NOW, TASK_INSTANCE, always, entry_of, keys, settled
@@ -368,7 +369,7 @@ class TestSql(Shared):
         made: list[Memory] = []
 
         def next_try(task_instance: str = TASK_INSTANCE) -> Memory:
-            made.append(SqlMemory(engine_of("journal"), task_instance, journal_conn_id="journal"))
+            made.append(SqlMemory(JournalDatabase(engine_of("journal"), "journal"), task_instance))
             return made[-1]
 
         yield next_try
@@ -522,7 +523,7 @@ def test_the_simulations_model_answers_as_the_real_journal_does(journal_database
     memories: list[SqlMemory] = []
 
     def join() -> None:
-        memories.append(SqlMemory(engine_of("journal"), TASK_INSTANCE, journal_conn_id="journal"))
+        memories.append(SqlMemory(JournalDatabase(engine_of("journal"), "journal"), TASK_INSTANCE))
         process = Process(world, "try")
         model: Any = InWorld(process, DatabaseMemory(process, database, TASK_INSTANCE).journal("campaign"))
         pairs.append((Client(memories[-1].journal("campaign")), Client(model)))

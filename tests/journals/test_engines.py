@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from airflow_provider_8x8.databases import Database as AirflowDatabase
 from airflow_provider_8x8.journals.sql import engine_of
 from airflow_provider_8x8.rows import SqlRows
+from airflow_provider_8x8.surveys.journal.database import JournalDatabase
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
 from airflow_provider_8x8.surveys.journal.errors import JournalUnavailableError
 from airflow_provider_8x8.surveys.journal.header import Header
@@ -48,7 +49,7 @@ def keep_a_batch() -> list[Entry]:
     entry = Entry(
         client_batch_id="batch-1", run="run", try_number=1, unique_by="", row_keys=b"0" * 10, begun=0.0, send_by=30.0
     )
-    written, read = (SqlJournal(engine_of("journal"), "campaign", journal_conn_id="journal") for _ in range(2))
+    written, read = (SqlJournal(JournalDatabase(engine_of("journal"), "journal"), "campaign") for _ in range(2))
     written.open(HEADER)
     begun = written.begin(lambda news: entry)
     assert begun == entry
@@ -235,7 +236,7 @@ def test_a_database_that_sqlalchemy_does_not_know_is_refused(monkeypatch: pytest
 def test_a_database_whose_locks_were_never_tried_is_refused() -> None:
     engine = sa.create_mock_engine("oracle://", lambda *_: None)
     with pytest.raises(ValueError, match=r"leads to oracle; .* was tried on postgresql, mysql, mariadb, sqlite only"):
-        SqlJournal(engine, "campaign", journal_conn_id="journal")  # type: ignore[arg-type]
+        SqlJournal(JournalDatabase(engine, "journal"), "campaign")  # type: ignore[arg-type]
 
 
 def test_what_is_written_stays_out_of_errors_and_what_is_read_out_of_the_log(

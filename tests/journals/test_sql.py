@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from airflow_provider_8x8.journals.sql import engine_of, prune_journal
 from airflow_provider_8x8.surveys.journal import transactions
+from airflow_provider_8x8.surveys.journal.database import JournalDatabase
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
 from airflow_provider_8x8.surveys.journal.errors import (
     CorruptJournalError,
@@ -27,7 +28,8 @@ from airflow_provider_8x8.surveys.journal.errors import (
 )
 from airflow_provider_8x8.surveys.journal.header import Header
 from airflow_provider_8x8.surveys.journal.marks import Mark, Place
-from airflow_provider_8x8.surveys.journal.sql import SqlJournal, SqlMemory
+from airflow_provider_8x8.surveys.journal.sql import SqlJournal
+from airflow_provider_8x8.surveys.journal.sql_memory import SqlMemory
 from airflow_provider_8x8.surveys.journal.tables import BATCH, METADATA
 from airflow_provider_8x8.surveys.messages.row_keys import pack, unpack
 from tests.conftest import ROOT
@@ -435,7 +437,7 @@ from airflow_provider_8x8.surveys.journal.header import Header
 from airflow_provider_8x8.surveys.messages.row_keys import pack, unpack
 
 url, shard = sys.argv[1], int(sys.argv[2])
-journal = SqlJournal(sa.create_engine(url, future=True), "campaign", journal_conn_id="journal")
+journal = SqlJournal(JournalDatabase(sa.create_engine(url, future=True), "journal"), "campaign")
 journal.open(Header(survey_id="survey", subaccount_id="sandbox_hq", row_key_rules=1))
 held, given = set(), [number.to_bytes(10, "big") for number in range(200)]
 if shard:
@@ -581,7 +583,7 @@ def drop_role(role: Database, database: Database) -> None:
 
 
 def journal_of(role: Database) -> SqlJournal:
-    return SqlJournal(sa.create_engine(role.url, future=True), "of a lesser role", journal_conn_id="journal")
+    return SqlJournal(JournalDatabase(sa.create_engine(role.url, future=True), "journal"), "of a lesser role")
 
 
 def test_a_role_that_may_make_no_tables_can_use_them(
@@ -598,7 +600,7 @@ def test_a_role_that_may_make_no_tables_can_use_them(
         assert entry is not None
         journal.settle(settled(entry))
         journal.close()
-        memory = SqlMemory(sa.create_engine(role.url, future=True), "dag/run/send", journal_conn_id="journal")
+        memory = SqlMemory(JournalDatabase(sa.create_engine(role.url, future=True), "journal"), "dag/run/send")
         memory.marks()
         for places in ([], [Place(memory.name, "of a lesser role")]):
             memory.leave(Mark(try_number=1, began=NOW, places=places, had_store=False))
@@ -652,6 +654,30 @@ def test_tables_that_are_not_there_and_cannot_be_made_are_named(
         drop_role(role, journal_database)
 
 
+def test_the_tables_are_looked_for_once_in_a_try(
+    new_journal: Callable[..., SqlJournal], journal_database: Database
+) -> None:
+    new_opened(new_journal)  # they are there
+    memory = SqlMemory(JournalDatabase(engine_of("journal"), "journal"), "dag/run/send")
+    looks: list[str] = []
+
+    def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        if "FROM eight_by_eight_journal" in statement.replace("\n", ""):
+            looks.append(statement)
+
+    sa.event.listen(sa.engine.Engine, "before_cursor_execute", note)
+    try:
+        memory.marks()
+        journal = memory.journal("campaign")
+        journal.entries()
+        journal.open(HEADER)
+        memory.leave(Mark(try_number=1, began=NOW, places=[Place(memory.name, "campaign")], had_store=False))
+    finally:
+        sa.event.remove(sa.engine.Engine, "before_cursor_execute", note)
+        memory.close()
+    assert len(looks) == 1
+
+
 # campaign ids and databases that cannot serve
 
 
@@ -660,7 +686,7 @@ def sqlite_engine() -> sa.engine.Engine:
 
 
 def test_a_database_that_is_not_there_is_named(no_pauses: list[float]) -> None:
-    journal = SqlJournal(sqlite_engine(), "campaign", journal_conn_id="journal")
+    journal = SqlJournal(JournalDatabase(sqlite_engine(), "journal"), "campaign")
     with pytest.raises(JournalUnavailableError, match=r"'journal'.*OperationalError: unable to open database file"):
         journal.open(HEADER)
 
@@ -668,7 +694,7 @@ def test_a_database_that_is_not_there_is_named(no_pauses: list[float]) -> None:
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
 def test_a_database_that_ends_with_the_process_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="'journal' leads to a SQLite database that is not in a file"):
-        SqlJournal(sa.create_engine(url, future=True), "campaign", journal_conn_id="journal")
+        SqlJournal(JournalDatabase(sa.create_engine(url, future=True), "journal"), "campaign")
 
 
 @pytest.mark.parametrize(
@@ -677,7 +703,7 @@ def test_a_database_that_ends_with_the_process_is_refused(url: str) -> None:
 )
 def test_a_campaign_id_that_cannot_be_kept_is_refused(campaign_id: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        SqlJournal(sqlite_engine(), campaign_id, journal_conn_id="journal")
+        SqlJournal(JournalDatabase(sqlite_engine(), "journal"), campaign_id)
 
 
 # pruning

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from airflow_provider_8x8.journals.sql import prune_journal
 from airflow_provider_8x8.surveys.journal import state_store, transactions
+from airflow_provider_8x8.surveys.journal.database import JournalDatabase
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
 from airflow_provider_8x8.surveys.journal.errors import (
     JournalError,
@@ -27,7 +28,7 @@ from airflow_provider_8x8.surveys.journal.errors import (
 from airflow_provider_8x8.surveys.journal.header import Header
 from airflow_provider_8x8.surveys.journal.ledger import Ledger
 from airflow_provider_8x8.surveys.journal.marks import Mark, Memory
-from airflow_provider_8x8.surveys.journal.sql import SqlMemory
+from airflow_provider_8x8.surveys.journal.sql_memory import SqlMemory
 from airflow_provider_8x8.surveys.journal.state_store import StateStoreMemory
 from airflow_provider_8x8.surveys.journal.task_memory import RememberedJournal, TaskMemory
 from airflow_provider_8x8.surveys.settings import Run
@@ -135,7 +136,7 @@ class TaskInstance:
             raise ValueError(f"{conn_id!r}: there is no such connection")
         url = self.urls.get(conn_id) or f"sqlite:///{self.files[conn_id]}"
         engine = sa.create_engine(url, future=True)
-        return SqlMemory(engine, TASK_INSTANCE, journal_conn_id=conn_id, deployment=self.deployment)
+        return SqlMemory(JournalDatabase(engine, conn_id), TASK_INSTANCE, deployment=self.deployment)
 
     def marks(self, conn_id: str | None) -> list[Mark]:
         """What has been left in a memory."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -23,7 +24,8 @@ from airflow_provider_8x8.api.models import (
     SurveyBatch,
     SurveyMessage,
 )
-from airflow_provider_8x8.surveys.journal.sql import SqlMemory
+from airflow_provider_8x8.surveys.journal.database import JournalDatabase
+from airflow_provider_8x8.surveys.journal.sql_memory import SqlMemory
 from airflow_provider_8x8.surveys.journal.task_memory import TaskMemory
 from airflow_provider_8x8.surveys.messages.builder import MessageBuilder
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
@@ -176,7 +178,7 @@ class Campaign:
         """Run one try, and return its summary."""
         number = self._tries[task] = self._tries.get(task, 0) + 1
         engine = sa.create_engine(f"sqlite:///{self._path}", future=True)
-        memory = SqlMemory(engine, task, journal_conn_id="journal")
+        memory = SqlMemory(JournalDatabase(engine, "journal"), task)
         row_keys = RowKeys("campaign")
         try:
             return SurveySender(
@@ -222,6 +224,18 @@ def test_a_try_that_can_prove_nothing_in_its_time_ends_early_and_says_from_when_
     assert campaign.eight_by_eight.canaries == []
 
 
+@pytest.mark.parametrize("settle_minutes", [2, 10, 14])
+def test_the_retry_delay_that_the_message_names_saves_the_tries_that_would_be_in_vain(
+    campaign: Campaign, settle_minutes: int
+) -> None:
+    campaign.eight_by_eight.fates = [taken, None]
+    arguments = {"canary_destination": CANARY, "log_settle_time": timedelta(minutes=settle_minutes)}
+    first = campaign.run(reconcile_timeout=timedelta(seconds=90), **arguments)
+    (minutes,) = re.findall(r"Set retry_delay to at least (\d+) minutes?,", str(first.outlook))
+    campaign.clock.sleep(int(minutes) * MINUTE)
+    assert outcomes(campaign.run(**arguments)) == {"accepted": 6}
+
+
 @pytest.mark.parametrize("lag", [0.0, 3 * MINUTE, 12 * MINUTE, 30 * MINUTE])
 def test_a_lost_batch_is_sent_again_after_a_few_tries_with_the_defaults_and_one_canary(
     campaign: Campaign, lag: float
@@ -250,7 +264,7 @@ def test_a_settle_time_that_is_longer_than_a_try_waits_is_no_hindrance(campaign:
 def test_without_anything_younger_the_message_says_what_would_help(campaign: Campaign) -> None:
     campaign.eight_by_eight.fates = [None]
     summary = campaign.run()
-    assert "canary_destination" in str(summary.outlook)
+    assert "Give canary_destination a number of your own" in str(summary.outlook)
     assert campaign.clock.time - START < 2 * MINUTE
 
 
@@ -477,6 +491,17 @@ def test_on_unknown_decides_about_rows_that_an_answer_leaves_unknown(
     if on_unknown is not OnUnknown.FAIL:
         assert outcomes(campaign.run(on_unknown=OnUnknown.FAIL)) == expected, "it is decided for good"
         assert len(campaign.eight_by_eight.accepted) == sent
+
+
+def test_one_try_sends_again_three_times_what_then_becomes_unknown_and_says_so(
+    campaign: Campaign, caplog: pytest.LogCaptureFixture
+) -> None:
+    campaign.eight_by_eight.fates = [None, taken, None, None, None]
+    summary = campaign.run(NUMBERS[:4], on_unknown=OnUnknown.RESEND, reconcile_timeout=timedelta())
+    assert outcomes(summary) == {"accepted": 2, "unknown": 2}
+    (name,) = summary.unknown_client_batch_ids
+    said = f"Batch {name} of 2 messages stays unknown: this try has 3 times sent again what then became unknown"
+    assert said in caplog.text
 
 
 def test_rows_that_an_answer_to_another_run_leaves_unknown_are_unknown_to_this_one(campaign: Campaign) -> None:

@@ -114,6 +114,36 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         if sum(len(getattr(self, name)) for name in KEYS_BY_OUTCOME) > len(self.row_keys):
             raise ValueError("more row keys have an outcome of their own than there are")
 
+    @classmethod
+    def of_no_batch(
+        cls,
+        state: EntryState,
+        name: str,
+        *,
+        run: str,
+        try_number: int,
+        at: float,
+        send_by: float | None = None,
+        answer_by: float | None = None,
+    ) -> Entry:
+        """
+        Make one that has no row keys: a canary's, or one that says that its task instance has moved.
+
+        :param name: stands for the client batch id
+        :param at: seconds since 1970
+        """
+        return cls(
+            client_batch_id=name,
+            run=run,
+            try_number=try_number,
+            unique_by="",
+            row_keys=b"",
+            begun=at,
+            send_by=at if send_by is None else send_by,
+            answer_by=answer_by,
+            state=state,
+        )
+
     def __repr__(self) -> str:
         return f"<Entry {self.client_batch_id} {self.state}, {len(self)} row keys>"
 

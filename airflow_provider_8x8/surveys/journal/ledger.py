@@ -53,6 +53,11 @@ class Ledger:
         return self.is_own(entry) and entry.try_number == self._run.try_number
 
     @property
+    def outlives_try(self) -> bool:
+        """Whether another try can know what this one knows."""
+        return self._journal.outlives_try
+
+    @property
     def first_begun(self) -> float:
         """When the first try of this task instance began, in seconds since 1970."""
         return self._journal.first_begun

@@ -14,29 +14,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection
 
+from airflow_provider_8x8.surveys.journal.database import JournalDatabase
 from airflow_provider_8x8.surveys.journal.entries import KEYS_BY_OUTCOME, Entry, EntryState, states_that_give_way_to
-from airflow_provider_8x8.surveys.journal.errors import CorruptJournalError, JournalLostError, JournalUnavailableError
+from airflow_provider_8x8.surveys.journal.errors import CorruptJournalError, JournalLostError
 from airflow_provider_8x8.surveys.journal.header import Header, check_header, completed_header
-from airflow_provider_8x8.surveys.journal.marks import JournalName, Mark, Place
 from airflow_provider_8x8.surveys.journal.protocol import Compose
 from airflow_provider_8x8.surveys.journal.tables import (
     BATCH,
     CAMPAIGN,
-    MARK,
     MAX_STORED_CAMPAIGN_ID_LENGTH,
     entry_of,
     header_of,
-    make_tables,
     row_of,
 )
-from airflow_provider_8x8.surveys.journal.transactions import Transactions
 
 _OUTCOME = ("state", "batch_id", "answer_by", "watermark_begun", "watermark_seen", *KEYS_BY_OUTCOME)
 _DECIDED = (BATCH.c.assumed_keys, BATCH.c.resent_keys)
@@ -55,15 +51,14 @@ class SqlJournal:
     It belongs to one try and one thread. The database may lose nothing that it has committed: after a failover to a
     replica that lags, what was sent last may be sent again.
 
-    :param engine: an engine of its own, such as :func:`~airflow_provider_8x8.journals.sql.engine_of` makes
+    :param database: where it is kept; nobody else's while this try lasts
     :param campaign_id: at most 768 characters
-    :param journal_conn_id: where the engine comes from, for messages
-    :raises ValueError: the database is of a kind whose locking was never tried, or the campaign id cannot be kept
+    :raises ValueError: the campaign id cannot be kept
     """
 
-    def __init__(self, engine: Engine, campaign_id: str, *, journal_conn_id: str) -> None:
+    def __init__(self, database: JournalDatabase, campaign_id: str) -> None:
         _check_campaign_id(campaign_id)
-        self._transactions = Transactions(engine, journal_conn_id)
+        self._database = database
         self._campaign_id = campaign_id
         self._row_id: int | None = None
         self._seen = 0
@@ -74,18 +69,18 @@ class SqlJournal:
 
         It writes in any case, so that a connection that may only read shows before anything is sent.
         """
-        _make_tables(self._transactions)
+        self._database.make_tables()
         open_it = partial(self._find_or_make_campaign, header, must_exist)
-        self._row_id = self._transactions.run(open_it, "write a campaign")
+        self._row_id = self._database.run(open_it, "write a campaign")
 
     def entries(self) -> Sequence[Entry] | None:
         """See :class:`~airflow_provider_8x8.surveys.journal.marks.TaskJournal`."""
-        _make_tables(self._transactions)
-        return self._transactions.run(self._read_all, "read a campaign's batches")
+        self._database.make_tables()
+        return self._database.run(self._read_all, "read a campaign's batches")
 
     def news(self) -> Sequence[Entry]:
         """See :class:`~airflow_provider_8x8.surveys.journal.protocol.EntryLog`."""
-        news = self._transactions.run(self._read, "read a campaign's batches")
+        news = self._database.run(self._read, "read a campaign's batches")
         self._seen = _last_change(news, self._seen)
         return [each.entry for each in news]
 
@@ -114,19 +109,19 @@ class SqlJournal:
             connection.execute(sa.insert(BATCH).values(**place, **row_of(composed)))
             return composed, number
 
-        entry, self._seen = self._transactions.run(make, "begin a batch")
+        entry, self._seen = self._database.run(make, "begin a batch")
         return entry
 
     def settle(self, entry: Entry) -> Entry:
         """See :class:`~airflow_provider_8x8.surveys.journal.protocol.EntryLog`."""
-        settled, number = self._transactions.run(partial(self._settle, entry), "settle a batch")
+        settled, number = self._database.run(partial(self._settle, entry), "settle a batch")
         if self._seen == number - 1:  # nobody else has changed anything: this change need not be read back
             self._seen = number
         return settled
 
     def close(self) -> None:
         """Close what connections there are; the journal can be used again."""
-        self._transactions.close()
+        self._database.close()
 
     def _find_or_make_campaign(self, header: Header, must_exist: bool, connection: Connection) -> int:
         ours = CAMPAIGN.c.campaign_id == self._campaign_id
@@ -217,148 +212,6 @@ class SqlJournal:
         )
 
 
-class SqlMemory:
-    """
-    What a SQL journal's database knows of one task instance.
-
-    See :class:`~airflow_provider_8x8.surveys.journal.marks.Memory`.
-
-    :param engine: an engine of its own
-    :param task_instance: its name, without its tries
-    :param journal_conn_id: where the engine comes from
-    :param deployment: which Airflow the task instance is of, since others may have one of the same name; None if that
-        is not known
-    :raises ValueError: the database is of a kind whose locking was never tried
-    """
-
-    is_airflows = False
-
-    def __init__(
-        self, engine: Engine, task_instance: str, *, journal_conn_id: str, deployment: str | None = None
-    ) -> None:
-        self._engine = engine
-        self._transactions = Transactions(engine, journal_conn_id)
-        self._journal_conn_id = journal_conn_id
-        self._task_instance = task_instance
-        self._task_key = _task_key(task_instance, deployment)
-        # As for headers: what was left before the deployment was known is anybody's.
-        self._task_keys = {self._task_key, _task_key(task_instance, None)}
-        self._name: JournalName | None = None
-
-    @property
-    def name(self) -> JournalName:
-        """See :class:`~airflow_provider_8x8.surveys.journal.marks.Memory`."""
-        if self._name is None:
-            self._name = JournalName("sql", self._journal_conn_id, _make_tables(self._transactions))
-        return self._name
-
-    def marks(self) -> Sequence[Mark]:
-        """See :class:`~airflow_provider_8x8.surveys.journal.marks.Memory`."""
-        _make_tables(self._transactions)
-        return self._transactions.run(self._read_marks, "read what earlier tries have left")
-
-    def leave(self, mark: Mark) -> None:
-        """See :class:`~airflow_provider_8x8.surveys.journal.marks.Memory`."""
-        self._transactions.run(partial(self._write_mark, mark), "write that this try has begun")
-
-    def journal(self, campaign_id: str) -> SqlJournal:
-        """See :class:`~airflow_provider_8x8.surveys.journal.marks.Memory`."""
-        return SqlJournal(self._engine, campaign_id, journal_conn_id=self._journal_conn_id)
-
-    def close(self) -> None:
-        """See :class:`~airflow_provider_8x8.surveys.journal.marks.Memory`."""
-        self._transactions.close()
-
-    def _read_marks(self, connection: Connection) -> list[Mark]:
-        found = connection.execute(sa.select(MARK).where(MARK.c.task_key.in_(self._task_keys))).mappings()
-        return [self._mark(row) for row in found]
-
-    def _mark(self, row: Mapping[Any, Any]) -> Mark:
-        try:
-            places = msgspec.json.decode(row["places"], type=list[Place])
-        except msgspec.MsgspecError as error:
-            raise CorruptJournalError(
-                f"what try {row['try_number']} of {self._task_instance} has left in {MARK.name} is not what this "
-                f"provider writes ({error})"
-            ) from None
-        return Mark(
-            try_number=row["try_number"],
-            began=row["began"],
-            places=places,
-            had_store=bool(row["had_store"]),
-            is_open=bool(row["is_open"]),
-        )
-
-    def _write_mark(self, mark: Mark, connection: Connection) -> None:
-        places = msgspec.json.encode(mark.places).decode()
-        what = {"began": mark.began, "places": places, "had_store": mark.had_store, "is_open": mark.is_open}
-        this_try = sa.and_(MARK.c.task_key == self._task_key, MARK.c.try_number == mark.try_number)
-        if connection.execute(sa.select(MARK.c.try_number).where(this_try)).first() is not None:
-            connection.execute(sa.update(MARK).where(this_try).values(**what))
-            return
-        key = {"task_key": self._task_key, "try_number": mark.try_number, "task_instance": self._task_instance}
-        connection.execute(sa.insert(MARK).values(**key, **what))
-
-
-def _make_tables(transactions: Transactions) -> str:
-    """
-    Have all tables and columns there; return by which id the database knows itself.
-
-    :raises JournalUnavailableError: they are not there and cannot be made, the text names them; or it could not be seen
-    """
-    lacking: list[str] = []
-    try:
-        return transactions.run(partial(make_tables, lacking=lacking), "find or make the journal's tables")
-    except JournalUnavailableError as error:
-        if not lacking:
-            raise
-        raise JournalUnavailableError(
-            f"{error}. There is no {', no '.join(lacking)} that this role may see. Have a role that may make them use "
-            "the journal once, or make them by hand; this one needs SELECT, INSERT and UPDATE on the tables"
-        ) from None
-
-
-def prune(transactions: Transactions, before: datetime) -> int:
-    """
-    Delete the campaigns of which nothing is open and that were not used since some time; return how many.
-
-    :raises JournalUnavailableError: the database could not be read or written just now
-    """
-    _make_tables(transactions)
-    old = transactions.run(partial(_old_campaigns, before), "look for old campaigns")
-    # A task instance that is cleared later finds its entries if there are any, else it refuses to send.
-    is_old = MARK.c.began < before.replace(tzinfo=UTC).timestamp()
-    transactions.run(lambda connection: connection.execute(sa.delete(MARK).where(is_old)), "delete old marks")
-    return sum(transactions.run(partial(_delete, row_id, before), "delete a campaign") for row_id in old)
-
-
-def _old_campaigns(before: datetime, connection: Connection) -> Sequence[int]:
-    return connection.execute(sa.select(CAMPAIGN.c.id).where(CAMPAIGN.c.used < before, _nothing_open())).scalars().all()
-
-
-def _delete(row_id: int, before: datetime, connection: Connection) -> int:
-    """Delete a campaign, unless somebody uses it after all."""
-    this_one = CAMPAIGN.c.id == row_id
-    connection.execute(sa.update(CAMPAIGN).where(this_one).values(last_number=CAMPAIGN.c.last_number))
-    is_old = sa.select(CAMPAIGN.c.id).where(this_one, CAMPAIGN.c.used < before, _nothing_open())
-    if connection.execute(is_old).first() is None:
-        return 0
-    connection.execute(sa.delete(BATCH).where(BATCH.c.campaign == row_id))
-    connection.execute(sa.delete(CAMPAIGN).where(this_one))
-    return 1
-
-
-def _nothing_open() -> Any:
-    """Say in SQL that no entry of the campaign is open."""
-    return ~sa.exists().where(BATCH.c.campaign == CAMPAIGN.c.id, _is_open())
-
-
-def _is_open() -> Any:
-    """Say in SQL that an entry :attr:`~airflow_provider_8x8.surveys.journal.entries.Entry.is_open`."""
-    is_half_known = sa.and_(BATCH.c.state == EntryState.SENT.value, BATCH.c.unknown_keys != b"")
-    return sa.or_(BATCH.c.state == EntryState.PENDING.value, is_half_known)
-
-
 def _gives_way_to(entry: Entry) -> Any:
     """
     Say in SQL that the stored entry gives way to this one.
@@ -376,10 +229,6 @@ def _gives_way_to(entry: Entry) -> Any:
         gives_way = sa.or_(gives_way, BATCH.c.batch_id.is_(None))
     gives_way = sa.or_(undecided > left, sa.and_(undecided == left, gives_way))
     return sa.or_(known_less, sa.and_(BATCH.c.state == EntryState.SENT.value, gives_way))
-
-
-def _task_key(task_instance: str, deployment: str | None) -> str:
-    return blake2b("\n".join(filter(None, [task_instance, deployment])).encode(), digest_size=32).hexdigest()
 
 
 def _check_campaign_id(campaign_id: str) -> None:

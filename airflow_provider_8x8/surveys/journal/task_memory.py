@@ -356,16 +356,13 @@ class RememberedJournal:
 
     def _end_there(self, source: TaskJournal) -> Sequence[Entry] | None:
         """Have an earlier try that is still alive find that it may not send any more; return what it has entered."""
-        now = self._memory.now()
-        moved = Entry(
-            client_batch_id=f"moved-{secrets.token_hex(7)}",
-            run=self._memory.task_instance,
-            try_number=self._memory.try_number,
-            unique_by="",
-            row_keys=b"",
-            begun=now,
-            send_by=now,
-            state=EntryState.MOVED,
+        memory = self._memory
+        moved = Entry.of_no_batch(
+            EntryState.MOVED,
+            f"moved-{secrets.token_hex(7)}",
+            run=memory.task_instance,
+            try_number=memory.try_number,
+            at=memory.now(),
         )
         source.begin(lambda _: moved)
         return source.entries()

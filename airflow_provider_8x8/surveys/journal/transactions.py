@@ -59,7 +59,7 @@ class Transactions:
             )
         if dialect == "sqlite" and engine.url.database in (None, "", ":memory:"):
             raise ValueError(f"journal_conn_id {journal_conn_id!r} leads to a SQLite database that is not in a file")
-        self._journal_conn_id = journal_conn_id
+        self.journal_conn_id = journal_conn_id
         self._first_statements = _FIRST_STATEMENTS[dialect]
         if dialect == "sqlite":
             self._engine = engine.execution_options()
@@ -79,7 +79,7 @@ class Transactions:
             result: Result = _RETRYING(self._once, work)
         except SQLAlchemyError as error:
             raise JournalUnavailableError(
-                f"could not {purpose} in the journal's database (journal_conn_id {self._journal_conn_id!r}): "
+                f"could not {purpose} in the journal's database (journal_conn_id {self.journal_conn_id!r}): "
                 f"{_in_short(error)}"
             ) from None
         return result

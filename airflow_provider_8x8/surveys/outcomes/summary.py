@@ -26,7 +26,7 @@ class Summary:
     :ivar is_final: whether another try could not mend that
     :ivar was_begun: whether sending was begun; else ``stop`` says what was sent before
     :ivar logs_problem: why 8x8's logs could not be read when they were last needed
-    :ivar outlook: what can tell of the unknown batches, and from when on
+    :ivar outlook: what can tell of the unknown batches, and from when on; None if all was decided
     """
 
     campaign_id: str

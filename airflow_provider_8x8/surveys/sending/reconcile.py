@@ -128,6 +128,10 @@ class Reconciler:
         # It may have been seen by a try with a shorter log_settle_time.
         return entry.watermark_seen + self._settle_time if entry.watermark_begun >= self.counts_from(entry) else None
 
+    def worth_waiting_for_until(self, entry: Entry) -> float:
+        """Return until when a batch that 8x8 has is expected to show in its logs, in seconds since 1970."""
+        return max(entry.may_be_answered_until, entry.scheduled or 0.0) + _PATIENCE
+
     def look(self, wanted: Sequence[Entry], entries: Iterable[Entry], *, by: float) -> list[Finding]:
         """
         Return what the logs tell just now.

@@ -188,7 +188,8 @@ class SurveySender:
         summary = summarize(self._run.campaign_id, self._run.run, self._ledger.entries(), self._reading.tally)
         summary.was_begun = self._is_open
         summary.logs_problem = self._settling.logs_problem
-        summary.outlook = self._settling.outlook() if summary.unknown_client_batch_ids else None
+        is_final = self._stopped is not None and self._stopped.is_final
+        summary.outlook = self._settling.outlook(is_last_try=is_final) if summary.unknown_client_batch_ids else None
         summary.report = None if self._report is None else str(self._report.folder)
         if self._stopped is not None:
             summary.stop, summary.is_final = str(self._stopped), self._stopped.is_final

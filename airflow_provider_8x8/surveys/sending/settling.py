@@ -11,7 +11,7 @@ import logging
 import secrets
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
 from itertools import count
 
 import msgspec
@@ -23,10 +23,21 @@ from airflow_provider_8x8.surveys.clock import Clock
 from airflow_provider_8x8.surveys.journal.entries import SEND_WITHIN, Entry, EntryState
 from airflow_provider_8x8.surveys.journal.errors import JournalMismatchError
 from airflow_provider_8x8.surveys.journal.ledger import Ledger
-from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
+from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_BYTES, RowKeys
 from airflow_provider_8x8.surveys.outcomes.report import Report
 from airflow_provider_8x8.surveys.outcomes.summary import Tally
 from airflow_provider_8x8.surveys.sending.reconcile import Finding, Reconciler
+from airflow_provider_8x8.surveys.sending.unanswered import (
+    Outlook,
+    Tries,
+    Unanswered,
+    Watermark,
+    counted,
+    is_decided,
+    is_looked_for,
+    is_resent_too_often,
+    outlook,
+)
 from airflow_provider_8x8.surveys.settings import BEFORE_TRY, OnUnknown, Run, Said, Settings
 
 log = logging.getLogger(__name__)
@@ -94,6 +105,8 @@ class Settling:
         )
         self._tally = Tally()
         self._resends = 0
+        self._tries = Tries(left=run.tries_left, retry_delay=settings.retry_delay, is_remembered=ledger.outlives_try)
+        self._has_said_what_is_looked_for = False
         self.unreported: set[str] = set()
         """Batches of this task instance that the report lacks: only the logs know their umids."""
 
@@ -116,7 +129,7 @@ class Settling:
         if strangers and (is_open or len(strangers) == len(batches)):
             raise JournalMismatchError(
                 f"settled_batches names {', '.join(strangers)}, and campaign {self._run.campaign_id!r} has no such "
-                f"batch; those of unknown outcome are: {', '.join(is_open) or 'none'}"
+                f"batch\nthose of unknown outcome are: {', '.join(is_open) or 'none'}"
             )
         if strangers:  # several tasks of a run may have been told the same
             log.warning("settled_batches names batches that are none of this campaign's: %s", ", ".join(strangers))
@@ -173,19 +186,42 @@ class Settling:
         now = self._clock.now()
         return any(entry.is_open and self._is_wanted(entry, now) for entry in self._ledger.entries())
 
-    def outlook(self) -> str:
-        """Say what can tell of the batches that are still unknown, and from when on."""
+    def outlook(self, *, is_last_try: bool) -> str | None:
+        """Say what can tell of the batches that are still unknown, and from when on; None if all was decided."""
         now = self._clock.now()
-        return self._outlook([entry for entry in self._ledger.entries() if self._is_wanted(entry, now)], now)
+        tries = replace(self._tries, left=0) if is_last_try else self._tries
+        wanted = [entry for entry in self._ledger.entries() if entry.is_open and self._is_wanted(entry, now)]
+        return outlook(self._unanswered(wanted, now), tries, now=now) if wanted else None
 
-    def _outlook(self, wanted: Sequence[Entry], now: float) -> str:
-        known = [moment for entry in wanted if (moment := self._tells_at(entry, now)) is not None]
-        if not known:
-            return (
-                "Nothing can prove that they were not accepted, since nothing younger shows how far the logs are: give "
-                "canary_destination a number of your own"
-            )
-        return f"Another try can tell, at the earliest, from {_for_people(min(known))} on"
+    def _unanswered(self, wanted: Sequence[Entry], now: float, *, has_canary: bool = True) -> Unanswered:
+        return Unanswered(
+            client_batch_ids=[entry.client_batch_id for entry in wanted],
+            messages=sum(map(_messages_of, wanted)),
+            outlooks=[self._outlook_of(entry, now, has_canary=has_canary) for entry in wanted],
+        )
+
+    def _outlook_of(self, entry: Entry, now: float, *, has_canary: bool) -> Outlook:
+        counts_from = self._logs.counts_from(entry)
+        tells_from = self._tells_at(entry, now, has_canary=has_canary)
+        worth_until = self._logs.worth_waiting_for_until(entry)
+        if tells_from is None:
+            watermark, serves_from = Watermark.NONE, counts_from
+            tells_from = max(now, counts_from) + self._settings.log_settle_time.total_seconds()
+        elif self._logs.proven_from(entry) is not None:
+            watermark, serves_from = Watermark.SEEN, tells_from
+        elif self._logs.watermarks(entry, self._ledger.entries(), now):
+            watermark, serves_from = Watermark.BEGUN, now
+        else:
+            watermark, serves_from = Watermark.CANARY, counts_from
+        if watermark is not Watermark.NONE:
+            worth_until = max(worth_until, tells_from)
+        return Outlook(
+            watermark=watermark,
+            counts_from=counts_from,
+            tells_from=tells_from,
+            serves_from=serves_from,
+            worth_until=worth_until,
+        )
 
     # looking
 
@@ -326,13 +362,30 @@ class Settling:
         return None
 
     def _log_progress(self, wanted: Sequence[Entry], now: float, next_look: float, ends_at: float) -> None:
+        is_open = [entry for entry in wanted if entry.is_open]
+        if is_open and not self._has_said_what_is_looked_for:
+            self._has_said_what_is_looked_for = True
+            self._say_what_is_looked_for(is_open, now, ends_at)
         log.info(
-            "Looking for %d batches with %d messages in 8x8's logs: again in %.0f s, for %.0f s at most. %s",
-            len(wanted),
-            sum(len(entry) for entry in wanted),
+            "Looking for %s in 8x8's logs: again in %.0f s, for %.0f s at most",
+            counted(len(wanted), "batch", "batches"),
             next_look - now,
             ends_at - now,
-            self._outlook(wanted, now),
+        )
+
+    def _say_what_is_looked_for(self, is_open: Sequence[Entry], now: float, ends_at: float) -> None:
+        until = min(ends_at, now + LOOK_AROUND) if self._is_in_vain(is_open, now, ends_at) else ends_at
+        unanswered = self._unanswered(is_open, now, has_canary=not self._canary_is_spent)
+        log.warning(
+            "%s",
+            is_looked_for(
+                unanswered,
+                self._tries,
+                now=now,
+                until=until,
+                log_settle_time=self._settings.log_settle_time,
+                on_unknown=self._settings.on_unknown,
+            ),
         )
 
     # the canary
@@ -362,16 +415,14 @@ class Settling:
         if self._canary is None or not due or now < due[0]:
             return
         message = msgspec.structs.replace(self._canary, client_message_id=secrets.token_hex(16))
-        canary = Entry(
-            client_batch_id=str(message.client_message_id),
+        canary = Entry.of_no_batch(
+            EntryState.CANARY,
+            str(message.client_message_id),
             run=self._run.run,
             try_number=self._run.try_number,
-            unique_by="",
-            row_keys=b"",
-            begun=now,
+            at=now,
             send_by=now + SEND_WITHIN,  # or its line would be where no later look at the logs expects it
             answer_by=now + SEND_WITHIN + self._client.timeout,
-            state=EntryState.CANARY,
         )
         self._canary_is_spent = True
         self._ledger.begin(lambda: canary)  # before it is sent, so that no other try sends another one
@@ -404,8 +455,11 @@ class Settling:
             if entry.is_open and self._may_be_decided(entry):
                 decided = _decided(entry, on_unknown, may_resend=self._resends <= MAX_RESENDS)
                 if decided is not None:
+                    log.warning("%s", is_decided(on_unknown, entry.client_batch_id, _messages_of(entry)))
                     self._apply_finding(Finding(decided))
                     continue
+                if on_unknown is OnUnknown.RESEND:
+                    log.warning("%s", is_resent_too_often(entry.client_batch_id, _messages_of(entry), MAX_RESENDS))
             if self._report and entry.is_open and not self._report.has_batch(entry.client_batch_id):
                 self._report.write_batch_from_logs(entry, {}, self._row_keys)
 
@@ -443,5 +497,6 @@ def _pauses() -> Iterator[float]:
     return (_FIRST_PAUSE * 2.0**number for number in count())
 
 
-def _for_people(moment: float) -> str:
-    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M:%S} UTC"
+def _messages_of(entry: Entry) -> int:
+    """Return of how many of a batch's messages it is not known what became of them."""
+    return entry.unknown_count - len(entry.assumed_keys) // ROW_KEY_BYTES
