@@ -137,6 +137,7 @@ class Reading:
                                 full, batch, ids = batch, [], {}
                                 self.tally.rows_read = number
                                 yield full
+            self.tally.is_whole = True
             self._weed(batch)
             if batch:
                 full, batch = batch, []

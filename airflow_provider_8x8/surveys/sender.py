@@ -19,12 +19,13 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 
 import msgspec
 
 from airflow_provider_8x8.api.client import EightByEightClient, retrying_until_sent
 from airflow_provider_8x8.api.errors import NeverSentError, RateLimitedError, RefusedError, UnknownOutcomeError
-from airflow_provider_8x8.api.masking import mask_phone_numbers
+from airflow_provider_8x8.api.masking import mask_phone_numbers, quotable
 from airflow_provider_8x8.api.models import MAX_CLIENT_BATCH_ID_LENGTH, BatchResponse, SurveyBatch, SurveyMessage
 from airflow_provider_8x8.surveys.answers import match
 from airflow_provider_8x8.surveys.builder import MessageBuilder, Rows
@@ -50,7 +51,7 @@ from airflow_provider_8x8.surveys.report import Report, ReportError, ReportLine
 from airflow_provider_8x8.surveys.row_keys import ROW_KEY_RULES, RowKeys
 from airflow_provider_8x8.surveys.settings import Run, Settings
 from airflow_provider_8x8.surveys.settling import Settling
-from airflow_provider_8x8.surveys.summary import Summary, summarize
+from airflow_provider_8x8.surveys.summary import MAX_INVALID_SAMPLES, Summary, summarize
 
 log = logging.getLogger(__name__)
 
@@ -145,6 +146,8 @@ class SurveySender:
         self._began = time.monotonic()
         self._stopped: Stopped | None = None
         self._is_open = False
+        self._open_before: frozenset[str] = frozenset()
+        self._rejected_samples: list[str] = []
 
     def send(self, rows: Rows) -> Summary:
         """
@@ -190,7 +193,8 @@ class SurveySender:
         self._stopped = self._stopped or stopped
 
     def _summary(self) -> Summary:
-        summary = summarize(self._run.campaign_id, self._run.run, self._ledger.entries(), self._reading.tally)
+        summary = summarize(self._run, self._ledger.entries(), self._reading.tally, open_before=self._open_before)
+        summary.rejected_samples = self._rejected_samples
         summary.was_begun = self._is_open
         summary.logs_problem = self._settling.logs_problem
         summary.outlook = self._settling.outlook() if summary.unknown_client_batch_ids else None
@@ -211,6 +215,7 @@ class SurveySender:
             )
         )
         self._is_open = True
+        self._open_before = frozenset(entry.client_batch_id for entry in self._ledger.entries() if entry.is_open)
         if self._settings.settled_batches:
             self._settling.apply_what_a_person_says(self._settings.settled_batches)
         if self._report:
@@ -391,11 +396,14 @@ class SurveySender:
 
     def _take_answer(self, sent: _OnWire, response: BatchResponse) -> None:
         answers = match(sent.batch.rows, response)
+        rejected = answers.row_keys_of("rejected")
+        if rejected:
+            self._sample_rejected(answers.reasons_to_reject())
         self._ledger.settle(
             sent.entry,
             state=EntryState.SENT,
             batch_id=response.batch_id,
-            rejected_keys=pack(answers.row_keys_of("rejected")),
+            rejected_keys=pack(rejected),
             unknown_keys=pack(answers.row_keys_of("unknown")),
         )
         self._on_wire = None
@@ -409,9 +417,12 @@ class SurveySender:
         self._unknown_in_a_row += 1
         self._ledger.settle(sent.entry, answer_by=self._clock.now())  # nobody waits for its answer any more
         log.warning(
-            "Batch %s of %d messages: outcome unknown: %s", sent.entry.client_batch_id, len(sent.batch.rows), unknown
+            "Batch %s of %d messages: outcome unknown: %s",
+            sent.entry.client_batch_id,
+            len(sent.batch.rows),
+            unknown.reason,
         )
-        self._report_batch(sent.entry, (row.line("unknown", description=str(unknown)) for row in sent.batch.rows))
+        self._report_batch(sent.entry, (row.line("unknown", description=unknown.reason) for row in sent.batch.rows))
         if self._unknown_in_a_row >= MAX_UNKNOWN_IN_A_ROW:
             raise Stopped(f"{MAX_UNKNOWN_IN_A_ROW} batches in a row have an unknown outcome: {unknown}")
 
@@ -432,7 +443,7 @@ class SurveySender:
             halving.put_back(rows)
             raise Stopped(str(refused), is_final=not is_passing(refused)) from None
         if not halving.is_refused:
-            log.info("8x8 refused a batch of %d messages, looking for the bad ones: %s", len(rows), refused)
+            log.info("8x8 refused a batch of %d messages, looking for the bad ones: %s", len(rows), refused.reason)
         if halving.is_to_reject(refused, len(rows)):
             self._reject(self._taken_off(), refused)
             return
@@ -441,8 +452,14 @@ class SurveySender:
 
     def _reject(self, alone: _OnWire, refused: RefusedError) -> None:
         self._ledger.settle(alone.entry, state=EntryState.SENT, rejected_keys=alone.entry.row_keys)
+        self._sample_rejected((row, f"{refused.description} (code {refused.code})") for row in alone.batch.rows)
         lines = [row.line("rejected", code=refused.code, description=refused.description) for row in alone.batch.rows]
         self._report_batch(alone.entry, lines)
+
+    def _sample_rejected(self, reasons: Iterable[tuple[RowMessage, str]]) -> None:
+        """Keep reasons why 8x8 has rejected rows, if there are not enough yet."""
+        for row, reason in islice(reasons, MAX_INVALID_SAMPLES - len(self._rejected_samples)):
+            self._rejected_samples.append(f"Row {row.number}: {quotable(reason)}")
 
     def _taken_off(self) -> _OnWire:
         sent, self._on_wire = self._on_wire, None
