@@ -524,7 +524,7 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         :param may_try_again: whether another try would know what was sent
         """
         result = _result(summary)
-        for reasons in _reasons(summary):
+        for reasons in summary.reasons_in_words:
             self.log.warning("%s", reasons)
         self.log.info("%s", summary.in_words)
         problem = self._push(context, result)
@@ -576,7 +576,7 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         if summary.overdue:
             fail(
                 f"The time of {summary.overdue} rows passed before they could be sent: they are left out",
-                *_reasons(summary),
+                *summary.reasons_in_words,
                 is_final=True,
             )
         rejected = outcomes["rejected"]
@@ -584,7 +584,7 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         if limit is not None and rejected > (limit * (accepted + rejected) if isinstance(limit, float) else limit):
             fail(f"8x8 rejected more than max_rejected={limit} messages", is_final=True)
         if not accepted and not unknown and not outcomes["already_sent"]:
-            fail("Nobody was surveyed", *_reasons(summary), is_final=True)
+            fail("Nobody was surveyed", *summary.reasons_in_words, is_final=True)
 
 
 def _summary_of_before(journals: JournalsAtHand, run: Run, reason: str, *, is_final: bool) -> Summary:
@@ -620,15 +620,6 @@ def _result(summary: Summary) -> dict[str, Any]:
         "invalid_samples": summary.invalid_samples,
         "report": summary.report,
     }
-
-
-def _reasons(summary: Summary) -> list[str]:
-    """Say why rows are invalid or rejected, the first ones of each."""
-    told = (
-        summary.reasons("invalid", summary.invalid_samples),
-        summary.reasons("rejected", summary.rejected_samples),
-    )
-    return [reasons for reasons in told if reasons is not None]
 
 
 def _journal_in_words(conn_id: str | None, journal: Journal) -> str:

@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 
 import msgspec
 
@@ -51,7 +50,7 @@ from airflow_provider_8x8.surveys.report import Report, ReportError, ReportLine
 from airflow_provider_8x8.surveys.row_keys import ROW_KEY_RULES, RowKeys
 from airflow_provider_8x8.surveys.settings import Run, Settings
 from airflow_provider_8x8.surveys.settling import Settling
-from airflow_provider_8x8.surveys.summary import MAX_INVALID_SAMPLES, Summary, summarize
+from airflow_provider_8x8.surveys.summary import Reasons, Summary, summarize
 
 log = logging.getLogger(__name__)
 
@@ -147,7 +146,7 @@ class SurveySender:
         self._stopped: Stopped | None = None
         self._is_open = False
         self._open_before: frozenset[str] = frozenset()
-        self._rejected_samples: list[str] = []
+        self._rejected = Reasons()
 
     def send(self, rows: Rows) -> Summary:
         """
@@ -194,7 +193,7 @@ class SurveySender:
 
     def _summary(self) -> Summary:
         summary = summarize(self._run, self._ledger.entries(), self._reading.tally, open_before=self._open_before)
-        summary.rejected_samples = self._rejected_samples
+        summary.rejected_reasons = self._rejected
         summary.was_begun = self._is_open
         summary.logs_problem = self._settling.logs_problem
         summary.outlook = self._settling.outlook() if summary.unknown_client_batch_ids else None
@@ -398,7 +397,7 @@ class SurveySender:
         answers = match(sent.batch.rows, response)
         rejected = answers.row_keys_of("rejected")
         if rejected:
-            self._sample_rejected(answers.reasons_to_reject())
+            self._note_rejected(answers.reasons_to_reject())
         self._ledger.settle(
             sent.entry,
             state=EntryState.SENT,
@@ -452,14 +451,13 @@ class SurveySender:
 
     def _reject(self, alone: _OnWire, refused: RefusedError) -> None:
         self._ledger.settle(alone.entry, state=EntryState.SENT, rejected_keys=alone.entry.row_keys)
-        self._sample_rejected((row, f"{refused.description} (code {refused.code})") for row in alone.batch.rows)
+        self._note_rejected((row, f"{refused.description} (code {refused.code})") for row in alone.batch.rows)
         lines = [row.line("rejected", code=refused.code, description=refused.description) for row in alone.batch.rows]
         self._report_batch(alone.entry, lines)
 
-    def _sample_rejected(self, reasons: Iterable[tuple[RowMessage, str]]) -> None:
-        """Keep reasons why 8x8 has rejected rows, if there are not enough yet."""
-        for row, reason in islice(reasons, MAX_INVALID_SAMPLES - len(self._rejected_samples)):
-            self._rejected_samples.append(f"Row {row.number}: {quotable(reason)}")
+    def _note_rejected(self, reasons: Iterable[tuple[RowMessage, str]]) -> None:
+        for row, reason in reasons:
+            self._rejected.note(row.number, quotable(reason))
 
     def _taken_off(self) -> _OnWire:
         sent, self._on_wire = self._on_wire, None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from airflow_provider_8x8.api.advice import with_advice
@@ -14,7 +14,42 @@ from airflow_provider_8x8.surveys.settings import Run
 MAX_INVALID_SAMPLES = 10
 
 _REASONS_TOLD = 5
-"""Reasons for the same outcome that are told at the end: the report has all."""
+"""Reasons for one outcome that are told at the end: the report has all."""
+
+
+@dataclass(slots=True)
+class Reasons:
+    """The first reasons why rows have an outcome, each with its first row and how many have it, too."""
+
+    rows: dict[str, list[int]] = field(default_factory=dict)
+
+    def note(self, number: int, reason: str) -> None:
+        """
+        Take note of one row.
+
+        :param number: 1 for the first row of the source
+        :param reason: phone numbers masked
+        """
+        if reason in self.rows:
+            self.rows[reason][1] += 1
+        elif len(self.rows) < _REASONS_TOLD:
+            self.rows[reason] = [number, 1]
+
+    def in_words(self, outcome: Outcome, count: int) -> str | None:
+        """
+        Say on some lines how many rows have the outcome, and why; None if there are none.
+
+        :param count: of all that have it, also for reasons that are not known here
+        """
+        if not count:
+            return None
+        told = [
+            f"  Row {first}{f' and {its - 1} more' if its > 1 else ''}: {reason}"
+            for reason, (first, its) in self.rows.items()
+        ]
+        others = count - sum(its for _, its in self.rows.values())
+        rest = f"  and {others} for other reasons" if told and others > 0 else None
+        return with_advice(f"{_rows(count, 'is', 'are')} {outcome}{':' if told else ''}", *told, rest)
 
 
 @dataclass(slots=True)
@@ -48,7 +83,8 @@ class Summary:
     :ivar by_other_tries: likewise the other tries of the task instance
     :ivar other_tries: their numbers
     :ivar found_out: how many of their messages of unknown outcome this try has found out about
-    :ivar rejected_samples: some of 8x8's reasons to reject a row, phone numbers masked
+    :ivar invalid_reasons: why rows are invalid
+    :ivar rejected_reasons: why 8x8 has rejected rows in this try
     :ivar stop: why sending ended before the source did, phone numbers masked
     :ivar is_final: whether another try could not mend that
     :ivar was_begun: whether sending was begun; else ``stop`` says what was sent before
@@ -71,7 +107,8 @@ class Summary:
     by_other_tries: Posted = field(default_factory=Posted)
     other_tries: set[int] = field(default_factory=set)
     found_out: int = 0
-    rejected_samples: Sequence[str] = ()
+    invalid_reasons: Reasons = field(default_factory=Reasons)
+    rejected_reasons: Reasons = field(default_factory=Reasons)
     stop: str | None = None
     is_final: bool = False
     was_begun: bool = True
@@ -83,18 +120,12 @@ class Summary:
         """On one line: what became of the rows, and what of it this try and those before it have done."""
         return f"{self._rows_in_words()}; {self._tries_in_words()}"
 
-    def reasons(self, outcome: Outcome, samples: Sequence[str]) -> str | None:
-        """
-        Say on some lines how many rows have an outcome, and why the first ones; None if there are none.
-
-        :param samples: reasons that are known
-        """
-        count = self.outcomes[outcome]
-        if not count:
-            return None
-        told = [f"  {sample}" for sample in samples[:_REASONS_TOLD]]
-        rest = f"  and {count - len(told)} more" if told and count > len(told) else None
-        return with_advice(f"{_rows(count, 'is', 'are')} {outcome}{':' if told else ''}", *told, rest)
+    @property
+    def reasons_in_words(self) -> list[str]:
+        """How many rows are invalid and how many rejected, and the first reasons of each, on some lines."""
+        invalid = self.invalid_reasons.in_words("invalid", self.outcomes["invalid"])
+        rejected = self.rejected_reasons.in_words("rejected", self.outcomes["rejected"])
+        return [said for said in (invalid, rejected) if said is not None]
 
     def _rows_in_words(self) -> str:
         outcomes = ", ".join(f"{count} {outcome}" for outcome, count in self.outcomes.items() if count)
@@ -149,6 +180,7 @@ class Tally:
     met_open: set[str] = field(default_factory=set)
     met_unknown: defaultdict[str, set[bytes]] = field(default_factory=lambda: defaultdict(set))
     invalid_samples: list[str] = field(default_factory=list)
+    invalid_reasons: Reasons = field(default_factory=Reasons)
 
     def hold(self, entry: Entry, row_key: bytes | None) -> None:
         """Note that an entry of before holds a row."""
@@ -167,10 +199,11 @@ class Tally:
         """
         return self.rows_read - self.invalid - self.duplicate - self.held.total()
 
-    def sample(self, text: str) -> None:
-        """Keep a reason why a row is invalid, if there are not enough yet."""
+    def sample(self, number: int, reason: str) -> None:
+        """Keep the reason why a row is invalid, if there are not enough yet."""
+        self.invalid_reasons.note(number, reason)
         if len(self.invalid_samples) < MAX_INVALID_SAMPLES:
-            self.invalid_samples.append(text)
+            self.invalid_samples.append(f"Row {number}: {reason}")
 
 
 def summarize(run: Run, entries: Iterable[Entry], tally: Tally, *, open_before: Collection[str] = ()) -> Summary:
@@ -189,6 +222,7 @@ def summarize(run: Run, entries: Iterable[Entry], tally: Tally, *, open_before: 
         run.campaign_id,
         rows_read=tally.rows_read,
         invalid_samples=tally.invalid_samples,
+        invalid_reasons=tally.invalid_reasons,
         overdue=tally.overdue,
         is_source_read=tally.is_whole,
         try_number=run.try_number,
