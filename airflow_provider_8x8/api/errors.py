@@ -47,10 +47,6 @@ _NOT_YOURS_CODES = frozenset({1001, 1200, 1201})
 # What servers say to who speaks plain HTTP to them: nginx, Apache, and those written in Go.
 _WANTS_TLS = re.compile(rb"plain HTTP|HTTP request to an HTTPS server")
 
-WRITE_HTTPS = "The server speaks TLS: write https:// in front of the host of {connection}"
-"""What to do about a server that answers plain HTTP with TLS, or with a complaint."""
-
-
 class EightByEightError(Exception):
     """
     A call to 8x8 failed. The text holds neither the API key nor a phone number.
@@ -150,7 +146,7 @@ def error_from_answer(http_status: int, headers: Mapping[str, str], body: bytes)
     said = f": {quotable(envelope.message)}" if envelope else ""
     unknown = UnknownOutcomeError(f"8x8 answered HTTP {http_status}{said}; whether it did what was asked is not known")
     if _WANTS_TLS.search(body[:1000]):
-        unknown.advice = WRITE_HTTPS
+        unknown.advice = "The server speaks TLS: write https:// in front of the host of {connection}"
     return unknown
 
 

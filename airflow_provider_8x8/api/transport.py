@@ -30,7 +30,6 @@ from urllib3.util import wait_for_write
 from airflow_provider_8x8.api.addresses import Address, look_up, share
 from airflow_provider_8x8.api.errors import (
     TOO_MANY_REQUESTS,
-    WRITE_HTTPS,
     EightByEightError,
     NeverSentError,
     UnknownOutcomeError,
@@ -51,7 +50,6 @@ _OK = 200
 _HIDDEN_PATH = "/(hidden)"
 # How OpenSSL says, by its version, that what came in answer to a handshake is no TLS.
 _NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"})
-_TLS_ALERT = "\x15\x03"  # with which a TLS server answers what is none
 _NETWORK_ERRORS = (
     requests.RequestException,
     urllib3.exceptions.HTTPError,
@@ -333,9 +331,7 @@ def _advice(error: BaseException, *, may_want_tls: bool) -> str:
             "The server speaks no TLS: write http:// for a local sandbox, in front of the host of {connection}; check "
             "its port where it is to be https"
         )
-    if isinstance(root, http.client.BadStatusLine) and str(root).startswith(_TLS_ALERT):
-        return WRITE_HTTPS
-    if may_want_tls and isinstance(root, ConnectionResetError | http.client.RemoteDisconnected):
+    if may_want_tls and isinstance(root, ConnectionError):
         return "The server hung up. If it speaks TLS, write https:// in front of the host of {connection}"
     return ""
 
