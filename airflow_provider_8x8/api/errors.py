@@ -47,6 +47,7 @@ _NOT_YOURS_CODES = frozenset({1001, 1200, 1201})
 # What servers say to who speaks plain HTTP to them: nginx, Apache, and those written in Go.
 _WANTS_TLS = re.compile(rb"plain HTTP|HTTP request to an HTTPS server")
 
+
 class EightByEightError(Exception):
     """
     A call to 8x8 failed. The text holds neither the API key nor a phone number.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from typing import get_args
 
 from airflow_provider_8x8.api.advice import with_advice
 from airflow_provider_8x8.surveys.journal import Entry, EntryState, unpack
@@ -128,8 +129,8 @@ class Summary:
         return [said for said in (invalid, rejected) if said is not None]
 
     def _rows_in_words(self) -> str:
-        outcomes = ", ".join(f"{count} {outcome}" for outcome, count in self.outcomes.items() if count)
-        counted = f": {outcomes}" if outcomes else ""
+        outcomes = [f"{count} {outcome}" for outcome in get_args(Outcome) if (count := self.outcomes[outcome])]
+        counted = f": {', '.join(outcomes)}" if outcomes else ""
         if self.is_source_read:
             return f"{_rows(self.rows_read, 'was', 'were')} read{counted}"
         rows = f". At least {_rows(self.rows_read)}{counted}" if self.rows_read else ""
