@@ -17,6 +17,8 @@ from typing import Protocol
 
 import msgspec
 
+from airflow_provider_8x8.api.advice import with_advice
+
 JOURNAL_FORMAT = 2
 """Rises when a journal is written that an older version could not read. Older formats are still read."""
 
@@ -37,7 +39,15 @@ MAX_CAMPAIGN_ID_LENGTH = 250
 
 
 class JournalError(Exception):
-    """The journal cannot serve: nothing more is sent. The text holds no row."""
+    """
+    The journal cannot serve: nothing more is sent. The text holds no row.
+
+    :param reason: what was found
+    :param advice: what to do
+    """
+
+    def __init__(self, reason: str, *advice: str) -> None:
+        super().__init__(with_advice(reason, *advice))
 
 
 class JournalUnavailableError(JournalError):
@@ -361,14 +371,14 @@ _MEANINGS = {
     "deployment": "the Airflow deployment",
 }
 _ONCE_UNKNOWN = frozenset({"address", "deployment"})
-_WAY_OUT = "change it back, or trigger a new DAG run with another campaign_id"
+_WAY_OUT = "Change it back, or trigger a new DAG run with another campaign_id"
 _WAYS_OUT = {
     "row_key_rules": (
-        "another version of this provider tells rows apart in another way: end the campaign with that one, or trigger "
+        "Another version of this provider tells rows apart in another way: end the campaign with that one, or trigger "
         "a new DAG run with the rows that are missing, and another campaign_id"
     ),
     "deployment": (
-        "if the two are one, or are to share the campaign, set [eight_by_eight] deployment to the same in both; else "
+        "If the two are one, or are to share the campaign, set [eight_by_eight] deployment to the same in both; else "
         "give each a journal database, or a campaign_id, of its own"
     ),
 }
@@ -390,7 +400,8 @@ def check_header(found: Header, expected: Header, campaign_id: str) -> None:
         if there != here and not (name in _ONCE_UNKNOWN and None in (there, here)):
             raise JournalMismatchError(
                 f"the journal of campaign {campaign_id!r} was written for {meaning} {there!r}, and this task has "
-                f"{here!r}; {_WAYS_OUT.get(name, _WAY_OUT)}"
+                f"{here!r}",
+                _WAYS_OUT.get(name, _WAY_OUT),
             )
 
 
