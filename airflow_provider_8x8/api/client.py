@@ -94,6 +94,7 @@ class EightByEightClient:
     :param base_url: where 8x8 is: one of :data:`REGIONS`, or a proxy or sandbox
     :param account_id: needed for prices and balance only
     :param timeout: seconds for a whole call, upload and answer together
+    :param connection: what errors call that which these come from
     :raises ValueError: one of these is not as it must be
     """
 
@@ -105,6 +106,7 @@ class EightByEightClient:
         base_url: str = REGIONS[DEFAULT_REGION],
         account_id: str | None = None,
         timeout: float = DEFAULT_TIMEOUT,
+        connection: str = "the client",
     ) -> None:
         self._auth = _BearerAuth(_checked_api_key(api_key))
         self.subaccount_id = _checked_subaccount_id(subaccount_id)
@@ -113,6 +115,7 @@ class EightByEightClient:
         if not timeout > 0:
             raise ValueError(f"timeout is {timeout!r}; expected seconds above 0")
         self.timeout = timeout
+        self.connection = f"{connection} (sub-account {self.subaccount_id} at {self.base_url})"
 
     def __repr__(self) -> str:
         return f"<EightByEightClient {self.subaccount_id} at {self.base_url}>"
@@ -173,9 +176,13 @@ class EightByEightClient:
         """Cancel one scheduled message."""
         return self._repeatable("DELETE", self._path("messages", umid), CancelResponse)
 
-    def get_message(self, umid: str) -> MessageDetails:
-        """Return one message as it stands. 8x8 takes one such request a second for each sub-account."""
-        return self._repeatable("GET", self._path("messages", umid), MessageDetails)
+    def get_message(self, umid: str, *, max_tries: int = MAX_TRIES) -> MessageDetails:
+        """
+        Return one message as it stands. 8x8 takes one such request a second for each sub-account.
+
+        :param max_tries: how often the call is made at most, 1 to 5
+        """
+        return self._repeatable("GET", self._path("messages", umid), MessageDetails, max_tries)
 
     def start_log_export(
         self, request: LogExportRequest, *, max_tries: int = MAX_TRIES, timeout: float | None = None
@@ -260,12 +267,12 @@ class EightByEightClient:
         """
         Return if the API key and the sub-account are good; sends nothing.
 
-        Asks for a message that cannot exist: 8x8 answers 404 (code 1300) where key and sub-account are good.
+        Asks once for a message that cannot exist: 8x8 answers 404 (code 1300) where key and sub-account are good.
 
         :raises EightByEightError: they are not, or 8x8 could not be asked
         """
         try:
-            self.get_message(str(uuid.uuid4()))
+            self.get_message(str(uuid.uuid4()), max_tries=1)
         except RefusedError as refused:
             if refused.code == _NOT_FOUND:
                 return
@@ -304,18 +311,22 @@ class EightByEightClient:
         headers = {"User-Agent": _USER_AGENT, "Accept": "application/json", "Accept-Encoding": "identity"}
         if body:
             headers["Content-Type"] = "application/json"
-        came = exchange(
-            method,
-            self.base_url + path,
-            auth=self._auth,
-            headers=headers,
-            body=body,
-            timeout=self.timeout if timeout is None else min(self.timeout, timeout),
-            send_by=send_by,
-            on_sent=on_sent,
-        )
-        if came.http_status != expected_status:
-            raise error_from_answer(came.http_status, came.headers, came.body)
+        try:
+            came = exchange(
+                method,
+                self.base_url + path,
+                auth=self._auth,
+                headers=headers,
+                body=body,
+                timeout=self.timeout if timeout is None else min(self.timeout, timeout),
+                send_by=send_by,
+                on_sent=on_sent,
+            )
+            if came.http_status != expected_status:
+                raise error_from_answer(came.http_status, came.headers, came.body)
+        except EightByEightError as error:
+            error.connection = self.connection
+            raise
         try:
             return decode(came.body, answer)
         except msgspec.MsgspecError as error:
@@ -452,7 +463,8 @@ def _at_most(max_tries: int, policy: tenacity.Retrying) -> tenacity.Retrying:
 def _say_that_it_waits(state: tenacity.RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
     seconds = state.next_action.sleep if state.next_action else 0.0
-    log.warning("%s; trying again in %.1f s (try %d failed)", error, seconds, state.attempt_number)
+    reason = error.reason if isinstance(error, EightByEightError) else error
+    log.warning("%s; trying again in %.1f s (try %d failed)", reason, seconds, state.attempt_number)
 
 
 def _did_nothing(error: BaseException) -> bool:

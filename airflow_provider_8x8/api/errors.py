@@ -26,6 +26,7 @@ from email.utils import parsedate_to_datetime
 
 import msgspec
 
+from airflow_provider_8x8.api.advice import with_advice
 from airflow_provider_8x8.api.masking import quotable
 from airflow_provider_8x8.api.models import ErrorEnvelope, decode
 
@@ -40,8 +41,31 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _SECONDS = re.compile(r"\s*[0-9]+(\.[0-9]*)?\s*(,\s*[0-9]+(\.[0-9]*)?\s*)*")
 
 
+# What 8x8 says where key, sub-account and region do not belong together.
+_NOT_YOURS = frozenset({401, 403})
+_NOT_YOURS_CODES = frozenset({1001, 1200, 1201})
+# What servers say to who speaks plain HTTP to them: nginx, Apache, and those written in Go.
+_WANTS_TLS = re.compile(rb"plain HTTP|HTTP request to an HTTPS server")
+
+
 class EightByEightError(Exception):
-    """A call to 8x8 failed. The text holds neither the API key nor a phone number."""
+    """
+    A call to 8x8 failed. The text holds neither the API key nor a phone number.
+
+    :ivar advice: what to do where the connection may be at fault; ``{connection}`` stands for it
+    :ivar connection: what the client was made from, to be named there
+    """
+
+    advice: str = ""
+    connection: str = "the client"
+
+    @property
+    def reason(self) -> str:
+        """What has failed, on one line."""
+        return super().__str__()
+
+    def __str__(self) -> str:
+        return with_advice(self.reason, self.advice.replace("{connection}", self.connection))
 
 
 class NeverSentError(EightByEightError):
@@ -68,15 +92,22 @@ class RefusedError(EightByEightError):
         self.code = code
         self.description = description
         self.error_id = error_id
+        if http_status in _NOT_YOURS or code in _NOT_YOURS_CODES:
+            self.advice = (
+                "Check the API key, the sub-account id and the region of {connection}: a key is good for the "
+                "sub-accounts of its own account only, and an account lives in one region"
+            )
 
-    def __str__(self) -> str:
+    @property
+    def reason(self) -> str:
+        """What 8x8 said, on one line."""
         details = [f"HTTP {self.http_status}"]
         if self.code is not None:
             details.append(f"code {self.code}")
         if self.error_id:
             details.append(f"error id {self.error_id}")
-        reason = self.description or "no reason given"
-        return f"8x8 refused the request: {reason} ({', '.join(details)})"
+        said = self.description or "no reason given"
+        return f"8x8 refused the request: {said} ({', '.join(details)})"
 
 
 class RateLimitedError(RefusedError):
@@ -90,11 +121,13 @@ class RateLimitedError(RefusedError):
     retry_after: float | None = None
     retry_at: datetime | None = None
 
-    def __str__(self) -> str:
+    @property
+    def reason(self) -> str:
+        """What 8x8 said, and until when it asks to wait."""
         if self.retry_after is None:
-            return super().__str__()
+            return super().reason
         until = "" if self.retry_at is None else f", until {self.retry_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-        return f"{super().__str__()}; it asks to wait {self.retry_after:.0f} s{until}"
+        return f"{super().reason}; it asks to wait {self.retry_after:.0f} s{until}"
 
 
 def error_from_answer(http_status: int, headers: Mapping[str, str], body: bytes) -> EightByEightError:
@@ -112,7 +145,10 @@ def error_from_answer(http_status: int, headers: Mapping[str, str], body: bytes)
     if http_status in _REFUSALS and envelope is not None:
         return RefusedError(http_status, *_details(envelope))
     said = f": {quotable(envelope.message)}" if envelope else ""
-    return UnknownOutcomeError(f"8x8 answered HTTP {http_status}{said}; whether it did what was asked is not known")
+    unknown = UnknownOutcomeError(f"8x8 answered HTTP {http_status}{said}; whether it did what was asked is not known")
+    if _WANTS_TLS.search(body[:1000]):
+        unknown.advice = "The server speaks TLS: write https:// in front of the host of {connection}"
+    return unknown
 
 
 def parse_retry_after(value: str | None) -> float | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import http.client
 import socket as sockets
+import ssl
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -47,6 +48,8 @@ CONNECTING_SHARE = 0.5
 _PIECE_BYTES = 64 * 1024
 _OK = 200
 _HIDDEN_PATH = "/(hidden)"
+# How OpenSSL says, by its version, that what came in answer to a handshake is no TLS.
+_NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"})
 _NETWORK_ERRORS = (
     requests.RequestException,
     urllib3.exceptions.HTTPError,
@@ -250,7 +253,7 @@ def _open(
             ) as response:
                 yield response
         except _NETWORK_ERRORS as error:
-            raise _failure(error, stream, watchdog, seconds) from None
+            raise _failure(error, stream, watchdog, seconds, is_plain=url.startswith("http://")) from None
     if watchdog.expired:
         # A connection that was shut down can look like an answer that ended.
         raise UnknownOutcomeError(f"the call to 8x8 did not end within {seconds:g} s")
@@ -273,7 +276,18 @@ def _read_if_possible(response: requests.Response) -> bytes:
         return b""
 
 
-def _failure(error: Exception, stream: BodyStream, watchdog: _Watchdog, timeout: float) -> EightByEightError:
+def _failure(
+    error: Exception, stream: BodyStream, watchdog: _Watchdog, timeout: float, *, is_plain: bool
+) -> EightByEightError:
+    failure = _meaning(error, stream, watchdog, timeout)
+    if not watchdog.expired:
+        # What a lost answer to a POST looks like, too, to which the scheme has nothing to say.
+        may_want_tls = is_plain and not len(stream)
+        failure.advice = _advice(error, may_want_tls=may_want_tls)
+    return failure
+
+
+def _meaning(error: Exception, stream: BodyStream, watchdog: _Watchdog, timeout: float) -> EightByEightError:
     what = f"it did not end within {timeout:g} s" if watchdog.expired else _root_cause(error)
     if len(stream) and not stream.begun:
         return NeverSentError(f"8x8 could not be reached and nothing was sent: {what}")
@@ -291,6 +305,43 @@ def _root_cause(error: BaseException) -> str:
     is_of_the_system = isinstance(error, OSError) and not isinstance(error, requests.RequestException)
     # Others may quote the address or the answer, or any part of them.
     return f"{type(error).__name__}: {quotable(str(error))}" if is_of_the_system else type(error).__name__
+
+
+def _advice(error: BaseException, *, may_want_tls: bool) -> str:
+    """
+    Say what to do where the connection may be at fault, nothing where it is not.
+
+    :param may_want_tls: a server that hangs up may do so because it wants TLS
+    """
+    causes = list(_causes(error))
+    root = causes[-1]
+    if any(isinstance(cause, urllib3.exceptions.ProxyError) for cause in causes):
+        return "Check the proxy of this machine's environment (HTTPS_PROXY, NO_PROXY)"
+    if isinstance(root, sockets.gaierror):
+        return "Check the host of {connection}, and whether this machine can look up names: it has no such host"
+    if isinstance(root, ConnectionRefusedError):
+        return "Check the host and port of {connection}: nothing listens there"
+    if isinstance(root, ssl.SSLCertVerificationError):
+        return (
+            "Check the host of {connection}: its certificate is for another one, or by an authority that this machine "
+            "does not know (REQUESTS_CA_BUNDLE names its file)"
+        )
+    if isinstance(root, ssl.SSLError) and root.reason in _NO_TLS:
+        return (
+            "The server speaks no TLS: write http:// for a local sandbox, in front of the host of {connection}; check "
+            "its port where it is to be https"
+        )
+    if may_want_tls and isinstance(root, ConnectionError):
+        return "The server hung up. If it speaks TLS, write https:// in front of the host of {connection}"
+    return ""
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and those behind it, the last of several addresses' with them."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__context__ or cause.__cause__
 
 
 class _Watchdog:
@@ -418,7 +469,7 @@ class _WatchedAdapter(HTTPAdapter):
                 if len(failures) == 1:
                     raise failures[0]
                 tried = f"{len(failures)} of {len(addresses)} addresses of {self.host!r} were tried"
-                raise OSError("; ".join([tried, *dict.fromkeys(map(_root_cause, failures))]))
+                raise OSError("; ".join([tried, *dict.fromkeys(map(_root_cause, failures))])) from failures[-1]
 
             def _failure_to_connect(self, address: Address | None, seconds: float) -> Exception | None:
                 self._address, self.timeout = address, seconds

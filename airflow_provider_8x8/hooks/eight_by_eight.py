@@ -49,30 +49,35 @@ class EightByEightHook(BaseHook):
         :raises AirflowNotFoundException: there is no such connection
         :raises ValueError: the connection is not as it must be
         """
-        connection = self.get_connection(self.eight_by_eight_conn_id)
-        extra = connection.extra_dejson
         try:
-            return EightByEightClient(
-                connection.password or "",
-                subaccount_id=self.subaccount_id or connection.login or "",
-                base_url=_base_url(connection.host, connection.port, extra.get("region")),
-                account_id=extra.get("account_id") or None,
-                timeout=_timeout(extra.get("timeout")),
-            )
+            return self._client_of(f"connection {self.eight_by_eight_conn_id!r}")
         except ValueError as error:
             raise ValueError(f"Connection {self.eight_by_eight_conn_id!r}: {error}") from None
+
+    def _client_of(self, named: str) -> EightByEightClient:
+        connection = self.get_connection(self.eight_by_eight_conn_id)
+        extra = connection.extra_dejson
+        return EightByEightClient(
+            connection.password or "",
+            subaccount_id=self.subaccount_id or connection.login or "",
+            base_url=_base_url(connection.host, connection.port, extra.get("region")),
+            account_id=extra.get("account_id") or None,
+            timeout=_timeout(extra.get("timeout")),
+            connection=named,
+        )
 
     def get_conn(self) -> EightByEightClient:
         """Return the client."""
         return self.client
 
     def test_connection(self) -> tuple[bool, str]:
-        """Tell whether 8x8 takes the API key for the sub-account. Sends nothing."""
+        """Tell whether 8x8 takes the API key for the sub-account. Asks once, and sends nothing."""
         try:
-            self.client.check()
+            client = self._client_of("this connection")  # to which Airflow has given a random id for the test
+            client.check()
         except (EightByEightError, ValueError) as error:
             return False, str(error)
-        return True, f"8x8 takes the API key for the sub-account {self.client.subaccount_id}"
+        return True, f"8x8 takes the API key for the sub-account {client.subaccount_id}"
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:

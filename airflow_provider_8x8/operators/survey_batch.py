@@ -6,7 +6,8 @@ import json
 import threading
 import traceback
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -19,6 +20,7 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+from airflow_provider_8x8.api.advice import with_advice
 from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.api.models import MAX_ALPHANUMERIC_SOURCE_LENGTH, MAX_BATCH_SIZE
 from airflow_provider_8x8.get_provider_info import DEFAULT_CONN_NAME
@@ -251,7 +253,17 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         self.subaccount_id = subaccount_id
         # What a mapped instance gets is an upstream's, which may have had no rows.
         is_mapped = getattr(self, "_BaseOperator__from_mapped", False)
-        self._check_arguments(has_rows=rows is not None or (is_mapped and sql is None))
+        with self._named_in_errors():
+            self._check_arguments(has_rows=rows is not None or (is_mapped and sql is None))
+
+    @contextmanager
+    def _named_in_errors(self) -> Iterator[None]:
+        """Say of which task an argument is wrong: a DAG file has many."""
+        try:
+            yield
+        except (TypeError, ValueError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"Task {self.task_id!r}: {error}") from None
 
     @property
     def rows(self) -> Any:
@@ -260,11 +272,12 @@ class EightByEightSurveyBatchOperator(BaseOperator):
 
     @rows.setter
     def rows(self, rows: Any) -> None:
-        self._rows = (
-            rows
-            if rows is None or isinstance(rows, GivenRows | Unusable) or _is_to_be_resolved(rows)
-            else GivenRows(rows)
-        )
+        with self._named_in_errors():
+            self._rows = (
+                rows
+                if rows is None or isinstance(rows, GivenRows | Unusable) or _is_to_be_resolved(rows)
+                else GivenRows(rows)
+            )
 
     @property
     def canary_destination(self) -> Any:
@@ -403,15 +416,15 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         return self._journals
 
     def _send(self, context: Context, journals: JournalsAtHand) -> Summary:
-        campaign_id = journals.task_instance
+        ti = context["ti"]
+        tries_left = max(0, ti.max_tries - ti.try_number + 1)
+        run = Run(journals.task_instance, journals.task_instance, ti.try_number, tries_left)
         try:
-            campaign_id = campaign_id if self.campaign_id is None else unmasked(self.campaign_id)
-            journals.choose(campaign_id)
+            if self.campaign_id is not None:
+                run = run._replace(campaign_id=unmasked(self.campaign_id))
+            journals.choose(run.campaign_id)
             self._check_rendered()
             journal = journals.journal(self._settled_batches())
-            ti = context["ti"]
-            tries_left = max(0, ti.max_tries - ti.try_number + 1)
-            run = Run(campaign_id, journals.task_instance, ti.try_number, tries_left)
             sender, rows = self._sender(run, journal), self._source_of_rows()
         except Exception as error:  # noqa: BLE001  # whatever it is, the result says what was sent before
             if not isinstance(error, TypeError | ValueError | AirflowException):
@@ -419,11 +432,11 @@ class EightByEightSurveyBatchOperator(BaseOperator):
                 self.log.error("%s at:\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
             is_final = isinstance(error, TypeError | ValueError | AirflowFailException)
             reason = mask_phone_numbers(str(error))
-            return _summary_of_before(journals, campaign_id, reason, is_final=is_final)
+            return _summary_of_before(journals, run, reason, is_final=is_final)
         summary = sender.send(rows)
         if summary.was_begun:
             return summary
-        return _summary_of_before(journals, campaign_id, str(summary.stop), is_final=summary.is_final)
+        return _summary_of_before(journals, run, str(summary.stop), is_final=summary.is_final)
 
     def _sender(self, run: Run, journal: Journal) -> SurveySender:
         from airflow_provider_8x8.hooks.eight_by_eight import EightByEightHook
@@ -438,8 +451,16 @@ class EightByEightSurveyBatchOperator(BaseOperator):
             from airflow.providers.common.compat.sdk import ObjectStoragePath  # slow, and needed by few
 
             report = Report(ObjectStoragePath(self.report_path), run.campaign_id, run.run)
+        client = EightByEightHook(self.eight_by_eight_conn_id, subaccount_id=self.subaccount_id).client
+        self.log.info(
+            "Survey %r by %s, campaign %r, journal: %s",
+            self.survey_id,
+            client.connection,
+            run.campaign_id,
+            _journal_in_words(self.journal_conn_id, journal),
+        )
         return SurveySender(
-            EightByEightHook(self.eight_by_eight_conn_id, subaccount_id=self.subaccount_id).client,
+            client,
             MessageBuilder(
                 row_keys=row_keys,
                 template=None if self.template_body is None else Template.parse(self.template_body),
@@ -507,13 +528,15 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         :param may_try_again: whether another try would know what was sent
         """
         result = _result(summary)
-        self.log.info("%s", _counts(summary))
+        for reasons in summary.reasons_in_words:
+            self.log.warning("%s", reasons)
+        self.log.info("%s", summary.in_words)
         problem = self._push(context, result)
         try:
             self._judge(summary, may_try_again=may_try_again)
             if problem is not None:
                 kind = AirflowException if may_try_again else AirflowFailException
-                raise kind(f"The result could not be pushed: {problem}. {_counts(summary)}")
+                raise kind(with_advice(f"The result could not be pushed: {problem}", summary.in_words))
         except AirflowException:
             self._push(context, {"return_value": result})  # which Airflow does for a success only
             raise
@@ -539,14 +562,14 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         outcomes = summary.outcomes
         accepted, unknown = outcomes["accepted"], outcomes["unknown"]
 
-        def fail(reason: str, *, what_to_do: str = "", is_final: bool = False) -> NoReturn:
+        def fail(reason: str, *more: str, is_final: bool = False) -> NoReturn:
             kind = AirflowFailException if is_final or not may_try_again else AirflowException
-            raise kind("\n".join(filter(None, [f"{reason}. {_counts(summary)}", what_to_do])))
+            raise kind(with_advice(reason, summary.in_words, *more))
 
         what_is_unknown = _what_is_unknown(summary, may_try_again=may_try_again) if unknown else ""
         if summary.stop is not None:
             stopped = f"Sending stopped: {summary.stop}" if summary.was_begun else summary.stop
-            fail(stopped, what_to_do=what_is_unknown, is_final=summary.is_final)
+            fail(stopped, what_is_unknown, is_final=summary.is_final)
         if not summary.rows_read:
             if self.on_empty == "fail":
                 fail("There are no rows")
@@ -555,11 +578,11 @@ class EightByEightSurveyBatchOperator(BaseOperator):
             return
         if unknown and self.on_unknown != OnUnknown.ASSUME_SENT:
             reason, _, what_to_do = what_is_unknown.partition("\n")
-            fail(reason, what_to_do=what_to_do)
+            fail(reason, what_to_do)
         if summary.overdue:
             fail(
-                f"The time of {summary.overdue} rows passed before they could be sent: they are left out. "
-                f"{'; '.join(summary.invalid_samples)}",
+                f"The time of {summary.overdue} rows passed before they could be sent: they are left out",
+                *summary.reasons_in_words,
                 is_final=True,
             )
         rejected = outcomes["rejected"]
@@ -567,14 +590,13 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         if limit is not None and rejected > (limit * (accepted + rejected) if isinstance(limit, float) else limit):
             fail(f"8x8 rejected more than max_rejected={limit} messages", is_final=True)
         if not accepted and not unknown and not outcomes["already_sent"]:
-            samples = "; ".join(summary.invalid_samples)
-            fail(f"Nobody was surveyed{f': {samples}' if samples else ''}", is_final=True)
+            fail("Nobody was surveyed", *summary.reasons_in_words, is_final=True)
 
 
-def _summary_of_before(journals: JournalsAtHand, campaign_id: str, reason: str, *, is_final: bool) -> Summary:
+def _summary_of_before(journals: JournalsAtHand, run: Run, reason: str, *, is_final: bool) -> Summary:
     """Return what earlier tries have sent, for one that could not begin to."""
     known = journals.known_entries()
-    summary = summarize(campaign_id, journals.task_instance, known or (), Tally())
+    summary = summarize(run, known or (), Tally())
     summary.was_begun, summary.is_final = False, is_final
     summary.outlook = HAS_NOT_LOOKED if any(entry.is_open for entry in known or ()) else None
     if known is None:
@@ -607,9 +629,12 @@ def _result(summary: Summary) -> dict[str, Any]:
     }
 
 
-def _counts(summary: Summary) -> str:
-    counted = [f"{count} {outcome}" for outcome, count in summary.outcomes.items() if count]
-    return f"{summary.rows_read} rows were read{': ' if counted else ''}{', '.join(counted)}"
+def _journal_in_words(conn_id: str | None, journal: Journal) -> str:
+    if conn_id is not None:
+        return f"SQL, connection {conn_id!r}"
+    if journal.outlives_try:
+        return "Airflow's task state store"
+    return "none, so that another try cannot know what this one has sent"
 
 
 def _what_is_unknown(summary: Summary, *, may_try_again: bool) -> str:

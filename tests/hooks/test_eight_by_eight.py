@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
+from airflow_provider_8x8.api.errors import RefusedError
+from tests.api.servers import make_certificate, serve_each
 from tests.conftest import API_KEY
 
 
@@ -71,6 +79,96 @@ def test_test_connection_asks_8x8_and_sends_nothing(sandbox: Any, monkeypatch: p
     worked, message = hook_for(monkeypatch, {**good, "login": "another"}).test_connection()
     assert (worked, "code 1001" in message) == (False, True)
     assert sandbox.stats()["requests"] == 0
+
+
+@pytest.fixture
+def tls_server(tmp_path: Path) -> Iterator[str]:
+    """Where a server speaks TLS, and answers nothing; ``host:port``."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(make_certificate("localhost", tmp_path))
+
+    def behave(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True) as wrapped:
+            wrapped.recv(65536)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serve_each(listener, behave)
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, **connection: Any) -> str:
+    hook = hook_for(monkeypatch, {"login": "sandbox_hq", "password": API_KEY, **connection})
+    worked, message = hook.test_connection()
+    assert worked is False
+    assert API_KEY not in message
+    assert "eight_by_eight_default" not in message  # Airflow tests a copy under a random id
+    return str(message)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "https://127.0.0.1", "https://localhost"])
+def test_a_server_without_tls_is_told(sandbox: Any, monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    message = failing(monkeypatch, host=host, port=urlsplit(sandbox.url).port)
+    assert "speaks no TLS: write http:// for a local sandbox" in message
+    assert "this connection" in message
+
+
+def test_a_server_that_wants_tls_is_told(tls_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "write https:// in front of the host of this connection" in failing(monkeypatch, host=f"http://{tls_server}")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"\x15\x03\x01\x00\x02\x02\x46",
+        b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n",
+        b"HTTP/1.1 400 Bad Request\r\nContent-Length: 54\r\n\r\n<h1>The plain HTTP request was sent to HTTPS port</h1>",
+    ],
+)
+def test_a_server_that_says_that_it_wants_tls_is_told(monkeypatch: pytest.MonkeyPatch, answer: bytes) -> None:
+    def behave(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serve_each(listener, behave)
+        message = failing(monkeypatch, host="http://127.0.0.1", port=listener.getsockname()[1])
+    assert re.search(r"speaks TLS[:,] write https:// in front of the host of this connection", message)
+
+
+def test_a_certificate_that_is_not_trusted_is_told(tls_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "its certificate is for another one" in failing(monkeypatch, host=tls_server)
+
+
+def test_a_host_that_is_none_and_one_that_does_not_listen_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "it has no such host" in failing(monkeypatch, host="nowhere.invalid")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    for host in ("http://127.0.0.1", "http://localhost"):
+        assert "nothing listens there" in failing(monkeypatch, host=host, port=port)
+
+
+@pytest.mark.parametrize("wrong", [{"password": "another"}, {"login": "another"}])
+def test_a_refusal_says_what_to_check(sandbox: Any, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, str]) -> None:
+    message = failing(monkeypatch, host=sandbox.url, **wrong)
+    assert "Check the API key, the sub-account id and the region of this connection" in message
+
+
+def test_test_connection_asks_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bytes] = []
+
+    def hang_up(connection: socket.socket) -> None:
+        asked.append(connection.recv(65536))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serve_each(listener, hang_up)
+        failing(monkeypatch, host="http://127.0.0.1", port=listener.getsockname()[1])
+    assert len(asked) == 1
+
+
+def test_a_call_of_ones_own_names_the_connection(sandbox: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = {"host": sandbox.url, "login": "sandbox_hq", "password": "wrong"}
+    with pytest.raises(RefusedError, match=r"the region of connection 'eight_by_eight_default' \(sub-account"):
+        hook_for(monkeypatch, wrong).client.get_message("a")
 
 
 def test_airflow_knows_the_connections_form(airflow_db: None) -> None:

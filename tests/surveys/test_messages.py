@@ -516,7 +516,69 @@ def test_what_is_known_of_an_invalid_row_goes_with_it(
     assert (invalid.number, invalid.unique_value, invalid.destination) == (7, unique_value, destination)
     assert invalid.row_key == (None if unique_value is None else RowKeys("c").of(unique_value))
     line = invalid.line("invalid", description=str(invalid))
-    assert (line.row_number, line.row_key, line.destination, line.outcome) == (7, unique_value, destination, "invalid")
+    reported = whole["destination"] if destination is None else destination
+    assert (line.row_number, line.row_key, line.destination, line.outcome) == (7, unique_value, reported, "invalid")
+    assert line.client_message_id is not None or "client_message_id" not in whole
+
+
+@pytest.mark.parametrize(
+    ("row", "reported"),
+    [
+        ({"destination": 412.5}, ("412.5", None)),
+        ({"destination": " 0412 345 678 "}, (" 0412 345 678 ", None)),
+        ({"destination": None}, (None, None)),
+        ({"destination": {"number": 1}}, (None, None)),
+        ({"destination": "half \ud83d"}, (None, None)),
+        ({"destination": "none", "client_message_id": "a'b"}, ("none", "a'b")),
+        ({"destination": "+12025550123", "client_message_id": "x" * 5000}, ("+12025550123", "x" * 5000)),
+        ({"destination": "x" * 5000}, ("x" * 350, None)),
+        # which column is the source is not clear, all else is
+        (
+            {"destination": "+12025550123", "source": "a", "Source": "b"},
+            ("+12025550123", RowKeys("c").of("12025550123").hex()),
+        ),
+        ({"destination": "+12025550123", "Destination": "+12025550124", "clientMessageId": "m"}, (None, "m")),
+    ],
+)
+def test_an_invalid_row_is_reported_as_it_came(row: dict[str, Any], reported: tuple[str | None, str | None]) -> None:
+    made_by = builder("{{gone}} {{url}}", unique_by="destination")
+    made_by.use_columns(["destination"], complete=False)
+    (invalid,) = made_by.build(1, [row])
+    assert isinstance(invalid, InvalidRowError)
+    line = invalid.line("invalid", description=str(invalid))
+    assert (line.destination, line.client_message_id) == reported
+    msgspec.json.encode(line)
+
+
+def test_a_placeholder_named_like_a_variable_of_airflows_may_have_a_column() -> None:
+    made_by = builder("{{ds}} {{params.x}} {{url}}")
+    assert build({"destination": "+12025550123", "ds": "1", "params.x": 2}, made_by).message.template_variables == {
+        "ds": "1",
+        "params.x": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "variables"),
+    [
+        ("ds", "{'ds': '{{ ds }}'}"),
+        ("data_interval_start", "{'data_interval_start': '{{ data_interval_start }}'}"),
+        ("params.x", "{'x': '{{ params.x }}'}"),
+        ("var.value.shop", "{'shop': '{{ var.value.shop }}'}"),
+    ],
+)
+def test_a_placeholder_that_is_never_filled_and_looks_like_jinja_says_where_jinja_goes(
+    name: str, variables: str
+) -> None:
+    made_by = builder(f"{{{{ {name} }}}} {{{{url}}}}")
+    with pytest.raises(ColumnsError) as refused:
+        made_by.use_columns(["destination"], complete=True)
+    assert "Jinja is not rendered in template_body" in str(refused.value)
+    assert variables in str(refused.value)
+    with pytest.raises(InvalidRowError) as invalid:
+        build({"destination": "+12025550123"}, builder(f"{{{{ {name} }}}} {{{{url}}}}"))
+    assert f"there is no value for {{{{{name}}}}}. Jinja is not rendered in template_body" in str(invalid.value)
+    assert "\n" not in str(invalid.value)
 
 
 # what is said

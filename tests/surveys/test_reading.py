@@ -189,7 +189,7 @@ def test_what_is_known_of_an_invalid_row_is_in_the_report(tmp_path: Path) -> Non
             "outcome": "invalid",
             "row_key": None,
             "client_message_id": None,
-            "destination": None,
+            "destination": "none",
             "umid": None,
             "batch_id": None,
             "code": None,

@@ -49,6 +49,60 @@ def test_a_template_that_8x8_could_not_fill_is_refused(body: str) -> None:
         Template.parse(body)
 
 
+@pytest.mark.parametrize(
+    ("body", "quotation"),
+    [
+        ("Hi {{firstName}, order {{order_nr}}: {{url}}", "  Hi {{firstName}, order {{order_nr}}: {{url}}\n     ^\n"),
+        ("Hi {{url}} {name}}", "  Hi {{url}} {name}}\n                  ^\n"),
+        ("one\nHi 你好 {{1st}}\n{{url}}", "  Hi 你好 {{1st}}\n          ^\n"),
+        (f"{'x' * 50} {{{{a b}}}} {'y' * 50} {{{{url}}}}", f"  ...{'x' * 29} {{{{a b}}}} {'y' * 42}...\n{' ' * 35}^\n"),
+        ("{{name:other}} {{url}}", "  {{name:other}} {{url}}\n  ^"),
+        ("+1 202 555 {{0123 {{url}}", "  +12*******23 {{url}}\n    ^\n"),
+        ("{{url}} {{}}", "  {{url}} {{}}\n          ^\n"),
+    ],
+)
+def test_an_error_quotes_the_text_with_a_mark_at_the_place(body: str, quotation: str) -> None:
+    with pytest.raises(TemplateError) as refused:
+        Template.parse(body)
+    assert f"{refused.value.reason}\n{quotation}" in f"{refused.value}\n"
+    assert "\n" not in refused.value.reason
+
+
+@pytest.mark.parametrize(
+    ("jinja", "goes"),
+    [
+        ("{{ ds | upper }}", "write {{ds}} here, and there {'ds': '{{ ds | upper }}'}"),
+        ("{{ ds_nodash[:6] }}", "{'ds_nodash': '{{ ds_nodash[:6] }}'}"),
+        ("{{ macros.ds_add(ds, 7) }}", "write {{ds_add}} here, and there {'ds_add': '{{ macros.ds_add(ds, 7) }}'}"),
+        ("{{ ti.xcom_pull(task_ids='a') }}", "{'xcom_pull': \"{{ ti.xcom_pull(task_ids='a') }}\"}"),
+        ("{{ params['x'] }}", "{'params': \"{{ params['x'] }}\"}"),
+        ("{{ data_interval_start.strftime('%H:%M') }}", "write {{strftime}} here"),
+        ("{{ logical_date + macros.timedelta(days=1) }}", "write {{logical_date}} here"),
+        ("{{ 'a:b' | upper }}", "write {{ds}} here, and there {'ds': '{{ ds }}'}"),
+        ("{{ name if name else 'you' }}", "write {{ds}} here"),
+        ("{% if params.x %}x{% endif %}", "write {{ds}} here"),
+        ("{# a comment #}", "write {{ds}} here"),
+    ],
+)
+def test_jinja_in_a_template_says_where_jinja_goes(jinja: str, goes: str) -> None:
+    with pytest.raises(TemplateError, match="Jinja is not rendered in template_body, but in template_variables") as no:
+        Template.parse(f"{jinja} {{{{url}}}}")
+    assert goes in str(no.value)
+
+
+def test_airflows_variables_are_known() -> None:
+    from airflow_provider_8x8.surveys.messages.template import hint_at_jinja
+
+    try:
+        from airflow.sdk.definitions.context import Context
+
+        names = set(Context.__annotations__)
+    except ImportError:
+        from airflow.utils.context import KNOWN_CONTEXT_KEYS as names  # noqa: N811
+    assert not [name for name in names if hint_at_jinja(name) is None]
+    assert hint_at_jinja("firstName") is None
+
+
 def test_a_text_is_rendered_as_the_phone_shows_it() -> None:
     template = Template.parse("Hi {{firstName}}, {{ n }} at {{url:n}} ({{firstName}})")
     assert template.render({"firstName": "{{n}}", "n": 3}) == f"Hi {{{{n}}}}, 3 at {LINK} ({{{{n}}}})"

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from airflow_provider_8x8.api.advice import with_advice
+
 
 class JournalError(Exception):
-    """The journal cannot serve: nothing more is sent. The text holds no row."""
+    """
+    The journal cannot serve: nothing more is sent. The text holds no row.
+
+    :param reason: what was found
+    :param advice: what to do
+    """
+
+    def __init__(self, reason: str, *advice: str) -> None:
+        super().__init__(with_advice(reason, *advice))
 
 
 class JournalUnavailableError(JournalError):

@@ -18,14 +18,14 @@ _MEANINGS = {
     "deployment": "the Airflow deployment",
 }
 _ONCE_UNKNOWN = frozenset({"address", "deployment"})
-_WAY_OUT = "change it back, or trigger a new DAG run with another campaign_id"
+_WAY_OUT = "Change it back, or trigger a new DAG run with another campaign_id"
 _WAYS_OUT = {
     "row_key_rules": (
-        "another version of this provider tells rows apart in another way: end the campaign with that one, or trigger "
+        "Another version of this provider tells rows apart in another way: end the campaign with that one, or trigger "
         "a new DAG run with the rows that are missing, and another campaign_id"
     ),
     "deployment": (
-        "if the two are one, or are to share the campaign, set [eight_by_eight] deployment to the same in both; else "
+        "If the two are one, or are to share the campaign, set [eight_by_eight] deployment to the same in both; else "
         "give each a journal database, or a campaign_id, of its own"
     ),
 }
@@ -64,7 +64,8 @@ def check_header(found: Header, expected: Header, campaign_id: str) -> None:
         if there != here and not (name in _ONCE_UNKNOWN and None in (there, here)):
             raise JournalMismatchError(
                 f"the journal of campaign {campaign_id!r} was written for {meaning} {there!r}, and this task has "
-                f"{here!r}; {_WAYS_OUT.get(name, _WAY_OUT)}"
+                f"{here!r}",
+                _WAYS_OUT.get(name, _WAY_OUT),
             )
 
 

@@ -165,6 +165,6 @@ class Ledger:
         if self._unique_by is not None and _folded(entry.unique_by) != _folded(self._unique_by):
             raise JournalMismatchError(
                 f"batch {entry.client_batch_id} of this campaign tells rows apart by the column "
-                f"{quoted(entry.unique_by)}, this source by {quoted(self._unique_by)}; set unique_by to the first, or "
-                "trigger a new DAG run with another campaign_id"
+                f"{quoted(entry.unique_by)}, this source by {quoted(self._unique_by)}",
+                "Set unique_by to the first, or trigger a new DAG run with another campaign_id",
             )

@@ -207,8 +207,8 @@ class SqlJournal:
 
     def _lost(self) -> JournalLostError:
         return JournalLostError(
-            f"campaign {self._campaign_id!r} is not in {CAMPAIGN.name} any more: somebody has deleted what it has "
-            "sent. Nothing is sent; trigger a new DAG run with the rows that are missing"
+            f"campaign {self._campaign_id!r} is not in {CAMPAIGN.name} any more: somebody has deleted what it has sent",
+            "Nothing is sent; trigger a new DAG run with the rows that are missing",
         )
 
 

@@ -99,8 +99,8 @@ class StateStoreJournal:
         self._had_header = written is not None
         if written is None and must_exist:
             raise JournalLostError(
-                "Airflow has thrown away what earlier tries of this task instance sent, or somebody has deleted it; "
-                "trigger a new DAG run with the rows that are missing, or use journal_conn_id"
+                "Airflow has thrown away what earlier tries of this task instance sent, or somebody has deleted it",
+                "Nothing is sent; trigger a new DAG run with the rows that are missing, or use journal_conn_id",
             )
         completed = header
         if written is not None:
@@ -128,7 +128,8 @@ class StateStoreJournal:
         if self._had_header and self._store.get(_HEADER) is None:
             raise JournalLostError(
                 "what earlier tries of this task instance sent was deleted from Airflow's task state store while this "
-                "one read it; trigger a new DAG run with the rows that are missing"
+                "one read it",
+                "Nothing is sent; trigger a new DAG run with the rows that are missing",
             )
         self._was_read = True
         return list(self._entries.values())
@@ -213,9 +214,9 @@ class StateStoreJournal:
 
     def _corrupt(self, what: str) -> CorruptJournalError:
         return CorruptJournalError(
-            f"the journal of campaign {self._campaign_id!r} in Airflow's task state store is corrupt: {what}. Nothing "
-            "is sent, since what was sent before is not known; look in 8x8's portal, and trigger a new DAG run with "
-            "the rows that are missing"
+            f"the journal of campaign {self._campaign_id!r} in Airflow's task state store is corrupt: {what}",
+            "Nothing is sent, since what was sent before is not known; look in 8x8's portal, and trigger a new DAG run "
+            "with the rows that are missing",
         )
 
 

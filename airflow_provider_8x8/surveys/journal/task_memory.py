@@ -296,8 +296,8 @@ class RememberedJournal:
         if self._memory.is_behind(place):
             raise JournalLostError(
                 f"an earlier try of this task instance has entered what it sent in {place}, and left a mark there, "
-                "which is not there any more: it was emptied or restored, or is a copy. Nothing is sent; trigger a new "
-                "DAG run with the rows that are missing"
+                "which is not there any more: it was emptied or restored, or is a copy",
+                "Nothing is sent; trigger a new DAG run with the rows that are missing",
             )
 
     def _look_for_entries_without_marks(self, here: Place) -> None:
@@ -311,10 +311,11 @@ class RememberedJournal:
             raise JournalLostError(
                 f"this is try {self._memory.try_number} of the task instance, and {here} knows nothing of the tries "
                 "before it: it was added or changed between two tries, was emptied, or could not be reached, or no "
-                "earlier try has ever begun. So it is not known what was sent, and nothing is sent now. Look into "
-                "8x8's portal or the earlier tries' logs. If nothing was sent, clear the task with "
+                "earlier try has ever begun",
+                "So it is not known what was sent, and nothing is sent now",
+                "Look into 8x8's portal or the earlier tries' logs. If nothing was sent, clear the task with "
                 f'settled_batches={{"{BEFORE_TRY}{self._memory.try_number + 1}": "not_accepted"}}; else trigger a new '
-                "DAG run with the rows that are missing"
+                "DAG run with the rows that are missing",
             )
         self._memory.trust(here)
 
@@ -329,16 +330,16 @@ class RememberedJournal:
         if memory is None:
             raise JournalMismatchError(
                 f"an earlier try of this task instance has entered what it sent in {place}, which this try cannot "
-                f"read; it would use {here}. Nothing is sent; change it back, or trigger a new DAG run with the rows "
-                "that are missing"
+                f"read; it would use {here}",
+                "Nothing is sent; change it back, or trigger a new DAG run with the rows that are missing",
             )
         self._check_whether_it_is_behind(place)
         source = memory.journal(place.campaign_id)
         entries = source.entries()
         if entries is None:
             raise JournalLostError(
-                f"an earlier try of this task instance has entered what it sent in {place}, where it is not any more. "
-                "Nothing is sent; trigger a new DAG run with the rows that are missing"
+                f"an earlier try of this task instance has entered what it sent in {place}, where it is not any more",
+                "Nothing is sent; trigger a new DAG run with the rows that are missing",
             )
         if place.journal.kind == "sql":
             entries = self._end_there(source) or entries
@@ -349,7 +350,8 @@ class RememberedJournal:
             if any(entry.is_batch and entry.is_in_effect for entry in shared):
                 raise JournalMismatchError(
                     f"earlier tries of this task instance have sent by {place}; this one would send by {here}, where "
-                    "that is not known. Nothing is sent; change it back, or trigger a new DAG run"
+                    "that is not known",
+                    "Nothing is sent; change it back, or trigger a new DAG run",
                 )
             return
         self._copy(self._own(entries), place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
@@ -10,6 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from airflow_provider_8x8.api.advice import with_advice
 from airflow_provider_8x8.api.models import SurveyMessage, SurveyTemplate
 from airflow_provider_8x8.surveys.messages.names import (
     AmbiguousNameError,
@@ -26,7 +28,7 @@ from airflow_provider_8x8.surveys.messages.plan import (
     say_what_is_wrong,
 )
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys, are_folded
-from airflow_provider_8x8.surveys.messages.template import Template
+from airflow_provider_8x8.surveys.messages.template import Template, hint_at_jinja
 from airflow_provider_8x8.surveys.messages.times import check_times
 from airflow_provider_8x8.surveys.messages.values import is_missing, to_variable
 
@@ -199,10 +201,15 @@ class MessageBuilder:
         if missing:
             missing = list(dict.fromkeys(missing))
             raise ColumnsError(
-                f"the source lacks the column{'s' if len(missing) > 1 else ''} {shown(missing)}; it has "
-                f"{_described(columns, fields)}. Name the columns in the query (SELECT phone AS destination, ...) or "
-                "give a common value in template_variables. Names match without regard to case, those of 8x8's fields "
-                "and of unique_by without regard to underscores, blanks, hyphens and dots, too"
+                with_advice(
+                    f"the source lacks the column{'s' if len(missing) > 1 else ''} {shown(missing)}; it has "
+                    f"{_described(columns, fields)}",
+                    *dict.fromkeys(map(hint_at_jinja, missing)),
+                    "Name the columns in the query (SELECT phone AS destination, ...), or give a common value in "
+                    "template_variables",
+                    "Names match without regard to case, those of 8x8's fields and of unique_by without regard to "
+                    "underscores, blanks, hyphens and dots, too",
+                )
             )
 
     def build(self, first_number: int, rows: Sequence[Any]) -> list[RowMessage | InvalidRowError]:
@@ -225,8 +232,26 @@ class MessageBuilder:
             try:
                 built += self._plan_of(columns).build(number, values)
             except ColumnsError as error:
-                built += _all_invalid(number, [str(error)] * len(values))
+                built += self._with_what_is_known(_all_invalid(number, [str(error)] * len(values)), columns, values)
         return built
+
+    def _with_what_is_known(
+        self, errors: Iterable[InvalidRowError], columns: tuple[str, ...], rows: Iterable[Sequence[Any]]
+    ) -> Iterator[InvalidRowError]:
+        """Give the reasons why rows are invalid what can be known of rows whose columns are not all clear."""
+        names = Counter(_FIELDS.get(without_case_and_separators(column)) for column in columns)
+        fields = {
+            field: column
+            for column in columns
+            if (field := _FIELDS.get(without_case_and_separators(column))) is not None and names[field] == 1
+        }
+        try:
+            plan = Plan(columns, fields, self.unique_by, None, {}, {}, self._row_keys, self._now)
+        except AmbiguousNameError:  # the row key's column is not clear either
+            yield from errors
+            return
+        for error, values in zip(errors, rows, strict=True):
+            yield plan.with_what_is_known(error, error.number, values)
 
     def _plan_of(self, columns: tuple[str, ...]) -> Plan:
         """

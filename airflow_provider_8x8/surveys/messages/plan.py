@@ -14,6 +14,7 @@ import msgspec
 from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.api.models import (
     MAX_SMS_PARTS,
+    MAX_SOURCE_LENGTH,
     SURVEY_LINK_LENGTH,
     Encoding,
     SurveyMessage,
@@ -28,7 +29,7 @@ from airflow_provider_8x8.surveys.messages.phone_numbers import (
     to_phone_number,
 )
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys, to_client_message_id
-from airflow_provider_8x8.surveys.messages.template import Template, TemplateError, count_parts
+from airflow_provider_8x8.surveys.messages.template import Template, TemplateError, count_parts, hint_at_jinja
 from airflow_provider_8x8.surveys.messages.times import PastTimeError, check_order, check_times, parse_time
 from airflow_provider_8x8.surveys.messages.values import (
     MAX_EXACT_NUMBER,
@@ -47,19 +48,27 @@ CAMEL_CASE = dict(zip(SurveyMessage.__struct_fields__, SurveyMessage.__struct_en
 """The message's fields, by their names in snake_case."""
 
 _MISSING = -1
+_MAX_REPORTED_LENGTH = 350  # which no number and no id that 8x8 could take is longer than
 _NOTHING: Mapping[str, Any] = {}
 _NO_TEMPLATE = "the row has no template_body, and there is no common one"
 _TIMES = frozenset({"scheduled", "expiry"})
 _WITH_OWN_RULES = frozenset({"destination", "template_body", "template_variables"})
 _NOT_IN_IDS = frozenset("\"'\\")
 
-# What msgspec says in regular expressions.
+# What msgspec says in types and in regular expressions.
 _EXPECTED = {
+    "destination": "a phone number of 7 to 15 digits with the country code",
+    "source": f"at most {MAX_SOURCE_LENGTH} characters",
     "country": "two letters, such as SG",
+    "template_body": "a text with {{url}} in it",
+    "template_variables": "names, each with a text or a number",
     "encoding": f"one of {', '.join(get_args(Encoding))}",
-    "dlrCallbackUrl": "an address that begins with http:// or https://",
+    "scheduled": "a time with an offset from UTC",
+    "expiry": "a time with an offset from UTC",
+    "dlr_callback_url": "an address that begins with http:// or https://",
 }
-_LENGTH = re.compile(r"Expected `str` of (length (?P<relation>[<>])= (?P<limit>\d+))")
+_AT_MOST = re.compile(r"Expected `str` of length <= (\d+)")
+_SNAKE_CASE = {camel: snake for snake, camel in CAMEL_CASE.items()}
 
 
 class InvalidRowError(ValueError):
@@ -71,6 +80,8 @@ class InvalidRowError(ValueError):
 
     :ivar number: 1 for the first row of the source
     :ivar row_key: None where it could not be made, as the following
+    :ivar given_destination: what stands in the row, for the report: people find the row by it, usable or not
+    :ivar given_message_id: likewise
     :ivar past_time: the row's own time, if that it is past is the reason
     """
 
@@ -82,6 +93,8 @@ class InvalidRowError(ValueError):
         self.unique_value: str | None = None
         self.destination: str | None = None
         self.client_message_id: str | None = None
+        self.given_destination: str | None = None
+        self.given_message_id: str | None = None
 
     @classmethod
     def of(cls, row: RowMessage, reason: str) -> Self:
@@ -97,8 +110,8 @@ class InvalidRowError(ValueError):
             row_number=self.number,
             outcome=outcome,
             row_key=self.unique_value,
-            client_message_id=self.client_message_id,
-            destination=self.destination,
+            client_message_id=self.client_message_id or self.given_message_id,
+            destination=self.destination or self.given_destination,
             batch_id=batch_id,
             description=description,
         )
@@ -259,12 +272,12 @@ class Plan:
                     _check_parts(template, variables, message.encoding or self._common.get("encoding"))
                 built.append(RowMessage(number, row_key, unique_value, destination, client_message_id, encode(message)))
             except InvalidRowError as error:
-                built.append(self._with_what_is_known(error.with_traceback(None), number, values))
+                built.append(self.with_what_is_known(error.with_traceback(None), number, values))
             except (AmbiguousNameError, UnusableValueError) as error:
-                built.append(self._with_what_is_known(InvalidRowError(str(error)), number, values))
+                built.append(self.with_what_is_known(InvalidRowError(str(error)), number, values))
         return built
 
-    def _with_what_is_known(self, error: InvalidRowError, number: int, values: Sequence[Any]) -> InvalidRowError:
+    def with_what_is_known(self, error: InvalidRowError, number: int, values: Sequence[Any]) -> InvalidRowError:
         """Give the reason why a row is invalid what can be known of the row, whatever that reason is."""
         error.number = number
         country = own_id = None
@@ -282,6 +295,8 @@ class Plan:
         error.client_message_id = own_id
         if own_id is None and error.row_key is not None:
             error.client_message_id = to_client_message_id(error.row_key)
+        error.given_destination = _as_given(values, self._destination)
+        error.given_message_id = _as_given(values, self._client_message_id)
         return error
 
     def _own_fields(self, values: Sequence[Any]) -> dict[str, Any]:
@@ -304,7 +319,7 @@ class Plan:
         try:
             return _parse(to_text(body))
         except TemplateError as error:
-            raise InvalidRowError(str(error)) from None
+            raise InvalidRowError(error.reason) from None
         except UnusableValueError as error:
             raise InvalidRowError(f"template_body {error}") from None
 
@@ -332,7 +347,8 @@ class Plan:
         if is_missing(value):
             value = find_value(self._variables, name)
         if value is None:
-            raise InvalidRowError(f"there is no value for {_placeholder(name)}")
+            hint = hint_at_jinja(name)
+            raise InvalidRowError(f"there is no value for {_placeholder(name)}" + (f". {hint}" if hint else ""))
         try:
             return to_variable(value)
         except UnusableValueError as error:
@@ -455,6 +471,15 @@ def _given_variables(value: Any) -> Mapping[str, Any]:
     raise InvalidRowError(f"template_variables is {found}; expected an object of names and values, or it as JSON")
 
 
+def _as_given(values: Sequence[Any], index: int | None) -> str | None:
+    """Return what a column holds, for the report; None if that is nothing, or no text."""
+    if index is None or is_blank(values[index]):
+        return None
+    with suppress(UnusableValueError):
+        return to_text(values[index])[:_MAX_REPORTED_LENGTH]
+    return None
+
+
 def _placeholder(name: str) -> str:
     return "{{" + shown([name]) + "}}"
 
@@ -496,18 +521,19 @@ def _cell(value: Any) -> str:
 
 
 def say_what_is_wrong(error: msgspec.ValidationError, fields: Mapping[str, Any]) -> str:
-    """Return msgspec's words about one of some fields, with the field's value, phone numbers masked."""
+    """
+    Return in people's words what msgspec says about one of some fields, with its value, phone numbers masked.
+
+    :param fields: by 8x8's names
+    """
     said, _, path = str(error).partition(" - at `$.")
-    field = path.rstrip("`")
-    value = fields.get(field)
-    if isinstance(value, str) and (length := _LENGTH.match(said)):
-        at_most = "at most" if length["relation"] == "<" else "at least"
-        expected = f"{at_most} {length['limit']} characters ({length[1]})"
-    elif isinstance(value, str) and field in _EXPECTED:
-        expected = _EXPECTED[field]
-    else:
-        expected = mask_phone_numbers(said.removeprefix("Expected "))
-    return f"{field} is {quoted(value)}; expected {expected}"
+    camel_case = re.split(r"[`.\[]", path)[0]
+    field = _SNAKE_CASE.get(camel_case, camel_case)
+    value = fields.get(camel_case)
+    at_most = _AT_MOST.match(said)
+    expected = f"at most {at_most[1]} characters" if at_most else _EXPECTED.get(field, "a text that is not empty")
+    kind = "" if isinstance(value, str) else f", of type {type(value).__name__}"
+    return f"{field} is {quoted(value)}{kind}; expected {expected}"
 
 
 def _check_parts(template: Template, variables: TemplateVariables, encoding: str | None) -> None:

@@ -36,6 +36,12 @@ class RowAnswers:
             return []
         return [row.row_key for row, its in zip(self.rows, self.outcomes, strict=True) if its == outcome]
 
+    def reasons_to_reject(self) -> Iterator[tuple[RowMessage, str]]:
+        """Yield each row that 8x8 rejects, and why."""
+        for row, outcome, answer in zip(self.rows, self.outcomes, self.answers, strict=True):
+            if outcome == "rejected":
+                yield row, _NOT_LISTED if answer is None else answer.status.description or answer.status.code
+
     def lines(self, batch_id: str) -> Iterator[ReportLine]:
         """Yield each row's line of the report."""
         for row, outcome, answer in zip(self.rows, self.outcomes, self.answers, strict=True):

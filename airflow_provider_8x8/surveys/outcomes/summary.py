@@ -3,25 +3,90 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from typing import get_args
 
+from airflow_provider_8x8.api.advice import with_advice
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
 from airflow_provider_8x8.surveys.messages.row_keys import unpack
 from airflow_provider_8x8.surveys.outcomes.report import Outcome
+from airflow_provider_8x8.surveys.settings import Run
 
 MAX_INVALID_SAMPLES = 10
+
+_REASONS_TOLD = 5
+"""Reasons for one outcome that are told at the end: the report has all."""
+
+
+@dataclass(slots=True)
+class Reasons:
+    """The first reasons why rows have an outcome, each with its first row and how many have it, too."""
+
+    rows: dict[str, list[int]] = field(default_factory=dict)
+
+    def note(self, number: int, reason: str) -> None:
+        """
+        Take note of one row.
+
+        :param number: 1 for the first row of the source
+        :param reason: phone numbers masked
+        """
+        if reason in self.rows:
+            self.rows[reason][1] += 1
+        elif len(self.rows) < _REASONS_TOLD:
+            self.rows[reason] = [number, 1]
+
+    def in_words(self, outcome: Outcome, count: int) -> str | None:
+        """
+        Say on some lines how many rows have the outcome, and why; None if there are none.
+
+        :param count: of all that have it, also for reasons that are not known here
+        """
+        if not count:
+            return None
+        told = [
+            f"  Row {first}{f' and {its - 1} more' if its > 1 else ''}: {reason}"
+            for reason, (first, its) in self.rows.items()
+        ]
+        others = count - sum(its for _, its in self.rows.values())
+        rest = f"  and {others} for other reasons" if told and others > 0 else None
+        return with_advice(f"{_rows(count, 'is', 'are')} {outcome}{':' if told else ''}", *told, rest)
+
+
+@dataclass(slots=True)
+class Posted:
+    """
+    How many messages some tries of the task instance have sent.
+
+    :ivar taken: 8x8 has said that it accepts or rejects them
+    :ivar unanswered: 8x8 may have them, or not; some may have been sent once more since
+    """
+
+    taken: int = 0
+    unanswered: int = 0
+
+    def __bool__(self) -> bool:
+        return self.taken + self.unanswered > 0
 
 
 @dataclass(slots=True)
 class Summary:
     """
-    What became of the rows; the counts of outcomes add up to ``rows_read``.
+    What became of the rows over all tries; the counts of outcomes add up to ``rows_read``.
 
     :ivar client_batch_ids: of every batch of the task instance that 8x8 has or may have
     :ivar unknown_client_batch_ids: of those, and of other runs' batches with rows of this source, of which nobody knows
     :ivar overdue: of the invalid rows, those whose own time was still to come when the first try began
     :ivar report: where the report is
+    :ivar is_source_read: whether the source was read to its end
+    :ivar try_number: this try's
+    :ivar by_this_try: what of it this very try has sent
+    :ivar by_other_tries: likewise the other tries of the task instance
+    :ivar other_tries: their numbers
+    :ivar found_out: how many of their messages of unknown outcome this try has found out about
+    :ivar invalid_reasons: why rows are invalid
+    :ivar rejected_reasons: why 8x8 has rejected rows in this try
     :ivar stop: why sending ended before the source did, phone numbers masked
     :ivar is_final: whether another try could not mend that
     :ivar was_begun: whether sending was begun; else ``stop`` says what was sent before
@@ -38,11 +103,62 @@ class Summary:
     invalid_samples: list[str] = field(default_factory=list)
     overdue: int = 0
     report: str | None = None
+    is_source_read: bool = False
+    try_number: int = 1
+    by_this_try: Posted = field(default_factory=Posted)
+    by_other_tries: Posted = field(default_factory=Posted)
+    other_tries: set[int] = field(default_factory=set)
+    found_out: int = 0
+    invalid_reasons: Reasons = field(default_factory=Reasons)
+    rejected_reasons: Reasons = field(default_factory=Reasons)
     stop: str | None = None
     is_final: bool = False
     was_begun: bool = True
     logs_problem: str | None = None
     outlook: str | None = None
+
+    @property
+    def in_words(self) -> str:
+        """On one line: what became of the rows, and what of it this try and those before it have done."""
+        return f"{self._rows_in_words()}; {self._tries_in_words()}"
+
+    @property
+    def reasons_in_words(self) -> list[str]:
+        """How many rows are invalid and how many rejected, and the first reasons of each, on some lines."""
+        invalid = self.invalid_reasons.in_words("invalid", self.outcomes["invalid"])
+        rejected = self.rejected_reasons.in_words("rejected", self.outcomes["rejected"])
+        return [said for said in (invalid, rejected) if said is not None]
+
+    def _rows_in_words(self) -> str:
+        outcomes = [f"{count} {outcome}" for outcome in get_args(Outcome) if (count := self.outcomes[outcome])]
+        counted = f": {', '.join(outcomes)}" if outcomes else ""
+        if self.is_source_read:
+            return f"{_rows(self.rows_read, 'was', 'were')} read{counted}"
+        rows = f". At least {_rows(self.rows_read)}{counted}" if self.rows_read else ""
+        return f"The source was not read{' to its end' if self.was_begun else ''}{rows}"
+
+    def _tries_in_words(self) -> str:
+        this_try, others = self.by_this_try, self.by_other_tries
+        said = [f"sent {this_try.taken}"] if this_try.taken else []
+        if this_try.unanswered:
+            said.append(f"may have sent {this_try.unanswered}{' more' if this_try.taken else ''}")
+        did = [f"this try {' and '.join(said) or 'sent nothing'}"]
+        if others:
+            found_out = f" (this one found out about {self.found_out} of them)" if self.found_out else ""
+            are_earlier = max(self.other_tries) < self.try_number
+            one, many = ("an earlier try", "earlier tries") if are_earlier else ("another try", "other tries")
+            by = one if len(self.other_tries) == 1 else many
+            said = [f"{others.taken} {'was' if others.taken == 1 else 'were'} sent"] if others.taken else []
+            if others.unanswered:
+                said.append(f"{others.unanswered} may have been{'' if others.taken else ' sent'}")
+            did.append(f"{' and '.join(said)} by {by}{found_out}")
+        if before := self.outcomes["already_sent"]:
+            did.append(f"{before} {'was' if before == 1 else 'were'} sent by another run of the campaign")
+        return f"{did[0]}{', ' if this_try else ': '}{', '.join(did[1:])}" if did[1:] else did[0]
+
+
+def _rows(count: int, verb: str = "", verb_of_many: str = "") -> str:
+    return f"{count} row {verb}".rstrip() if count == 1 else f"{count} rows {verb_of_many}".rstrip()
 
 
 @dataclass(slots=True)
@@ -50,6 +166,7 @@ class Tally:
     """
     What one reading of the source has seen.
 
+    :ivar is_whole: whether it has come to the source's end
     :ivar overdue: of the invalid rows, those whose own time was still to come when the task instance's first try began
     :ivar held: how many of its rows each entry holds, by client batch id: begun in this reading or before
     :ivar met_open: the entries among them that were open, as they were when the first of their rows came up
@@ -57,6 +174,7 @@ class Tally:
     """
 
     rows_read: int = 0
+    is_whole: bool = False
     invalid: int = 0
     overdue: int = 0
     duplicate: int = 0
@@ -64,6 +182,7 @@ class Tally:
     met_open: dict[str, Entry] = field(default_factory=dict)
     met_unknown: defaultdict[str, set[bytes]] = field(default_factory=lambda: defaultdict(set))
     invalid_samples: list[str] = field(default_factory=list)
+    invalid_reasons: Reasons = field(default_factory=Reasons)
 
     def hold(self, entry: Entry, row_key: bytes | None) -> None:
         """Note that an entry of before holds a row."""
@@ -82,24 +201,33 @@ class Tally:
         """
         return self.rows_read - self.invalid - self.duplicate - self.held.total()
 
-    def sample(self, text: str) -> None:
-        """Keep a reason why a row is invalid, if there are not enough yet."""
+    def sample(self, number: int, reason: str) -> None:
+        """Keep the reason why a row is invalid, if there are not enough yet."""
+        self.invalid_reasons.note(number, reason)
         if len(self.invalid_samples) < MAX_INVALID_SAMPLES:
-            self.invalid_samples.append(text)
+            self.invalid_samples.append(f"Row {number}: {reason}")
 
 
-def summarize(campaign_id: str, run: str, entries: Iterable[Entry], tally: Tally) -> Summary:
+def summarize(run: Run, entries: Iterable[Entry], tally: Tally, *, open_before: Collection[str] = ()) -> Summary:
     """
     Count the outcomes of a task instance over all its tries.
 
     What earlier tries sent counts once, whether or not the source still gives the row; what another run of the
     campaign sent counts only where this source has the row.
 
+    :param run: the try that asks
     :param entries: all of the campaign
     :param tally: of the last reading of the source
+    :param open_before: the client batch ids of the entries that were open when this try began
     """
     summary = Summary(
-        campaign_id, rows_read=tally.rows_read, invalid_samples=tally.invalid_samples, overdue=tally.overdue
+        run.campaign_id,
+        rows_read=tally.rows_read,
+        invalid_samples=tally.invalid_samples,
+        invalid_reasons=tally.invalid_reasons,
+        overdue=tally.overdue,
+        is_source_read=tally.is_whole,
+        try_number=run.try_number,
     )
     outcomes = summary.outcomes
     outcomes.update({"invalid": tally.invalid, "duplicate": tally.duplicate, "not_sent": tally.not_sent})
@@ -107,11 +235,13 @@ def summarize(campaign_id: str, run: str, entries: Iterable[Entry], tally: Tally
         rows = tally.held[entry.client_batch_id]
         if not entry.is_batch:
             continue
+        if entry.run == run.run:
+            _count_posted(summary, entry, run.try_number, was_open=entry.client_batch_id in open_before)
         if not entry.is_in_effect:
             outcomes["not_sent"] += rows
-            if entry.run == run and entry.state is EntryState.RESENT:  # 8x8 may have it all the same
+            if entry.run == run.run and entry.state is EntryState.RESENT:  # 8x8 may have it all the same
                 summary.client_batch_ids.append(entry.client_batch_id)
-        elif entry.run == run:
+        elif entry.run == run.run:
             counted = len(entry) - entry.resent_count
             outcomes["not_sent"] += max(0, rows - counted)  # set free, and the source was not read since
             summary.rows_read += counted - min(rows, counted)
@@ -119,6 +249,21 @@ def summarize(campaign_id: str, run: str, entries: Iterable[Entry], tally: Tally
         elif rows:
             _count_anothers(summary, entry, rows, tally.met_unknown.get(entry.client_batch_id, set()))
     return summary
+
+
+def _count_posted(summary: Summary, entry: Entry, this_try: int, *, was_open: bool) -> None:
+    """Count what a try of the task instance has sent, whatever was decided about it."""
+    taken = entry.accepted_count + entry.rejected_count
+    unanswered = 0 if entry.state is EntryState.NOT_SENT else len(entry) - taken
+    if entry.try_number == this_try:
+        posted = summary.by_this_try
+    else:
+        posted = summary.by_other_tries
+        summary.found_out += taken if was_open else 0
+        if taken or unanswered:
+            summary.other_tries.add(entry.try_number)
+    posted.taken += taken
+    posted.unanswered += unanswered
 
 
 def _count_anothers(summary: Summary, entry: Entry, rows: int, met_unknown: set[bytes]) -> None:

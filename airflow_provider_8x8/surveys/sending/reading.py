@@ -77,9 +77,8 @@ class Reading:
                     if len(seen) > self._limit:
                         raise self._too_many("no batch was begun")
                 elif self._settings.on_invalid is OnInvalid.FAIL and not self._is_known(found, seen):
-                    sample = _sample(found)
-                    self.tally.sample(sample)
-                    raise Stopped(f"no batch was begun, because on_invalid is 'fail': {sample}", is_final=True)
+                    self.tally.sample(found.number, str(found))
+                    raise Stopped(f"no batch was begun, because on_invalid is 'fail': {_sample(found)}", is_final=True)
 
     def _with_ids_checked(
         self, found: Iterable[RowMessage | InvalidRowError], seen: Collection[bytes]
@@ -137,6 +136,7 @@ class Reading:
                                 full, batch, ids = batch, [], {}
                                 self.tally.rows_read = number
                                 yield full
+            self.tally.is_whole = True
             self._weed(batch)
             if batch:
                 full, batch = batch, []
@@ -216,7 +216,7 @@ class Reading:
             return
         self.tally.invalid += 1
         self.tally.overdue += self._is_overdue(row)
-        self.tally.sample(_sample(row))
+        self.tally.sample(row.number, str(row))
         if self._report:
             self._report.write_row(row.line("invalid", description=str(row)))
         if self._settings.on_invalid is OnInvalid.FAIL:

@@ -187,7 +187,7 @@ class Reconciler:
         return list(found.values())
 
     def _note(self, error: EightByEightError) -> None:
-        self.problem = str(error)
+        self.problem = error.reason
         log.warning("8x8's logs could not be read: %s", error)
         if isinstance(error, RateLimitedError) and error.retry_after is not None:
             self.not_before = self._clock.now() + error.retry_after

@@ -14,6 +14,7 @@ from collections import Counter, deque
 from collections.abc import Collection, Iterable
 from typing import Generic, TypeVar
 
+from airflow_provider_8x8.api.advice import with_advice
 from airflow_provider_8x8.api.errors import RefusedError
 from airflow_provider_8x8.surveys.journal.entries import Entry
 from airflow_provider_8x8.surveys.sending.reading import Stopped
@@ -146,13 +147,20 @@ class Refusals:
         """Return why rows are left, if any are."""
         if self._left_for_another_try:
             return Stopped(
-                f"8x8 refuses so many rows that {self._left_for_another_try} are left after {self._requests} requests "
-                f"to find the bad ones; another try goes on with these. {self._last}"
+                with_advice(
+                    f"8x8 refuses so many rows that {self._left_for_another_try} are left after {self._requests} "
+                    "requests to find the bad ones; another try goes on with these",
+                    str(self._last),
+                )
             )
         if self._left_as_a_whole:
             return Stopped(
-                f"{self._last}. 8x8 has taken no batch, and none of {self._codes_alone.total()} rows from different "
-                "places that were sent alone: mend what they have in common, then clear the task",
+                with_advice(
+                    str(self._last),
+                    f"8x8 has taken no batch, and none of {self._codes_alone.total()} rows from different places that "
+                    "were sent alone",
+                    "Mend what they have in common, then clear the task",
+                ),
                 is_final=not self._may_go_better,
             )
         return None

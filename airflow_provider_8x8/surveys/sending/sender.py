@@ -24,7 +24,7 @@ import msgspec
 
 from airflow_provider_8x8.api.client import EightByEightClient, retrying_until_sent
 from airflow_provider_8x8.api.errors import NeverSentError, RateLimitedError, RefusedError, UnknownOutcomeError
-from airflow_provider_8x8.api.masking import mask_phone_numbers
+from airflow_provider_8x8.api.masking import mask_phone_numbers, quotable
 from airflow_provider_8x8.api.models import MAX_CLIENT_BATCH_ID_LENGTH, BatchResponse, SurveyBatch, SurveyMessage
 from airflow_provider_8x8.surveys.clock import Clock, SystemClock
 from airflow_provider_8x8.surveys.journal.entries import SEND_WITHIN, Entry, EntryState
@@ -37,7 +37,7 @@ from airflow_provider_8x8.surveys.messages.plan import RowMessage
 from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_RULES, RowKeys, pack, unpack
 from airflow_provider_8x8.surveys.outcomes.answers import match
 from airflow_provider_8x8.surveys.outcomes.report import Report, ReportError, ReportLine
-from airflow_provider_8x8.surveys.outcomes.summary import Summary, summarize
+from airflow_provider_8x8.surveys.outcomes.summary import Reasons, Summary, summarize
 from airflow_provider_8x8.surveys.sending.posting import Poster, Posting, PostingThread
 from airflow_provider_8x8.surveys.sending.reading import Reading, Stopped
 from airflow_provider_8x8.surveys.sending.refusals import Halving, Refusals, is_passing
@@ -137,6 +137,8 @@ class SurveySender:
         self._began = time.monotonic()
         self._stopped: Stopped | None = None
         self._is_open = False
+        self._open_before: frozenset[str] = frozenset()
+        self._rejected = Reasons()
 
     def send(self, rows: Rows) -> Summary:
         """
@@ -185,7 +187,8 @@ class SurveySender:
         self._stopped = self._stopped or stopped
 
     def _summary(self) -> Summary:
-        summary = summarize(self._run.campaign_id, self._run.run, self._ledger.entries(), self._reading.tally)
+        summary = summarize(self._run, self._ledger.entries(), self._reading.tally, open_before=self._open_before)
+        summary.rejected_reasons = self._rejected
         summary.was_begun = self._is_open
         summary.logs_problem = self._settling.logs_problem
         is_final = self._stopped is not None and self._stopped.is_final
@@ -207,6 +210,7 @@ class SurveySender:
             )
         )
         self._is_open = True
+        self._open_before = frozenset(entry.client_batch_id for entry in self._ledger.entries() if entry.is_open)
         if self._settings.settled_batches:
             self._settling.apply_what_a_person_says(self._settings.settled_batches)
         if self._report:
@@ -387,11 +391,14 @@ class SurveySender:
 
     def _take_answer(self, sent: _OnWire, response: BatchResponse) -> None:
         answers = match(sent.batch.rows, response)
+        rejected = answers.row_keys_of("rejected")
+        if rejected:
+            self._note_rejected(answers.reasons_to_reject())
         self._ledger.settle(
             sent.entry,
             state=EntryState.SENT,
             batch_id=response.batch_id,
-            rejected_keys=pack(answers.row_keys_of("rejected")),
+            rejected_keys=pack(rejected),
             unknown_keys=pack(answers.row_keys_of("unknown")),
         )
         self._on_wire = None
@@ -405,9 +412,12 @@ class SurveySender:
         self._unknown_in_a_row += 1
         self._ledger.settle(sent.entry, answer_by=self._clock.now())  # nobody waits for its answer any more
         log.warning(
-            "Batch %s of %d messages: outcome unknown: %s", sent.entry.client_batch_id, len(sent.batch.rows), unknown
+            "Batch %s of %d messages: outcome unknown: %s",
+            sent.entry.client_batch_id,
+            len(sent.batch.rows),
+            unknown.reason,
         )
-        self._report_batch(sent.entry, (row.line("unknown", description=str(unknown)) for row in sent.batch.rows))
+        self._report_batch(sent.entry, (row.line("unknown", description=unknown.reason) for row in sent.batch.rows))
         if self._unknown_in_a_row >= MAX_UNKNOWN_IN_A_ROW:
             raise Stopped(f"{MAX_UNKNOWN_IN_A_ROW} batches in a row have an unknown outcome: {unknown}")
 
@@ -428,7 +438,7 @@ class SurveySender:
             halving.put_back(rows)
             raise Stopped(str(refused), is_final=not is_passing(refused)) from None
         if not halving.is_refused:
-            log.info("8x8 refused a batch of %d messages, looking for the bad ones: %s", len(rows), refused)
+            log.info("8x8 refused a batch of %d messages, looking for the bad ones: %s", len(rows), refused.reason)
         if halving.is_to_reject(refused, len(rows)):
             self._reject(self._taken_off(), refused)
             return
@@ -437,8 +447,13 @@ class SurveySender:
 
     def _reject(self, alone: _OnWire, refused: RefusedError) -> None:
         self._ledger.settle(alone.entry, state=EntryState.SENT, rejected_keys=alone.entry.row_keys)
+        self._note_rejected((row, f"{refused.description} (code {refused.code})") for row in alone.batch.rows)
         lines = [row.line("rejected", code=refused.code, description=refused.description) for row in alone.batch.rows]
         self._report_batch(alone.entry, lines)
+
+    def _note_rejected(self, reasons: Iterable[tuple[RowMessage, str]]) -> None:
+        for row, reason in reasons:
+            self._rejected.note(row.number, quotable(reason))
 
     def _taken_off(self) -> _OnWire:
         sent, self._on_wire = self._on_wire, None
