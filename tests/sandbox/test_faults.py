@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import requests
 
-from airflow_provider_8x8.sandbox.errors import ApiError
 from airflow_provider_8x8.sandbox.server import Sandbox
+from airflow_provider_8x8.sandbox.wire.errors import ApiError
 from tests.sandbox.caller import Caller, connect, eventually, head, message
 
 

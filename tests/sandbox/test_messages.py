@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from airflow_provider_8x8.sandbox import rate
+from airflow_provider_8x8.sandbox.platform import rate
 from airflow_provider_8x8.sandbox.server import Sandbox
 from tests.sandbox.caller import TEMPLATE, Caller, message
 

@@ -14,8 +14,8 @@ from jsonschema import Draft202012Validator, FormatChecker
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
-from airflow_provider_8x8.sandbox import limits
-from airflow_provider_8x8.sandbox.numbers import CALLING_CODE_OF_COUNTRY
+from airflow_provider_8x8.sandbox.platform import limits
+from airflow_provider_8x8.sandbox.platform.numbers import CALLING_CODE_OF_COUNTRY
 from airflow_provider_8x8.sandbox.server import Sandbox
 from tests.sandbox.caller import OPENAPI_FILE, TEMPLATE, Caller, message
 

@@ -14,8 +14,9 @@ import threading
 import pytest
 
 from airflow_provider_8x8 import __version__
-from airflow_provider_8x8.sandbox import http_messages, recorder
+from airflow_provider_8x8.sandbox.desk import recorder
 from airflow_provider_8x8.sandbox.server import Sandbox
+from airflow_provider_8x8.sandbox.wire import http_messages
 from tests.sandbox.caller import API_KEY, Caller, connect, eventually, head, message, read_response
 
 BODY = b'{"messages": [{"destination": "+12025550123", "templateBody": "{{url}}"}]}'
