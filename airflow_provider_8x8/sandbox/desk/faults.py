@@ -24,10 +24,23 @@ Operation = Literal[
     "prices",
     "balance",
 ]
-"""
-8x8's operations, of which a look into the logs takes three: ``log_export`` is the request that starts an export,
-``log_export_result`` asks how it stands, ``log_export_download`` reads its file.
-"""
+"""What is asked of 8x8: :data:`OPERATIONS`."""
+
+OPERATIONS: dict[Operation, str] = {
+    "survey_batch": "send a batch of surveys",
+    "survey": "send a single survey",
+    "cancel_batch": "cancel a batch",
+    "cancel_message": "cancel a message",
+    "delete_pii": "remove a message's personal data",
+    "get_message": "look up a message",
+    "log_export": "start an export of the logs",
+    "log_export_result": "ask how an export stands",
+    "log_export_cancel": "cancel an export",
+    "log_export_download": "read an export's file",
+    "prices": "ask for prices",
+    "balance": "ask for the balance",
+}
+"""What each operation is. A look into the logs takes three of them."""
 
 Kind = Literal[
     "429",

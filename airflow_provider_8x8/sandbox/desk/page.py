@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import shlex
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from airflow_provider_8x8 import __version__
 from airflow_provider_8x8.sandbox.desk import phones
-from airflow_provider_8x8.sandbox.desk.faults import IN_WORDS, Faults, Moment, Operation
+from airflow_provider_8x8.sandbox.desk.faults import IN_WORDS, OPERATIONS, Faults, Moment
 from airflow_provider_8x8.sandbox.desk.phones import Phones
 from airflow_provider_8x8.sandbox.desk.reading import Reading, Search
 from airflow_provider_8x8.sandbox.platform.store import Message
@@ -88,13 +89,13 @@ class Page:
         self._phones = phones
         self._faults = faults
         environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-        environment.filters["clock"] = _clock
+        environment.filters |= {"clock": _clock, "quoted": shlex.quote}
         environment.globals |= {
             "style": Markup(_STYLE),  # noqa: S704  # our own, and a browser takes it only as it is
             "script": Markup(_SCRIPT),  # noqa: S704  # likewise
             "version": __version__,
             "introduction": introduction,
-            "operations": get_args(Operation),
+            "operations": OPERATIONS,
             "in_words": IN_WORDS,
             "of_logs": Moment.LOG.value,
         }
