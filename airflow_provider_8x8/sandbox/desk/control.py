@@ -97,9 +97,9 @@ class Control:
 
     def _show(self, request: Request) -> Answer:
         search = Search(
-            "".join(character for character in request.query.get("number", "") if character in "0123456789"),
+            _digits(request.query.get("number", "")),
             request.query.get("survey", ""),
-            _whole_number(request, "before"),
+            _whole_number(request, "before") if request.query.get("before") else None,
         )
         now = to_text(datetime.now(UTC))
         # By the minute, since what is scheduled becomes delivered without any request.
@@ -127,6 +127,11 @@ def _to_json(message: Message, now: str) -> dict[str, object]:
         "description": message.rejection,
         "created_at": message.created_at,
     }
+
+
+def _digits(number: str) -> str:
+    """Give the digits of a number, however people write it; what has none is left, and found nowhere."""
+    return "".join(character for character in number if character in "0123456789") or number.strip()
 
 
 def _whole_number(request: Request, name: str) -> int | None:

@@ -93,9 +93,11 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
     on: Operation
     kind: Kind
-    times: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    times: Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)] | None = None
     """How many requests it strikes: one by default; a log lag stays by default until it is cleared."""
-    retry_after: Annotated[int, msgspec.Meta(ge=0)] | Annotated[str, msgspec.Meta(pattern=r"^[ -~]+\Z")] = 1
+    retry_after: (
+        Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)] | Annotated[str, msgspec.Meta(pattern=r"^[ -~]+\Z")]
+    ) = 1
     """Of a ``429``: the value of ``Retry-After``, in seconds or as an HTTP date."""
     seconds: Annotated[float, msgspec.Meta(ge=0, le=100_000_000)] | None = None
     """Of ``log_lag_seconds``: only messages older than this are in a log export."""
