@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :param arguments: the command line without its first word; by default the process's own.
     :returns: the exit code: 0 after a clean stop, 2 if the sandbox could not start.
     """
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -53,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Make what reads the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m airflow_provider_8x8.sandbox",
         description="A local 8x8 to try surveys on, without an account and without an SMS.",

@@ -21,8 +21,8 @@ function takeOver(html) {
 }
 
 async function refresh() {
-  if (document.hidden) return;
   try {
+    if (document.hidden) return;
     const response = await fetch(location.href, { cache: "no-cache" });
     if (!response.ok) throw new Error(response.status);
     const html = await response.text();
@@ -30,7 +30,10 @@ async function refresh() {
     document.body.classList.remove("stopped");
   } catch {
     document.body.classList.add("stopped");
+  } finally {
+    setTimeout(refresh, document.getElementById("counting") === null ? 3000 : 300);
   }
 }
 
-setInterval(refresh, 3000);
+document.getElementById("fresh").hidden = false;
+refresh();

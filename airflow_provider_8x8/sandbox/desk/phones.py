@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from airflow_provider_8x8.sandbox.platform.store import Store
 
-AT_ONCE = 50_000
+AT_ONCE = 20_000
 """Messages that are counted for one look at the page."""
 
 _STEP = 5_000
