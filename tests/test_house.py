@@ -45,6 +45,19 @@ def test_arrows_point_down_only(file: Path) -> None:
     assert imports_of(file) <= MAY_IMPORT[part_of(file)]
 
 
+WINGS_OF_THE_SANDBOX = {"wire": {"wire"}, "platform": {"platform", "wire"}, "desk": {"desk", "platform", "wire"}}
+
+
+@pytest.mark.parametrize("wing", WINGS_OF_THE_SANDBOX)
+def test_arrows_between_the_sandboxs_wings_point_one_way(wing: str) -> None:
+    sandbox = "airflow_provider_8x8.sandbox."
+    for file in (PACKAGE / "sandbox" / wing).glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(sandbox):
+                other = (node.module or "").removeprefix(sandbox).partition(".")[0]
+                assert other in WINGS_OF_THE_SANDBOX[wing], file
+
+
 @pytest.mark.parametrize("module", ["api.client", "surveys.sending.sender", "surveys.journal.sql", "sandbox.server"])
 def test_airflow_is_not_imported_for(module: str) -> None:
     code = f"import sys, airflow_provider_8x8.{module}; sys.exit('airflow' in sys.modules)"

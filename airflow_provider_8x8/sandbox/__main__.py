@@ -7,6 +7,7 @@ import errno
 import ipaddress
 import logging
 import math
+import shlex
 import signal
 import sqlite3
 import sys
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :param arguments: the command line without its first word; by default the process's own.
     :returns: the exit code: 0 after a clean stop, 2 if the sandbox could not start.
     """
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -40,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             data=options.data,
             batch_seconds=options.batch_seconds,
             host=options.host,
+            surveys=options.survey,
         )
     except (OSError, sqlite3.Error, ValueError) as error:
         print(f"The sandbox cannot start: {_reason(error, options)}", file=sys.stderr)
@@ -51,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Make what reads the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m airflow_provider_8x8.sandbox",
         description="A local 8x8 to try surveys on, without an account and without an SMS.",
@@ -61,9 +64,25 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=_port, default=8808, help="the port to listen on; 0 takes a free one")
     parser.add_argument("--api-key", default="sandbox", help="the API key that requests must bear; not your real one")
     parser.add_argument("--subaccount", default="sandbox_hq", help="the sub-account that requests must name")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="a folder that keeps everything across restarts")
     parser.add_argument(
-        "--batch-seconds", type=_seconds, default=0.0, metavar="SECONDS", help="how long each batch takes"
+        "--survey",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="a survey that there is, once for each; without it any id is accepted",
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="a folder that keeps everything across restarts; without it all is forgotten at the end",
+    )
+    parser.add_argument(
+        "--batch-seconds",
+        type=_seconds,
+        default=0.0,
+        metavar="SECONDS",
+        help="how long each batch takes before it is accepted",
     )
     parser.add_argument("--version", action="version", version=f"8x8 sandbox {__version__}")
     return parser
@@ -101,10 +120,18 @@ def _introduce(sandbox: Sandbox, options: argparse.Namespace) -> None:
     print(
         f"8x8 sandbox {__version__} at {sandbox.url}: this is not 8x8, no SMS is sent\n"
         f"  to look at    {sandbox.url}/sandbox\n"
-        f"  to connect    AIRFLOW_CONN_EIGHT_BY_EIGHT_DEFAULT='{sandbox.connection_uri}'\n"
+        f"  to connect    AIRFLOW_CONN_EIGHT_BY_EIGHT_DEFAULT={shlex.quote(sandbox.connection_json)}\n"
+        f"  as a URI      AIRFLOW_CONN_EIGHT_BY_EIGHT_DEFAULT='{sandbox.connection_uri}'\n"
+        f"  surveys       {_surveys(options.survey)}\n"
         f"  to stop       Ctrl+C",
         flush=True,
     )
+
+
+def _surveys(surveys: Sequence[str]) -> str:
+    if not surveys:
+        return "any id is accepted; with --survey ID, once for each that there is, all others are refused"
+    return f"{', '.join(dict.fromkeys(surveys))}; any other is refused"
 
 
 def _is_loopback(host: str) -> bool:

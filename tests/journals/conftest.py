@@ -11,7 +11,6 @@ import pytest
 from airflow_provider_8x8.surveys.clock import SystemClock
 
 if TYPE_CHECKING:
-    from airflow_provider_8x8.surveys.journal.database import JournalDatabase
     from airflow_provider_8x8.surveys.journal.sql import SqlJournal
     from airflow_provider_8x8.surveys.journal.task_memory import TaskMemory
     from tests.support.databases import Database
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 def new_journal(journal_database: Database) -> Iterator[Callable[..., SqlJournal]]:
     """Make SQL journals the way a task does; each is closed in the end."""
     from airflow_provider_8x8.journals.sql import engine_of
+    from airflow_provider_8x8.surveys.journal.database import JournalDatabase
     from airflow_provider_8x8.surveys.journal.sql import SqlJournal
 
     made: list[SqlJournal] = []
@@ -38,6 +38,7 @@ def new_journal(journal_database: Database) -> Iterator[Callable[..., SqlJournal
 def new_memory(journal_database: Database) -> Iterator[Callable[..., TaskMemory]]:
     """Make what one try of a task instance knows, with a SQL journal alone; each is closed in the end."""
     from airflow_provider_8x8.journals.sql import engine_of
+    from airflow_provider_8x8.surveys.journal.database import JournalDatabase
     from airflow_provider_8x8.surveys.journal.sql_memory import SqlMemory
     from airflow_provider_8x8.surveys.journal.task_memory import TaskMemory
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -75,6 +77,35 @@ def test_it_says_what_it_is_where_it_is_and_how_to_connect(run: Run) -> None:
     assert Caller(url).call("GET", "/sandbox/stats").status_code == 200
 
 
+@pytest.mark.parametrize("key", ["a/key", "it's", '"q"', "$HOME`x`\\\\"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_the_connection_is_said_as_json_for_a_shell(run: Run, key: str, host: str) -> None:
+    try:
+        socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError:
+        pytest.skip(f"there is no {host} here")
+    said = introduction(run("--port", "0", "--api-key", key, "--subaccount", "my_sub", "--host", host))
+    (line,) = (line for line in said.splitlines() if '"conn_type"' in line)
+    (word,) = (word for word in shlex.split(line) if word.startswith("AIRFLOW_CONN_"))
+    name, _, value = word.partition("=")
+    fields = json.loads(value)
+    assert name == "AIRFLOW_CONN_EIGHT_BY_EIGHT_DEFAULT"
+    assert fields == {
+        "conn_type": "eight_by_eight",
+        "host": "http://127.0.0.1" if host == "127.0.0.1" else "http://[::1]",
+        "port": fields["port"],
+        "login": "my_sub",
+        "password": key,
+    }
+    assert Caller(f"{fields['host']}:{fields['port']}").call("GET", "/sandbox/stats").status_code == 200
+
+
+def test_it_says_which_surveys_there_are(run: Run) -> None:
+    said = introduction(run("--port", "0", "--survey", "nps", "--survey", "shop-visit"))
+    assert "nps, shop-visit; any other is refused" in said
+    assert "any id is accepted" in introduction(run("--port", "0"))
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_stops_cleanly(run: Run, number: signal.Signals, tmp_path: Path) -> None:
     process = run("--port", "0", "--data", str(tmp_path))
@@ -104,31 +135,29 @@ def test_what_was_answered_survives_a_kill(run: Run, tmp_path: Path) -> None:
 
 CLIENT = """
 import socket, sys, time
-host, port, share, chunked = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), sys.argv[4] == "True"
+host, port, share = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
 message = '{"destination": "+12025550123", "clientMessageId": "k", "templateBody": "{{url}}"}'
 body = ('{"messages": [' + ",".join([message] * 2000) + "]}").encode()
-framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(body)}"
 connection = socket.create_connection((host, port))
 path = "/api/v1/subaccounts/sandbox_hq/surveys/nps/messages/batch"
 connection.sendall(
     f"POST {path} HTTP/1.1\\r\\nHost: x\\r\\nAuthorization: Bearer sandbox\\r\\n"
-    f"Content-Type: application/json\\r\\n{framing}\\r\\n\\r\\n".encode()
+    f"Content-Type: application/json\\r\\nContent-Length: {len(body)}\\r\\n\\r\\n".encode()
 )
 sent = body[: int((len(body) - 1) * share)]
 if sent:
-    connection.sendall(b"%x\\r\\n%b\\r\\n" % (len(sent), sent) if chunked else sent)
+    connection.sendall(sent)
 print("sent", flush=True)
 time.sleep(600)
 """
 
 
-@pytest.mark.parametrize("chunked", [False, True])
-def test_what_a_killed_client_had_not_sent_whole_is_never_accepted(run: Run, tmp_path: Path, chunked: bool) -> None:
+def test_what_a_killed_client_had_not_sent_whole_is_never_accepted(run: Run, tmp_path: Path) -> None:
     process = run("--port", "0", "--data", str(tmp_path))
     caller = caller_of(process)
     address = caller.url.removeprefix("http://").split(":")
     for share in ("0", "0.5", "1"):
-        command = [sys.executable, "-c", CLIENT, *address, share, str(chunked)]
+        command = [sys.executable, "-c", CLIENT, *address, share]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
             assert client.stdout is not None
             assert client.stdout.readline() == "sent\n"
@@ -178,6 +207,7 @@ def test_a_port_that_is_taken_is_said_plainly(run: Run) -> None:
         (["--batch-seconds", "nan"], "--batch-seconds"),
         (["--port", "0", "--subaccount", "a b c"], "a b c"),
         (["--port", "0", "--api-key", ""], "API key"),
+        (["--port", "0", "--survey", ""], "surveys"),
         (["--port", "0", "--host", "192.0.2.1"], "cannot start"),
         (["--port", "0", "--data", __file__], "cannot start"),
     ],

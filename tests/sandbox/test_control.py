@@ -1,43 +1,13 @@
-"""Counts, texts and the page for people."""
+"""Counts and messages, for people and tests."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from html.parser import HTMLParser
 
 import pytest
 
 from airflow_provider_8x8.sandbox.server import Sandbox
 from tests.sandbox.caller import Caller, message
-
-NAUGHTY = "<script>alert('x')</script> & \"quoted\" {curly} {0} %s"
-
-
-class Page(HTMLParser):
-    """What is in the page: its elements with their attributes, and its text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def tags(self, tag: str) -> list[dict[str, str | None]]:
-        """Give the attributes of all elements of a kind."""
-        return [attributes for name, attributes in self.elements if name == tag]
-
-
-def page(caller: Caller) -> Page:
-    response = caller.call("GET", "/sandbox", key=None)
-    assert response.status_code == 200
-    assert response.headers["Content-Type"] == "text/html; charset=utf-8"
-    return Page(response.text)
 
 
 def test_stats_count_batches(caller: Caller) -> None:
@@ -114,74 +84,3 @@ def test_all_can_be_forgotten(caller: Caller, sandbox: Sandbox) -> None:
     assert caller.call("GET", f"messages/{umid}").status_code == 404
     assert caller.call("GET", f"messages/exports/{job}").status_code == 404
     assert caller.batch(message(1)).status_code == 200
-
-
-def test_the_empty_page_says_what_it_is_and_how_to_connect(caller: Caller, sandbox: Sandbox) -> None:
-    shown = page(caller).text
-    assert "8x8 sandbox" in shown
-    assert "No SMS is sent" in shown
-    assert sandbox.connection_uri in shown
-    assert sandbox.url in shown
-
-
-def test_the_page_shows_texts_batches_and_rejections(caller: Caller) -> None:
-    fields = {"clientBatchId": "monthly-1", "template": {"templateBody": "Hello {{url}}", "source": "YourBrand"}}
-    answer = caller.batch(message(1), message(2, destination="+2101234567"), **fields).json()
-    shown = page(caller)
-    for what in (
-        "YourBrand",
-        "Hello https://8x8.test/",
-        "+12025550001",
-        "1 part",
-        "monthly-1",
-        answer["batchId"],
-        "nps",
-        "2101234567",
-        "Invalid MSISDN format",
-    ):
-        assert what in shown.text
-    links = [attributes for tag, attributes in shown.elements if attributes.get("class") == "link"]
-    assert links == [{"class": "link"}]
-    assert shown.tags("a") == [], "a survey link must lead nowhere"
-
-
-def test_the_page_escapes_what_came_in(caller: Caller) -> None:
-    template = {"templateBody": "{{firstName}} {{url}}", "source": "<i>&\"'"}
-    messages = (
-        message(1, templateVariables={"firstName": NAUGHTY}),
-        message(2, clientMessageId=NAUGHTY, destination="+2101234567"),
-    )
-    caller.call(
-        "POST",
-        "surveys/%3Cscript%3E%22x/messages/batch",
-        json={"messages": messages, "template": template, "clientBatchId": "<b>'\"&{0}"},
-    ).raise_for_status()
-    shown = page(caller)
-    assert len(shown.tags("script")) == 1, "only the page's own"
-    assert shown.tags("i") == []
-    assert all(attributes == {"dir": "auto"} for attributes in shown.tags("b"))
-    assert shown.text.count(NAUGHTY) == 2
-    for what in ("<i>&\"'", '<script>"x', "<b>'\"&{0}"):
-        assert what in shown.text
-
-
-def test_the_page_needs_nothing_from_outside_and_runs_only_its_own_script(caller: Caller) -> None:
-    response = caller.call("GET", "/sandbox")
-    policy = response.headers["Content-Security-Policy"]
-    assert policy.startswith("default-src 'none';")
-    assert "unsafe" not in policy
-    shown = Page(response.text)
-    for tag, attributes in shown.elements:
-        assert not {"src", "href", "action", "style", "onclick"} & attributes.keys(), tag
-    assert "@import" not in response.text
-    assert "url(" not in response.text
-    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in shown.tags("meta")
-    assert "prefers-color-scheme: dark" in response.text
-
-
-def test_the_page_shows_the_newest_of_many(caller: Caller) -> None:
-    caller.batch(*(message(number) for number in range(2_000)))
-    shown = page(caller)
-    assert 0 < len(shown.tags("li")) < 50
-    assert "+12025551999" in shown.text
-    assert "2,000" in shown.text

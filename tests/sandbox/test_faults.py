@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import requests
 
-from airflow_provider_8x8.sandbox.errors import ApiError
 from airflow_provider_8x8.sandbox.server import Sandbox
+from airflow_provider_8x8.sandbox.wire.errors import ApiError
 from tests.sandbox.caller import Caller, connect, eventually, head, message
 
 
@@ -151,6 +151,7 @@ OPERATIONS: dict[str, Callable[[Caller], requests.Response]] = {
     "survey": lambda caller: caller.single(),
     "cancel_batch": lambda caller: caller.call("DELETE", "messages/batch/d9428888-122b-11e1-b85c-61cd3cbb3210"),
     "cancel_message": lambda caller: caller.call("DELETE", "messages/d9428888-122b-11e1-b85c-61cd3cbb3210"),
+    "delete_pii": lambda caller: caller.call("DELETE", "messages/d9428888-122b-11e1-b85c-61cd3cbb3210/pii"),
     "get_message": lambda caller: caller.call("GET", "messages/d9428888-122b-11e1-b85c-61cd3cbb3210"),
     "log_export": lambda caller: caller.call("POST", "messages/exports", json={}),
     "log_export_result": lambda caller: caller.call("GET", "messages/exports/job"),
@@ -176,6 +177,13 @@ def test_new_faults_replace_the_old_and_an_empty_list_clears(caller: Caller) -> 
     assert caller.batch(message(1)).status_code == 429
     assert put(caller).json() == []
     assert caller.batch(message(1)).status_code == 200
+
+
+def test_the_faults_that_are_to_come_can_be_asked_for(caller: Caller) -> None:
+    put(caller, fault("500", times=2), fault("log_lag_seconds", on="log_export", seconds=60))
+    caller.batch(message(1))
+    to_come = caller.call("GET", "/sandbox/faults", key=None).json()
+    assert to_come == [fault("500", times=1), fault("log_lag_seconds", on="log_export", seconds=60)]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from airflow_provider_8x8.sandbox import store
+from airflow_provider_8x8.sandbox.platform import store
 from airflow_provider_8x8.sandbox.server import Sandbox
 from tests.sandbox.caller import TEMPLATE, Caller, message
 

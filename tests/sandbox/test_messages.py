@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from airflow_provider_8x8.sandbox import rate
+from airflow_provider_8x8.sandbox.platform import rate
 from airflow_provider_8x8.sandbox.server import Sandbox
 from tests.sandbox.caller import TEMPLATE, Caller, message
 
@@ -110,6 +110,28 @@ def test_a_scheduled_message_can_be_cancelled_alone(caller: Caller, sandbox: San
 
 def test_a_message_that_is_not_there_cannot_be_cancelled(caller: Caller) -> None:
     response = caller.call("DELETE", f"messages/{uuid.uuid4()}")
+    assert (response.status_code, response.json()["code"]) == (404, 1300)
+
+
+def test_personal_data_of_a_message_can_be_removed(caller: Caller, sandbox: Sandbox) -> None:
+    without_id = message(123)
+    del without_id["clientMessageId"]
+    sent = caller.batch(without_id, clientBatchId="b-1").json()["messages"][0]
+    removed = caller.call("DELETE", f"messages/{sent['umid']}/pii")
+    assert (removed.status_code, removed.content) == (202, b"")
+    assert caller.call("DELETE", f"messages/{sent['umid']}/pii").status_code == 202
+    (kept,) = sandbox.messages()
+    assert (kept["destination"], kept["text"]) == ("1202555xxxx", "**MASKED**")
+    assert (kept["umid"], kept["client_message_id"]) == (sent["umid"], "b-1/1202555xxxx")
+    for page in (caller.call("GET", "/sandbox").text, caller.log()[1], caller.call("GET", "/sandbox/messages").text):
+        assert "1202555xxxx" in page
+        assert "5550123" not in page
+        assert "Ana" not in page
+
+
+@pytest.mark.parametrize("umid", [str(uuid.uuid4()), "not-a-uuid"])
+def test_personal_data_of_a_message_that_is_not_there_cannot_be_removed(caller: Caller, umid: str) -> None:
+    response = caller.call("DELETE", f"messages/{umid}/pii")
     assert (response.status_code, response.json()["code"]) == (404, 1300)
 
 

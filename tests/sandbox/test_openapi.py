@@ -14,10 +14,10 @@ from jsonschema import Draft202012Validator, FormatChecker
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
-from airflow_provider_8x8.sandbox import limits
-from airflow_provider_8x8.sandbox.numbers import CALLING_CODE_OF_COUNTRY
+from airflow_provider_8x8.sandbox.platform import limits
+from airflow_provider_8x8.sandbox.platform.numbers import CALLING_CODE_OF_COUNTRY
 from airflow_provider_8x8.sandbox.server import Sandbox
-from tests.sandbox.caller import OPENAPI_FILE, TEMPLATE, Caller, message
+from tests.sandbox.caller import API_KEY, OPENAPI_FILE, TEMPLATE, Caller, message
 
 SUBACCOUNT = "/api/v1/subaccounts/{subAccountId}"
 ACCOUNT = "/api/v1/accounts/{accountId}"
@@ -166,6 +166,27 @@ def test_cancelling_is_valid(openapi: OpenApi, caller: Caller) -> None:
     batch_id = caller.batch(message(1)).json()["batchId"]
     openapi.assert_answer("delete", path, caller.call("DELETE", f"messages/batch/{batch_id}"))
     openapi.assert_answer("delete", path, caller.call("DELETE", f"messages/batch/{SOME_UUID}"))
+
+
+def test_removing_personal_data_is_valid(openapi: OpenApi, caller: Caller, sandbox: Sandbox) -> None:
+    path = SUBACCOUNT + "/messages/{umid}/pii"
+    umid = caller.batch(message(1)).json()["messages"][0]["umid"]
+    removed = caller.call("DELETE", f"messages/{umid}/pii")
+    assert removed.status_code == 202
+    openapi.assert_answer("delete", path, removed)
+    for unknown in (SOME_UUID, "x"):
+        openapi.assert_answer("delete", path, caller.call("DELETE", f"messages/{unknown}/pii"))
+    for kind in ("429", "500"):
+        sandbox.faults([{"on": "delete_pii", "kind": kind}])
+        openapi.assert_answer("delete", path, caller.call("DELETE", f"messages/{umid}/pii"))
+
+
+@pytest.mark.parametrize("path", [BATCH, SINGLE])
+def test_the_refusal_of_an_unknown_survey_is_valid(openapi: OpenApi, path: str) -> None:
+    with Sandbox(api_key=API_KEY, surveys=["nps"]) as sandbox:
+        quoted = path.format(subAccountId="sandbox_hq", surveyId="another")
+        refused = Caller(sandbox.url).call("POST", quoted, json={})
+        openapi.assert_answer("post", path, refused)
 
 
 def test_log_exports_are_valid(openapi: OpenApi, caller: Caller) -> None:

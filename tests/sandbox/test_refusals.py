@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from airflow_provider_8x8.sandbox.server import Sandbox
-from tests.sandbox.caller import TEMPLATE, Caller, message
+from tests.sandbox.caller import API_KEY, TEMPLATE, Caller, message
 
 
 def in_(**span: int) -> str:
@@ -181,6 +181,7 @@ PATHS = [
     ("DELETE", "messages/exports/job"),
     ("GET", "messages/d9428888-122b-11e1-b85c-61cd3cbb3210"),
     ("DELETE", "messages/d9428888-122b-11e1-b85c-61cd3cbb3210"),
+    ("DELETE", "messages/d9428888-122b-11e1-b85c-61cd3cbb3210/pii"),
     ("GET", "/api/v1/accounts/d9428888-122b-11e1-b85c-61cd3cbb3210/prices"),
     ("GET", "/api/v1/accounts/d9428888-122b-11e1-b85c-61cd3cbb3210/balance"),
 ]
@@ -221,3 +222,22 @@ def test_an_unknown_path_is_not_found(caller: Caller, method: str, path: str) ->
 @pytest.mark.parametrize("method", ["PATCH", "OPTIONS", "TRACE"])
 def test_a_method_that_nobody_serves_is_refused_in_the_same_shape(caller: Caller, method: str) -> None:
     assert_refused(caller.call(method, "/sandbox"), 501, 1000)
+
+
+@pytest.mark.parametrize("survey", ["order-feedback", "NPS", "nps ", "np", "%00"])
+@pytest.mark.parametrize("path", ["messages/batch", "messages"])
+def test_a_survey_that_there_is_not_is_refused(survey: str, path: str) -> None:
+    with Sandbox(api_key=API_KEY, surveys=["nps", "a/b & c"]) as sandbox:
+        caller = Caller(sandbox.url)
+        assert_refused(caller.call("POST", f"surveys/{survey}/{path}", json={**message(1), **TEMPLATE}), 400, 1008)
+        assert sandbox.messages() == []
+        assert caller.batch(message(1)).status_code == 200
+        quoted = caller.call("POST", "surveys/a%2Fb%20%26%20c/messages", json={**message(1), **TEMPLATE})
+        assert quoted.status_code == 200
+        assert sandbox.messages()[0]["survey_id"] == "a/b & c"
+
+
+@pytest.mark.parametrize("surveys", ["nps", [""]])
+def test_surveys_that_cannot_be_are_said_plainly(surveys: list[str]) -> None:
+    with pytest.raises(ValueError, match="list of ids"):
+        Sandbox(surveys=surveys)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from airflow_provider_8x8.sandbox.platform.texts import TemplateBody, TemplateError, short_link, to_sms
 from airflow_provider_8x8.sandbox.server import Sandbox
-from airflow_provider_8x8.sandbox.texts import TemplateBody, TemplateError, short_link, to_sms
 from tests.sandbox.caller import Caller, message
 
 LINK = "https://8x8.test/0000"

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from airflow_provider_8x8.sandbox.limits import MAX_PARTS, SURVEY_LINK_LENGTH
+from airflow_provider_8x8.sandbox.platform.limits import MAX_PARTS, SURVEY_LINK_LENGTH
 
 _GSM7_BASIC = (
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
@@ -12,19 +11,15 @@ from typing import Any
 
 import msgspec
 
-from airflow_provider_8x8.sandbox import limits
-from airflow_provider_8x8.sandbox.errors import bad_request
-from airflow_provider_8x8.sandbox.limits import Code
-from airflow_provider_8x8.sandbox.money import CURRENCY, PRICE_PER_PART, price_total
-from airflow_provider_8x8.sandbox.numbers import CALLING_CODE_OF_COUNTRY
-from airflow_provider_8x8.sandbox.store import LogExport, Message
-from airflow_provider_8x8.sandbox.times import from_log_export_time, to_text
+from airflow_provider_8x8.sandbox.platform import limits
+from airflow_provider_8x8.sandbox.platform.money import CURRENCY, PRICE_PER_PART, price_total
+from airflow_provider_8x8.sandbox.platform.numbers import CALLING_CODE_OF_COUNTRY
+from airflow_provider_8x8.sandbox.platform.store import LogExport, Message
+from airflow_provider_8x8.sandbox.wire.errors import Code, bad_request
+from airflow_provider_8x8.sandbox.wire.times import from_log_export_time, to_text
 
 _DEFAULT_SPAN = timedelta(days=7)
 _OUTBOUND = 1
-
-_END = "\r\n"
-_NEEDS_QUOTES = re.compile(r'[",\r\n]')
 
 MASKED_BODY = "**MASKED**"
 
@@ -96,56 +91,26 @@ def to_csv(pages: Iterable[Sequence[Message]], subaccount: str, now: str) -> Ite
 
     :param pages: messages without their texts.
     """
-    lines = _Lines(subaccount, now)
-    yield (_fields(*COLUMNS) + _END).encode()
+    yield _to_lines([COLUMNS])
     for page in pages:
-        yield "".join(map(lines.line, page)).encode()
+        yield _to_lines(_row(message, subaccount, now) for message in page)
 
 
-def _fields(*values: object) -> str:
+def _to_lines(rows: Iterable[Sequence[object]]) -> bytes:
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator=_END).writerow(values)
-    return text.getvalue().removesuffix(_END)
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode()
 
 
-class _Lines:
-    """
-    Messages as lines of the file.
-
-    Messages of one batch differ in three fields as a rule, and a campaign has many: the rest is written once.
-    """
-
-    def __init__(self, subaccount: str, now: str) -> None:
-        self._subaccount = subaccount
-        self._now = now
-        self._alike: object = None
-        self._between = ("", "", "")
-
-    def line(self, message: Message) -> str:
-        umid, batch_id, client_batch_id, key, _, destination, *others = message
-        alike = (batch_id, client_batch_id, others)
-        if alike != self._alike:
-            self._alike = alike
-            self._between = self._fields_between(message)
-        first, second, third = self._between
-        key = key or ""
-        if _NEEDS_QUOTES.search(key):
-            key = _fields(key)
-        return f"{umid},{first},{masked(destination)},{second},{key},{third}{_END}"
-
-    def _fields_between(self, message: Message) -> tuple[str, str, str]:
-        """Write what stands between the umid, the phone number, the client message id and the end."""
-        status = status_of(message, self._now)
-        details = (status.get(name, "") for name in ("state", "detail", "errorCode", "errorMessage", "timestamp"))
-        price = price_total(message.parts) if message.rejection is None else 0.0
-        return (
-            _fields(self._subaccount, _OUTBOUND, message.country, "", "", "", *details),
-            _fields(
-                *(message.source, message.encoding, message.created_at, message.parts),
-                *(CURRENCY, PRICE_PER_PART, price),
-            ),
-            _fields(message.client_batch_id, message.batch_id, MASKED_BODY),
-        )
+def _row(message: Message, subaccount: str, now: str) -> Sequence[object]:
+    status = status_of(message, now)
+    return (
+        *(message.umid, subaccount, _OUTBOUND, message.country, "", "", ""),
+        *(status.get(name, "") for name in ("state", "detail", "errorCode", "errorMessage", "timestamp")),
+        *(masked(message.destination), message.source, message.encoding, message.created_at, message.parts),
+        *(CURRENCY, PRICE_PER_PART, price_total(message.parts) if message.rejection is None else 0.0),
+        *(message.client_message_id, message.client_batch_id, message.batch_id, MASKED_BODY),
+    )
 
 
 def status_of(message: Message, now: str) -> dict[str, object]:

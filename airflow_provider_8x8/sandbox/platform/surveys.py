@@ -8,10 +8,10 @@ import uuid
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from airflow_provider_8x8.sandbox.store import BatchRecord, Message, Store
-from airflow_provider_8x8.sandbox.texts import short_link, to_sms
-from airflow_provider_8x8.sandbox.times import to_text
-from airflow_provider_8x8.sandbox.validation import Batch, Survey
+from airflow_provider_8x8.sandbox.platform.store import BatchRecord, Message, Store
+from airflow_provider_8x8.sandbox.platform.texts import short_link, to_sms
+from airflow_provider_8x8.sandbox.platform.validation import Batch, Survey
+from airflow_provider_8x8.sandbox.wire.times import to_text
 
 DEFAULT_SOURCE = "8x8 sandbox"
 _QUEUED = "SMS is accepted and queued for processing"

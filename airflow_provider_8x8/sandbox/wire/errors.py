@@ -5,10 +5,39 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from enum import IntEnum
 from http import HTTPStatus
 
-from airflow_provider_8x8.sandbox.limits import Code
-from airflow_provider_8x8.sandbox.times import to_text
+from airflow_provider_8x8.sandbox.wire.times import to_text
+
+
+class Code(IntEnum):
+    """8x8's error codes, as far as the sandbox gives them."""
+
+    QUOTA_EXCEEDED = 429
+    INVALID_PARAMETER = 1000
+    INVALID_SUBACCOUNT = 1001
+    INVALID_MSISDN = 1002
+    INVALID_ENCODING = 1003
+    INVALID_TEXT = 1004
+    INVALID_SOURCE = 1005
+    INVALID_EXPIRY = 1006
+    INVALID_TEMPLATE = 1007
+    INVALID_ID = 1008
+    INVALID_COUNTRY = 1009
+    INVALID_SCHEDULE = 1011
+    UNAUTHORIZED = 1200
+    FORBIDDEN = 1201
+    NOT_FOUND = 1300
+    INTERNAL = 2000
+    CLIENT_MESSAGE_ID_TOO_LONG = 3009
+    SOURCE_TOO_LONG = 3011
+    NO_MESSAGES = 3012
+    TOO_MANY_MESSAGES = 3013
+    CLIENT_BATCH_ID_TOO_LONG = 3014
+    UNKNOWN_COUNTRY = 3018
+    INVALID_CALLBACK_URL = 3020
+    INVALID_JOB_ID = 4018
 
 
 class ApiError(Exception):

@@ -1,5 +1,5 @@
 """
-8x8's limits as its own side of the wire states them: lengths, patterns, codes.
+8x8's limits as its own side of the wire states them: lengths, patterns, times.
 
 The one place of the sandbox for them. They are stated a second time, apart from the client's, on purpose: a sandbox
 that shared the client's limits could never find them wrong.
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from enum import IntEnum
 
 MAX_MESSAGES = 10_000
 MAX_CLIENT_BATCH_ID_LENGTH = 20
@@ -39,31 +38,3 @@ GET_MESSAGE_PER_SECOND = 1
 
 LOG_EXPORT_LIFETIME = timedelta(days=30)
 """How long the links of a log export can be used."""
-
-
-class Code(IntEnum):
-    """8x8's error codes, as far as the sandbox gives them."""
-
-    QUOTA_EXCEEDED = 429
-    INVALID_PARAMETER = 1000
-    INVALID_SUBACCOUNT = 1001
-    INVALID_MSISDN = 1002
-    INVALID_ENCODING = 1003
-    INVALID_TEXT = 1004
-    INVALID_SOURCE = 1005
-    INVALID_EXPIRY = 1006
-    INVALID_TEMPLATE = 1007
-    INVALID_ID = 1008
-    INVALID_COUNTRY = 1009
-    INVALID_SCHEDULE = 1011
-    UNAUTHORIZED = 1200
-    NOT_FOUND = 1300
-    INTERNAL = 2000
-    CLIENT_MESSAGE_ID_TOO_LONG = 3009
-    SOURCE_TOO_LONG = 3011
-    NO_MESSAGES = 3012
-    TOO_MANY_MESSAGES = 3013
-    CLIENT_BATCH_ID_TOO_LONG = 3014
-    UNKNOWN_COUNTRY = 3018
-    INVALID_CALLBACK_URL = 3020
-    INVALID_JOB_ID = 4018

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from time import monotonic
 
-from airflow_provider_8x8.sandbox.errors import quota_exceeded
+from airflow_provider_8x8.sandbox.wire.errors import quota_exceeded
 
 
 class RateLimit:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from airflow_provider_8x8.sandbox.limits import MAX_E164_DIGITS
+from airflow_provider_8x8.sandbox.platform.limits import MAX_E164_DIGITS
 
 INVALID_NUMBER = "Invalid MSISDN format (not E.164 international number)"
 

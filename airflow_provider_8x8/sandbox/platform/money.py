@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from airflow_provider_8x8.sandbox.errors import bad_request
-from airflow_provider_8x8.sandbox.limits import Code
-from airflow_provider_8x8.sandbox.numbers import CALLING_CODE_OF_COUNTRY
+from airflow_provider_8x8.sandbox.platform.numbers import CALLING_CODE_OF_COUNTRY
+from airflow_provider_8x8.sandbox.wire.errors import Code, bad_request
 
 CURRENCY = "USD"
 PRICE_PER_PART = 0.01

@@ -2,7 +2,7 @@
 Is this request a survey, or a batch of surveys, as 8x8's OpenAPI file has them?
 
 What is wrong in a request refuses it as a whole, with 8x8's code. Only a phone number that cannot exist is another
-matter: it rejects its own message (:mod:`~airflow_provider_8x8.sandbox.numbers`).
+matter: it rejects its own message (:mod:`~airflow_provider_8x8.sandbox.platform.numbers`).
 """
 
 from __future__ import annotations
@@ -13,12 +13,16 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from airflow_provider_8x8.sandbox import limits
-from airflow_provider_8x8.sandbox.errors import bad_request
-from airflow_provider_8x8.sandbox.limits import Code
-from airflow_provider_8x8.sandbox.numbers import CALLING_CODE_OF_COUNTRY, INVALID_NUMBER, PhoneNumber, read_number
-from airflow_provider_8x8.sandbox.texts import TemplateBody, TemplateError
-from airflow_provider_8x8.sandbox.times import from_date_time
+from airflow_provider_8x8.sandbox.platform import limits
+from airflow_provider_8x8.sandbox.platform.numbers import (
+    CALLING_CODE_OF_COUNTRY,
+    INVALID_NUMBER,
+    PhoneNumber,
+    read_number,
+)
+from airflow_provider_8x8.sandbox.platform.texts import TemplateBody, TemplateError
+from airflow_provider_8x8.sandbox.wire.errors import Code, bad_request
+from airflow_provider_8x8.sandbox.wire.times import from_date_time
 
 _OPTIONS = frozenset({"source", "encoding", "scheduled", "expiry", "dlrCallbackUrl"})
 

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from typing import NamedTuple
 
-from airflow_provider_8x8.sandbox.http_messages import Request
+from airflow_provider_8x8.sandbox.wire.http_messages import Request
 
 MAX_REQUESTS = 100
 """How many of the newest requests are kept."""

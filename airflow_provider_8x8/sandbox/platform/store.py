@@ -6,6 +6,7 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +34,7 @@ CREATE TABLE IF NOT EXISTS message (
 CREATE INDEX IF NOT EXISTS message_umid ON message (umid);
 CREATE INDEX IF NOT EXISTS message_accepted_key ON message (client_message_id)
     WHERE batch_id IS NOT NULL AND rejection IS NULL;
+CREATE INDEX IF NOT EXISTS message_single ON message (rejection) WHERE batch_id IS NULL;
 CREATE TABLE IF NOT EXISTS batch (
     batch_id TEXT NOT NULL,
     client_batch_id TEXT,
@@ -59,16 +61,9 @@ CREATE TABLE IF NOT EXISTS request (count INTEGER NOT NULL);
 
 _FORGET = "DELETE FROM message; DELETE FROM batch; DELETE FROM log_export; DELETE FROM request;"
 
-_ACCEPTED_KEYS = """
-SELECT count(*) AS distinct_keys, coalesce(max(times), 0) AS max_per_key FROM (
-    SELECT count(*) AS times FROM message
-    WHERE batch_id IS NOT NULL AND rejection IS NULL GROUP BY client_message_id
-)
-"""
-
 
 class Message(NamedTuple):
-    """One message, of a batch or of its own. Times are texts of :func:`~.times.to_text`."""
+    """One message, of a batch or of its own. Times are texts of :func:`~..wire.times.to_text`."""
 
     umid: str
     batch_id: str | None
@@ -157,6 +152,23 @@ class Store:
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
         self._connection.executescript(_SCHEMA)
+        self.changes = 0
+        """How often something was written."""
+        self.rewritten = 0
+        """How often something was written over what had been there."""
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Have the store for oneself, for a moment: everybody else waits."""
+        with self._lock, self._connection:
+            yield self._connection
+
+    @contextmanager
+    def _change(self, *, over: bool = False) -> Iterator[sqlite3.Connection]:
+        with self.transaction() as connection:
+            self.changes += 1
+            self.rewritten += over
+            yield connection
 
     def close(self) -> None:
         """Close the file. Nothing can be asked afterwards."""
@@ -165,63 +177,25 @@ class Store:
 
     def forget(self) -> None:
         """Forget every message, batch, job and count."""
-        with self._lock, self._connection:
-            self._connection.executescript(f"BEGIN; {_FORGET}")
+        with self._change(over=True) as connection:
+            connection.executescript(f"BEGIN; {_FORGET}")
 
     def count_request(self) -> None:
         """Count a batch POST, whatever becomes of it."""
-        with self._lock, self._connection:
-            if self._connection.execute("UPDATE request SET count = count + 1").rowcount == 0:
-                self._connection.execute("INSERT INTO request VALUES (1)")
+        with self._change() as connection:
+            if connection.execute("UPDATE request SET count = count + 1").rowcount == 0:
+                connection.execute("INSERT INTO request VALUES (1)")
 
     def add_batch(self, batch: BatchRecord, messages: Sequence[Message]) -> None:
         """Keep a batch and all its messages, or nothing of it."""
-        with self._lock, self._connection:
-            self._connection.execute(_INSERT_BATCH, batch)
-            self._connection.executemany(_INSERT_MESSAGE, messages)
+        with self._change() as connection:
+            connection.execute(_INSERT_BATCH, batch)
+            connection.executemany(_INSERT_MESSAGE, messages)
 
     def add_single(self, message: Message) -> None:
         """Keep a message of its own."""
-        with self._lock, self._connection:
-            self._connection.execute(_INSERT_MESSAGE, message)
-
-    def stats(self) -> dict[str, int]:
-        """Count what was asked and accepted. Single surveys are counted in ``singles`` only."""
-        with self._lock:
-            one = self._connection.execute
-            (requests,) = one("SELECT coalesce(sum(count), 0) FROM request").fetchone()
-            batches, accepted, rejected = one(
-                "SELECT count(*), coalesce(sum(accepted), 0), coalesce(sum(rejected), 0) FROM batch"
-            ).fetchone()
-            distinct_keys, max_per_key = one(_ACCEPTED_KEYS).fetchone()
-            (singles,) = one("SELECT count(*) FROM message WHERE batch_id IS NULL AND rejection IS NULL").fetchone()
-        return {
-            "requests": requests,
-            "batches": batches,
-            "accepted": accepted,
-            "rejected": rejected,
-            "distinct_keys": distinct_keys,
-            "max_per_key": max_per_key,
-            "singles": singles,
-        }
-
-    def messages(self, limit: int) -> list[Message]:
-        """Give the newest messages, newest first."""
-        return self._messages("SELECT * FROM message ORDER BY rowid DESC LIMIT ?", (limit,))
-
-    def accepted_messages(self, limit: int) -> list[Message]:
-        """Give the newest accepted messages, newest first."""
-        return self._messages("SELECT * FROM message WHERE rejection IS NULL ORDER BY rowid DESC LIMIT ?", (limit,))
-
-    def rejected_messages(self, limit: int) -> list[Message]:
-        """Give the newest rejected messages, newest first."""
-        return self._messages("SELECT * FROM message WHERE rejection IS NOT NULL ORDER BY rowid DESC LIMIT ?", (limit,))
-
-    def batches(self, limit: int) -> list[BatchRecord]:
-        """Give the newest batches, newest first."""
-        with self._lock:
-            rows = self._connection.execute("SELECT * FROM batch ORDER BY rowid DESC LIMIT ?", (limit,))
-            return [BatchRecord(*row) for row in rows]
+        with self._change() as connection:
+            connection.execute(_INSERT_MESSAGE, message)
 
     def message(self, umid: str) -> Message | None:
         """Find one message."""
@@ -230,8 +204,8 @@ class Store:
 
     def has_batch(self, batch_id: str) -> bool:
         """Say whether there is such a batch."""
-        with self._lock:
-            return bool(self._connection.execute("SELECT 1 FROM batch WHERE batch_id = ?", (batch_id,)).fetchone())
+        with self.transaction() as connection:
+            return bool(connection.execute("SELECT 1 FROM batch WHERE batch_id = ?", (batch_id,)).fetchone())
 
     def cancel(self, *, batch_id: str | None = None, umid: str | None = None, now: str) -> int:
         """
@@ -240,41 +214,50 @@ class Store:
         :param now: messages scheduled later than this can be cancelled.
         :returns: how many messages were cancelled.
         """
-        with self._lock, self._connection:
-            return self._connection.execute(
+        with self._change(over=True) as connection:
+            return connection.execute(
                 "UPDATE message SET cancelled = 1 WHERE (batch_id = ? OR umid = ?)"
                 " AND rejection IS NULL AND cancelled = 0 AND scheduled > ?",
                 (batch_id, umid, now),
             ).rowcount
 
+    def mask(self, umid: str, number: str, text: str) -> None:
+        """Put others in place of a message's number, also where that stands in its id, and of its text."""
+        with self._change(over=True) as connection:
+            connection.execute(
+                "UPDATE message SET client_message_id = replace(client_message_id, destination, ?), destination = ?,"
+                " text = ? WHERE umid = ?",
+                (number, number, text, umid),
+            )
+
     def last_message(self) -> int:
         """Give the number of the newest message, 0 if there is none."""
-        with self._lock:
-            (last,) = self._connection.execute("SELECT coalesce(max(rowid), 0) FROM message").fetchone()
+        with self.transaction() as connection:
+            (last,) = connection.execute("SELECT coalesce(max(rowid), 0) FROM message").fetchone()
             return int(last)
 
     def add_log_export(self, job: LogExport) -> None:
         """Keep a log export job."""
-        with self._lock, self._connection:
-            self._connection.execute(_INSERT_LOG_EXPORT, job)
+        with self.transaction() as connection:
+            connection.execute(_INSERT_LOG_EXPORT, job)
 
     def poll_log_export(self, job_id: str) -> LogExport | None:
         """Find a job, as it was before this question, and count the question."""
-        with self._lock, self._connection:
-            row = self._connection.execute("SELECT * FROM log_export WHERE job_id = ?", (job_id,)).fetchone()
-            self._connection.execute("UPDATE log_export SET polled = polled + 1 WHERE job_id = ?", (job_id,))
+        with self.transaction() as connection:
+            row = connection.execute("SELECT * FROM log_export WHERE job_id = ?", (job_id,)).fetchone()
+            connection.execute("UPDATE log_export SET polled = polled + 1 WHERE job_id = ?", (job_id,))
         return LogExport(*row) if row else None
 
     def cancel_log_export(self, job_id: str) -> bool:
         """Cancel a job; say whether there was one."""
-        with self._lock, self._connection:
+        with self.transaction() as connection:
             sql = "UPDATE log_export SET cancelled = 1 WHERE job_id = ?"
-            return self._connection.execute(sql, (job_id,)).rowcount > 0
+            return connection.execute(sql, (job_id,)).rowcount > 0
 
     def log_export_of_token(self, token: str) -> LogExport | None:
         """Find the job that a download link belongs to."""
-        with self._lock:
-            row = self._connection.execute("SELECT * FROM log_export WHERE token = ?", (token,)).fetchone()
+        with self.transaction() as connection:
+            row = connection.execute("SELECT * FROM log_export WHERE token = ?", (token,)).fetchone()
         return LogExport(*row) if row else None
 
     def log(self, job: LogExport) -> Iterator[list[Message]]:
@@ -296,5 +279,5 @@ class Store:
                 return
 
     def _messages(self, sql: str, parameters: tuple[object, ...]) -> list[Message]:
-        with self._lock:
-            return list(map(Message._make, self._connection.execute(sql, parameters)))
+        with self.transaction() as connection:
+            return list(map(Message._make, connection.execute(sql, parameters)))

@@ -6,41 +6,44 @@ import hmac
 import re
 import threading
 import uuid
-import zlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
-from airflow_provider_8x8.sandbox import limits
-from airflow_provider_8x8.sandbox.errors import ApiError, bad_request, internal_error, not_found, quota_exceeded
-from airflow_provider_8x8.sandbox.faults import Fault, Faults, Moment
-from airflow_provider_8x8.sandbox.http_messages import Answer, Ending, Request, error_answer, json_answer
-from airflow_provider_8x8.sandbox.limits import Code
-from airflow_provider_8x8.sandbox.log_exports import MASKED_BODY, masked, read_job, status_of, to_csv
-from airflow_provider_8x8.sandbox.money import BALANCE, CURRENCY, PRICE_PER_PART, price_list, price_total
-from airflow_provider_8x8.sandbox.rate import RateLimit
-from airflow_provider_8x8.sandbox.recorder import Recorder
-from airflow_provider_8x8.sandbox.store import Message, Store
-from airflow_provider_8x8.sandbox.surveys import send_batch, send_single
-from airflow_provider_8x8.sandbox.times import to_text
-from airflow_provider_8x8.sandbox.validation import Validator
-
-
-class StoppedError(Exception):
-    """The sandbox was stopped before it had accepted the request."""
+from airflow_provider_8x8.sandbox.platform import limits
+from airflow_provider_8x8.sandbox.platform.log_exports import MASKED_BODY, masked, read_job, status_of, to_csv
+from airflow_provider_8x8.sandbox.platform.money import BALANCE, CURRENCY, PRICE_PER_PART, price_list, price_total
+from airflow_provider_8x8.sandbox.platform.rate import RateLimit
+from airflow_provider_8x8.sandbox.platform.store import Message, Store
+from airflow_provider_8x8.sandbox.platform.surveys import send_batch, send_single
+from airflow_provider_8x8.sandbox.platform.validation import Validator
+from airflow_provider_8x8.sandbox.wire.errors import ApiError, Code, bad_request, not_found
+from airflow_provider_8x8.sandbox.wire.http_messages import Answer, Request, StoppedError, json_answer
+from airflow_provider_8x8.sandbox.wire.times import to_text
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who may send, and how fast the sandbox is."""
+    """Who may send what, and how fast the sandbox is."""
 
     api_key: str
     subaccount: str
+    surveys: Sequence[str]
+    """The ids of the surveys that there are; empty: any id is one."""
     batch_seconds: float
     """Seconds that pass before a batch is accepted."""
+
+
+class Call(NamedTuple):
+    """A request, and what it asks of 8x8."""
+
+    operation: str
+    ids: dict[str, str]
+    """By their names in the path."""
+    request: Request
 
 
 class _Endpoint(NamedTuple):
@@ -67,11 +70,10 @@ _ENDPOINTS = (
     _endpoint("log_export_download", "GET", _SUBACCOUNT + "/messages/download/{token}"),
     _endpoint("get_message", "GET", _SUBACCOUNT + "/messages/{umid}"),
     _endpoint("cancel_message", "DELETE", _SUBACCOUNT + "/messages/{umid}"),
+    _endpoint("delete_pii", "DELETE", _SUBACCOUNT + "/messages/{umid}/pii"),
     _endpoint("prices", "GET", _ACCOUNT + "/prices"),
     _endpoint("balance", "GET", _ACCOUNT + "/balance"),
 )
-
-_RECORDED = frozenset({"survey_batch", "survey"})
 
 
 class Api:
@@ -80,19 +82,17 @@ class Api:
 
     :param account: the one account there is.
     :param store: what was accepted.
-    :param faults: what shall go wrong.
-    :param recorder: keeps the requests that send.
+    :param log_lag: says how old a message must be to be in the logs that are asked for now.
     :param url: the sandbox's own address, for download links.
     :param stopping: set once the sandbox is to stop.
     """
 
     def __init__(
-        self, account: Account, store: Store, faults: Faults, recorder: Recorder, url: str, stopping: threading.Event
+        self, account: Account, store: Store, log_lag: Callable[[], timedelta], url: str, stopping: threading.Event
     ) -> None:
         self._account = account
         self._store = store
-        self._faults = faults
-        self._recorder = recorder
+        self._log_lag = log_lag
         self._url = url
         self._stopping = stopping
         self._requests = RateLimit(limits.REQUESTS_PER_SECOND)
@@ -107,51 +107,53 @@ class Api:
             "log_export_download": self._log_export_download,
             "get_message": self._get_message,
             "cancel_message": self._cancel_message,
+            "delete_pii": self._delete_pii,
             "prices": self._prices,
             "balance": self._balance,
         }
 
-    def answer(self, request: Request) -> Answer:
+    def admit(self, call: Call) -> None:
         """
-        Answer one request, or spoil the answer if a fault says so.
+        Let a call in, or refuse it for who asks, or for how often.
 
-        :raises ApiError: the request is refused.
-        :raises StoppedError: the sandbox was stopped meanwhile.
+        :raises ApiError: it bears another key, names another account, or is one too many.
         """
-        operation, ids = _route(request)
-        if operation == "survey_batch":
-            self._store.count_request()
-        if operation in _RECORDED:
-            self._recorder.record(request)
-        self._authorize(operation, request, ids)
-        if fault := self._faults.take(operation, Moment.BEFORE):
-            return _instead_of_accepting(fault)
-        answer = self._handlers[operation](request, ids)
-        if fault := self._faults.take(operation, Moment.AFTER):
-            return _spoiled(answer, fault)
-        return answer
-
-    def _authorize(self, operation: str, request: Request, ids: dict[str, str]) -> None:
-        if operation == "log_export_download":
+        if call.operation == "log_export_download":
             return  # The link is its own key.
-        given = request.headers.get("authorization", "")
+        given = call.request.headers.get("authorization", "")
         if not hmac.compare_digest(given.encode(), f"Bearer {self._account.api_key}".encode()):
             raise ApiError(HTTPStatus.UNAUTHORIZED, Code.UNAUTHORIZED, "Request was not authenticated properly")
-        if ids.get("subaccount", self._account.subaccount) != self._account.subaccount:
+        if call.ids.get("subaccount", self._account.subaccount) != self._account.subaccount:
             raise bad_request(Code.INVALID_SUBACCOUNT, "Provided subAccountId doesn't belong to your account")
-        if not limits.ACCOUNT_ID.fullmatch(ids.get("account", str(uuid.UUID(int=0)))):
+        if not limits.ACCOUNT_ID.fullmatch(call.ids.get("account", str(uuid.UUID(int=0)))):
             raise bad_request(Code.INVALID_PARAMETER, "Invalid accountId.")
         self._requests.count()
 
+    def answer(self, call: Call) -> Answer:
+        """
+        Do what an admitted call asks for.
+
+        :raises ApiError: it is refused for what it asks for.
+        :raises StoppedError: the sandbox was stopped meanwhile.
+        """
+        return self._handlers[call.operation](call.request, call.ids)
+
     def _survey_batch(self, request: Request, ids: dict[str, str]) -> Answer:
+        self._check_survey(ids["survey"])
         batch = Validator(datetime.now(UTC)).batch(request.declared_json())
         if self._stopping.wait(self._account.batch_seconds):
             raise StoppedError
         return json_answer(send_batch(self._store, ids["survey"], batch, datetime.now(UTC)))
 
     def _survey(self, request: Request, ids: dict[str, str]) -> Answer:
+        self._check_survey(ids["survey"])
         now = datetime.now(UTC)
         return json_answer(send_single(self._store, ids["survey"], Validator(now).single(request.declared_json()), now))
+
+    def _check_survey(self, survey: str) -> None:
+        # How 8x8 refuses it is not documented. Its file has only 400 for surveys, and 1008 is its code for a wrong id.
+        if self._account.surveys and survey not in self._account.surveys:
+            raise bad_request(Code.INVALID_ID, "Invalid surveyId.")
 
     def _cancel_batch(self, request: Request, ids: dict[str, str]) -> Answer:
         batch_id = _uuid(ids["batch"], "batchId")
@@ -162,6 +164,18 @@ class Api:
     def _cancel_message(self, request: Request, ids: dict[str, str]) -> Answer:
         umid = self._message(ids).umid
         return json_answer({"cancelledCount": self._store.cancel(umid=umid, now=_now())})
+
+    def _delete_pii(self, request: Request, ids: dict[str, str]) -> Answer:
+        # An id that is none is not found, as 8x8's file has it: it knows no 400 here.
+        try:
+            umid = str(uuid.UUID(ids["umid"]))
+        except ValueError:
+            umid = ""
+        message = self._store.message(umid)
+        if message is None:
+            raise not_found("Message not found.")
+        self._store.mask(umid, masked(message.destination).removeprefix("+"), MASKED_BODY)
+        return Answer(HTTPStatus.ACCEPTED)
 
     def _get_message(self, request: Request, ids: dict[str, str]) -> Answer:
         message = self._message(ids)
@@ -192,10 +206,6 @@ class Api:
         job = read_job(payload, datetime.now(UTC), self._log_lag(), last_message)
         self._store.add_log_export(job)
         return json_answer({"jobId": job.job_id}, HTTPStatus.ACCEPTED)
-
-    def _log_lag(self) -> timedelta:
-        fault = self._faults.take("log_export", Moment.LOG)
-        return timedelta(seconds=fault.seconds or 0) if fault else timedelta()
 
     def _log_export_result(self, request: Request, ids: dict[str, str]) -> Answer:
         job = self._store.poll_log_export(ids["job"])
@@ -241,11 +251,17 @@ class Api:
 _LOG_EXPORT_PROGRESS = ("running",)
 
 
-def _route(request: Request) -> tuple[str, dict[str, str]]:
+def read_call(request: Request) -> Call:
+    """
+    Tell what a request asks for.
+
+    :raises ApiError: 404, there is no such endpoint.
+    """
     for endpoint in _ENDPOINTS:
         found = endpoint.path.fullmatch(request.path)
         if found and endpoint.method == request.method:
-            return endpoint.operation, {name: unquote(value) for name, value in found.groupdict().items()}
+            ids = {name: unquote(value) for name, value in found.groupdict().items()}
+            return Call(endpoint.operation, ids, request)
     raise not_found("There is no such resource. The sandbox's own page is /sandbox")
 
 
@@ -258,41 +274,3 @@ def _uuid(text: str, name: str) -> str:
         return str(uuid.UUID(text))
     except ValueError:
         raise bad_request(Code.INVALID_PARAMETER, f"Invalid {name}.") from None
-
-
-def _instead_of_accepting(fault: Fault) -> Answer:
-    if fault.kind == "429":
-        raise quota_exceeded(str(fault.retry_after))
-    if fault.kind == "500":
-        raise internal_error()
-    if fault.kind == "404":
-        raise not_found("There is no such resource, a fault says")
-    return Answer(ending=Ending.CLOSED)
-
-
-def _spoiled(answer: Answer, fault: Fault) -> Answer:
-    match fault.kind:
-        case "500_after_accept":
-            return error_answer(internal_error())
-        case "close_after_accept":
-            return Answer(ending=Ending.CLOSED)
-        case "hang_after_accept":
-            return Answer(ending=Ending.SILENT)
-        case "truncate":
-            return replace(answer, ending=Ending.CUT)
-        case "gzip_truncate":
-            compressor = zlib.compressobj(wbits=_GZIP)
-            body = compressor.compress(_without_last_line(answer)) + compressor.flush(zlib.Z_SYNC_FLUSH)
-            return replace(answer, body=body, stream=None, headers={**answer.headers, "Content-Encoding": "gzip"})
-        case "no_length_truncate":
-            return replace(answer, body=_without_last_line(answer), stream=None, ending=Ending.WITHOUT_LENGTH)
-        case _:
-            return Answer(body=b"<!doctype html><title>OK</title><p>OK", content_type="text/html; charset=utf-8")
-
-
-_GZIP = 31  # zlib's word for it
-
-
-def _without_last_line(answer: Answer) -> bytes:
-    body = answer.body if answer.stream is None else b"".join(answer.stream)
-    return body[: body.rstrip(b"\r\n").rfind(b"\n") + 1]

@@ -8,14 +8,14 @@ from typing import Annotated, Literal, get_args
 
 import msgspec
 
-from airflow_provider_8x8.sandbox.errors import bad_request
-from airflow_provider_8x8.sandbox.limits import Code
+from airflow_provider_8x8.sandbox.wire.errors import Code, bad_request
 
 Operation = Literal[
     "survey_batch",
     "survey",
     "cancel_batch",
     "cancel_message",
+    "delete_pii",
     "get_message",
     "log_export",
     "log_export_result",
@@ -24,10 +24,23 @@ Operation = Literal[
     "prices",
     "balance",
 ]
-"""
-8x8's operations, of which a look into the logs takes three: ``log_export`` is the request that starts an export,
-``log_export_result`` asks how it stands, ``log_export_download`` reads its file.
-"""
+"""What is asked of 8x8: :data:`OPERATIONS`."""
+
+OPERATIONS: dict[Operation, str] = {
+    "survey_batch": "send a batch of surveys",
+    "survey": "send a single survey",
+    "cancel_batch": "cancel a batch",
+    "cancel_message": "cancel a message",
+    "delete_pii": "remove a message's personal data",
+    "get_message": "look up a message",
+    "log_export": "start an export of the logs",
+    "log_export_result": "ask how an export stands",
+    "log_export_cancel": "cancel an export",
+    "log_export_download": "read an export's file",
+    "prices": "ask for prices",
+    "balance": "ask for the balance",
+}
+"""What each operation is. A look into the logs takes three of them."""
 
 Kind = Literal[
     "429",
@@ -43,16 +56,23 @@ Kind = Literal[
     "no_length_truncate",
     "log_lag_seconds",
 ]
-"""
-What goes wrong. Instead of what was asked for: ``429``, ``500``, ``404`` (8x8's code 1300), ``close_before_accept`` (no
-answer). After it was done: ``500_after_accept``, ``close_after_accept``, ``hang_after_accept`` (no answer, and the
-connection stays open), ``truncate`` (the answer breaks off in its middle), ``not_json`` (a page for people).
+"""What goes wrong: :data:`IN_WORDS`."""
 
-Two cuts do not show in HTTP: ``gzip_truncate`` is compressed and lacks its last line and the end of the compressed
-stream, ``no_length_truncate`` lacks its last line and is as long as the connection stays open. They are for files.
-
-``log_lag_seconds`` makes exports lack what is younger; it is a fault of ``log_export``.
-"""
+IN_WORDS: dict[Kind, str] = {
+    "429": "Nothing is done, and the answer says when to come again: 429 with Retry-After.",
+    "500": "Nothing is done; the answer is a 500.",
+    "404": "Nothing is done; the answer is a 404 with 8x8's code 1300, as for what there is no longer.",
+    "close_before_accept": "Nothing is done, and the connection is closed without an answer.",
+    "500_after_accept": "It is done, but the answer is a 500.",
+    "close_after_accept": "It is done, but the connection is closed without an answer.",
+    "hang_after_accept": "It is done, but no answer comes, and the connection stays open until the client leaves.",
+    "truncate": "It is done, but the answer breaks off in its middle.",
+    "not_json": "It is done, but the answer is a 200 with a page for people, as from a proxy.",
+    "gzip_truncate": "The answer is compressed and lacks its last line, which HTTP does not show. For files.",
+    "no_length_truncate": "The answer says no length and lacks its last line, which HTTP does not show. For files.",
+    "log_lag_seconds": "8x8's logs lack what is younger than so many seconds, until the faults are cleared.",
+}
+"""What each kind of fault does."""
 
 
 class Moment(Enum):
@@ -73,9 +93,11 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
     on: Operation
     kind: Kind
-    times: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    times: Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)] | None = None
     """How many requests it strikes: one by default; a log lag stays by default until it is cleared."""
-    retry_after: Annotated[int, msgspec.Meta(ge=0)] | Annotated[str, msgspec.Meta(pattern=r"^[ -~]+\Z")] = 1
+    retry_after: (
+        Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)] | Annotated[str, msgspec.Meta(pattern=r"^[ -~]+\Z")]
+    ) = 1
     """Of a ``429``: the value of ``Retry-After``, in seconds or as an HTTP date."""
     seconds: Annotated[float, msgspec.Meta(ge=0, le=100_000_000)] | None = None
     """Of ``log_lag_seconds``: only messages older than this are in a log export."""
@@ -104,6 +126,8 @@ class Faults:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._faults: list[Fault] = []
+        self.changes = 0
+        """How often they have changed."""
 
     def replace(self, items: object) -> list[Fault]:
         """
@@ -112,13 +136,30 @@ class Faults:
         :param items: a list of objects with the fields of :class:`Fault`.
         :raises ApiError: 400, which says what is allowed.
         """
-        try:
-            faults = msgspec.convert(items, list[Fault])
-        except msgspec.ValidationError as error:
-            raise bad_request(Code.INVALID_PARAMETER, f"{error}; {_ALLOWED}") from None
+        faults = _to_faults(items)
         with self._lock:
             self._faults = faults
-            return [msgspec.structs.replace(fault) for fault in faults]
+            self.changes += 1
+        return self.to_come()
+
+    def add(self, item: object) -> None:
+        """
+        Put one more fault behind those there are; a log lag without ``times`` takes the place of the one before.
+
+        :param item: an object with the fields of :class:`Fault`, which may be texts.
+        :raises ApiError: 400, which says what is allowed.
+        """
+        fault = _to_faults([item], strict=False)[0]
+        with self._lock:
+            if fault.times is None:
+                self._faults = [other for other in self._faults if other.times is not None]
+            self._faults.append(fault)
+            self.changes += 1
+
+    def to_come(self) -> list[Fault]:
+        """Give the faults that are still to come, in their order."""
+        with self._lock:
+            return [msgspec.structs.replace(fault) for fault in self._faults]
 
     def take(self, operation: str, moment: Moment) -> Fault | None:
         """
@@ -135,8 +176,16 @@ class Faults:
                 if fault.kind not in moment.value:
                     return None
                 if fault.times is not None:
+                    self.changes += 1
                     fault.times -= 1
                     if fault.times == 0:
                         del self._faults[index]
                 return fault
             return None
+
+
+def _to_faults(items: object, *, strict: bool = True) -> list[Fault]:
+    try:
+        return msgspec.convert(items, list[Fault], strict=strict)
+    except msgspec.ValidationError as error:
+        raise bad_request(Code.INVALID_PARAMETER, f"{error}; {_ALLOWED}") from None

@@ -8,16 +8,18 @@ from email.message import Message
 from enum import Enum
 from http import HTTPStatus
 from io import BufferedIOBase
+from urllib.parse import parse_qsl
 
 import msgspec
 
-from airflow_provider_8x8.sandbox.errors import ApiError, bad_request
-from airflow_provider_8x8.sandbox.limits import Code
+from airflow_provider_8x8.sandbox.wire.errors import ApiError, Code, bad_request
 
 MAX_BODY = 128 * 1024 * 1024
 """Bytes of one request's body: far above what 10,000 messages come to."""
 
 _JSON = "application/json"
+_FORM = "application/x-www-form-urlencoded"
+_MAX_FORM_FIELDS = 100
 
 
 class Ending(Enum):
@@ -48,8 +50,7 @@ class Request:
 
         :raises ApiError: 400, it is not declared as JSON or is none.
         """
-        content_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if content_type != _JSON:
+        if self._content_type() != _JSON:
             raise bad_request(Code.INVALID_PARAMETER, f"Content-Type must be {_JSON}")
         return self.json()
 
@@ -63,6 +64,22 @@ class Request:
             return msgspec.json.decode(self.body)
         except (msgspec.DecodeError, RecursionError, ValueError) as error:
             raise bad_request(Code.INVALID_PARAMETER, f"The body is no JSON: {error}") from None
+
+    def form(self) -> dict[str, str]:
+        """
+        Decode the body of an HTML form; what was left empty is left out.
+
+        :raises ApiError: 400, it is not declared as a form or is none.
+        """
+        if self._content_type() != _FORM:
+            raise bad_request(Code.INVALID_PARAMETER, f"Content-Type must be {_FORM}")
+        try:
+            return dict(parse_qsl(self.body.decode("ascii"), max_num_fields=_MAX_FORM_FIELDS))
+        except ValueError:
+            raise bad_request(Code.INVALID_PARAMETER, "The body is no form") from None
+
+    def _content_type(self) -> str:
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,57 +114,33 @@ def read_body(headers: Message, stream: BufferedIOBase) -> bytes:
     Read a request's body, whole or not at all.
 
     :raises IncompleteBodyError: the client left before its end.
-    :raises ApiError: 400, its length is not said in a way that HTTP knows, or it is too long.
+    :raises ApiError: 411, it comes in chunks; 400, its length is no number, or it is too long.
     """
+    length = _length(headers)
     try:
-        if "Transfer-Encoding" in headers:
-            return _read_chunked(headers["Transfer-Encoding"], stream)
-        length = headers.get("Content-Length", "0")
-        if not (length.isascii() and length.isdigit()):
-            raise bad_request(Code.INVALID_PARAMETER, "Content-Length is no number")
-        return _read_exactly(stream, _checked_size(length, 10))
+        body = stream.read(length)
     except ConnectionError:
         raise IncompleteBodyError from None
+    if len(body) < length:
+        raise IncompleteBodyError
+    return body
 
 
-def _read_chunked(transfer_encoding: str, stream: BufferedIOBase) -> bytes:
-    if transfer_encoding.strip().lower() != "chunked":
-        raise bad_request(Code.INVALID_PARAMETER, "Transfer-Encoding must be chunked")
-    body = bytearray()
-    while True:
-        size = _chunk_size(_read_line(stream), len(body))
-        if size == 0:
-            while _read_line(stream):
-                pass  # Trailing headers, up to the empty line that ends the body.
-            return bytes(body)
-        body += _read_exactly(stream, size)
-        if _read_line(stream):
-            raise bad_request(Code.INVALID_PARAMETER, "A chunk is longer than it says")
-
-
-def _chunk_size(line: bytes, so_far: int) -> int:
-    digits = line.partition(b";")[0].strip().decode("ascii", "replace")
-    if not digits or digits.strip("0123456789abcdefABCDEF"):
-        raise bad_request(Code.INVALID_PARAMETER, "A chunk does not say how long it is")
-    return _checked_size(digits, 16, so_far)
-
-
-def _checked_size(digits: str, base: int, so_far: int = 0) -> int:
+def _length(headers: Message) -> int:
+    if "Transfer-Encoding" in headers:
+        raise ApiError(
+            HTTPStatus.LENGTH_REQUIRED,
+            Code.INVALID_PARAMETER,
+            "The sandbox takes no body in chunks: give it whole, with its Content-Length",
+        )
+    length = headers.get("Content-Length", "0")
+    if not (length.isascii() and length.isdigit()):
+        raise bad_request(Code.INVALID_PARAMETER, "Content-Length is no number")
     # The number of digits is looked at first: int() refuses endless ones with an error of its own.
-    if len(digits) > 20 or int(digits, base) + so_far > MAX_BODY:
+    if len(length) > 20 or int(length) > MAX_BODY:
         raise bad_request(Code.INVALID_PARAMETER, f"The body is longer than {MAX_BODY} bytes")
-    return int(digits, base)
+    return int(length)
 
 
-def _read_exactly(stream: BufferedIOBase, size: int) -> bytes:
-    data = stream.read(size)
-    if len(data) < size:
-        raise IncompleteBodyError
-    return data
-
-
-def _read_line(stream: BufferedIOBase) -> bytes:
-    line = stream.readline(65_536)
-    if not line.endswith(b"\n"):
-        raise IncompleteBodyError
-    return line.rstrip(b"\r\n")
+class StoppedError(Exception):
+    """The sandbox was stopped before it had accepted the request, which gets no answer."""
