@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from airflow_provider_8x8.journals.marks import JournalName, Memory
@@ -27,12 +27,19 @@ class JournalsAtHand:
     Nothing that fails here is raised at once: that the try has begun is to be left in whatever can be reached.
 
     :param context: the running task's
-    :param journal_conn_id: of the SQL journal, None if there is none
+    :param journal_conn_id: gives the connection of the SQL journal, None if there is none; raises what it likes
     :param deployment: which Airflow this is, None if that is not known
     :param clock: tells the time
     """
 
-    def __init__(self, context: Context, journal_conn_id: str | None, *, deployment: str | None, clock: Clock) -> None:
+    def __init__(
+        self,
+        context: Context,
+        journal_conn_id: Callable[[], str | None],
+        *,
+        deployment: str | None,
+        clock: Clock,
+    ) -> None:
         ti = context["ti"]
         self.task_instance = name_of(context)
         self._try_number: int = ti.try_number
@@ -48,16 +55,19 @@ class JournalsAtHand:
             memories.append(
                 StateStoreMemory(store, self.task_instance, try_number=self._try_number, never_expire=NEVER_EXPIRE)
             )
-        if journal_conn_id is not None:
-            try:
-                memories.append(self._sql_memory(journal_conn_id))
-            except Exception as error:  # noqa: BLE001  # secrets backends and hooks raise what they like
-                self._problem = error
+        self._reaches_over_tasks = False
+        try:
+            if (conn_id := journal_conn_id()) is not None:
+                memories.append(self._sql_memory(conn_id))
+                self._reaches_over_tasks = True
+        except Exception as error:  # noqa: BLE001  # secrets backends and hooks raise what they like
+            self._problem = error
         self._memory = (
             TaskMemory(self.task_instance, self._try_number, memories, connect=self._connect, clock=clock)
             if memories
             else None
         )
+        self._campaign_id = self.task_instance
         self._journal: RememberedJournal | None = None
 
     def leave_mark(self) -> None:
@@ -70,6 +80,7 @@ class JournalsAtHand:
 
     def choose(self, campaign_id: str) -> None:
         """Choose the journal of a campaign that reaches furthest of those at hand."""
+        self._campaign_id = campaign_id
         if self._memory is not None:
             self._journal = self._memory.journal(campaign_id)
 
@@ -80,12 +91,18 @@ class JournalsAtHand:
         :param said: what somebody has made sure of; that the tries before this one have sent nothing that no memory
             knows of, holds for this try alone
         :raises TypeError: the connection of the SQL journal is not a database's
-        :raises ValueError: it cannot serve, or there is no journal, and this is not the first try
+        :raises ValueError: it cannot serve, or there is none that reaches over several tasks, and the campaign does,
+            or there is none, and this is not the first try
         :raises Exception: what else Airflow has raised when it was asked for the connection
         :raises JournalError: what a person says could not be written
         """
         if self._problem is not None:
             raise self._problem
+        if self._campaign_id != self.task_instance and not self._reaches_over_tasks:
+            raise ValueError(
+                "campaign_id needs a SQL journal, since nothing else reaches over tasks and runs: give journal_conn_id, "
+                "or name one in the extra of the connection to 8x8"
+            )
         nothing_else_was_sent = f"{BEFORE_TRY}{self._try_number}" in said
         if self._journal is not None and self._memory is not None:
             if nothing_else_was_sent:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
@@ -59,6 +59,7 @@ class Settings:
     :ivar canary_destination: a number of the team's own, see :mod:`~airflow_provider_8x8.surveys.reconcile`
     :ivar settled_batches: by client batch id, what a person has seen of a batch in 8x8's portal
     :ivar deployment: which Airflow this is, None if that is not known
+    :ivar not_after: no batch is begun later than this
     """
 
     survey_id: str
@@ -73,6 +74,13 @@ class Settings:
     canary_destination: str | None = None
     settled_batches: Mapping[str, Said] = field(default_factory=dict)
     deployment: str | None = None
+    not_after: datetime | None = None
+
+    def problem_with_the_hour(self, now: float) -> str | None:
+        """Say why no batch may be begun any more, None if one may."""
+        if self.not_after is None or now <= self.not_after.timestamp():
+            return None
+        return f"it is later than not_after, {self.not_after.isoformat()}: nothing more is sent"
 
 
 class Run(NamedTuple):

@@ -35,7 +35,7 @@ def test_the_connections_form_shows_its_fields(airflow: Airflow3) -> None:
     metas = airflow.call("GET", "/ui/connections/hook_meta")
     meta = next(meta for meta in metas if meta["connection_type"] == "eight_by_eight")
     assert meta["hook_name"] == "8x8"
-    assert set(meta["extra_fields"]) == {"region", "account_id", "timeout"}
+    assert set(meta["extra_fields"]) == {"region", "account_id", "timeout", "journal_conn_id"}
     assert "europe" in meta["extra_fields"]["region"]["schema"]["enum"]
     assert meta["standard_fields"]["password"]["title"] == "API key"
     assert meta["standard_fields"]["url_schema"]["hidden"] is True
