@@ -44,7 +44,8 @@ def test_a_run_that_comes_in_time_sends(run_dag: Any, sandbox: Any, connection: 
 
 
 @pytest.mark.parametrize(
-    "not_after", ["{{ none }}", "", "2026-01-31T09:00:00", "tomorrow", "2026-01-31", "{{ macros.datetime(2026, 1, 1) }}"]
+    "not_after",
+    ["{{ none }}", "", "2026-01-31T09:00:00", "tomorrow", "2026-01-31", "{{ macros.datetime(2026, 1, 1) }}"],
 )
 @pytest.mark.parametrize("native", [False, True])
 def test_a_limit_that_comes_out_as_none_is_no_leave_to_send(
@@ -94,7 +95,9 @@ def test_a_cleared_task_that_had_sent_all_is_green_also_when_it_is_late(
 def test_a_batch_of_unknown_outcome_is_still_looked_up_when_it_is_late(
     run_dag: Any, clear_and_run: Any, sandbox: Any, connection: str
 ) -> None:
-    sandbox.faults([{"on": "survey_batch", "kind": "close_after_accept"}, {"on": "log_export", "kind": "500", "times": 99}])
+    sandbox.faults(
+        [{"on": "survey_batch", "kind": "close_after_accept"}, {"on": "log_export", "kind": "500", "times": 99}]
+    )
     first = run_dag(survey_dag(rows=PEOPLE, not_after=later(hours=1)))
     assert result_of(first)["unknown_count"] == 20
     late = survey_dag(rows=[*PEOPLE, person(20)], not_after=PAST, retries=1, retry_delay=timedelta())
@@ -106,5 +109,3 @@ def test_a_batch_of_unknown_outcome_is_still_looked_up_when_it_is_late(
     assert run.task_states == {"send": "failed"}
     assert [result_of(run)[name] for name in COUNTS] == [20, 0, 0, 0, 0, 1, 0]
     assert sandbox.stats()["accepted"] == 20
-
-
