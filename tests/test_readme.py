@@ -93,6 +93,24 @@ def test_the_parameters_are_the_operators() -> None:
     assert named == set(signature.parameters) - {"self", "kwargs", "default_args"}
 
 
+def test_the_report_is_read_as_it_says(run_dag: Any, sandbox: Any, connection: str, tmp_path: Path) -> None:
+    from tests.operators.test_survey_batch import person, survey_dag
+
+    (code,) = [code for code in PYTHON if "duckdb" in code]
+    namespace: dict[str, Any] = {}
+    exec(compile(code, "README.md", "exec"), namespace)  # noqa: S102  # our own README
+    rows = [person(1), person(2), person(2), person(3, destination="none")]
+    run = run_dag(survey_dag(rows=rows, report_path=str(tmp_path)))
+    read = namespace["rows_by_umid"](run.xcoms["send"]["report"])
+    umids = {message["umid"] for message in sandbox.messages()}
+    assert len(umids) == 2
+    assert {str(umid) for umid, _, outcome in read if outcome == "accepted"} == umids
+    assert sorted(outcome for _, _, outcome in read) == ["accepted", "accepted", "duplicate", "invalid"]
+    folder = Path(run.xcoms["send"]["report"].removeprefix("file://"))
+    (batch,) = run.xcoms["send"]["client_batch_ids"]
+    assert {file.name for file in folder.iterdir()} == {f"{batch}.jsonl", "duplicate.jsonl", "invalid.jsonl"}
+
+
 # the first DAG, on the days that Airflow's kinds of runs have
 
 MIDNIGHT = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)

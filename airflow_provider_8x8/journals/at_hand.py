@@ -100,8 +100,8 @@ class JournalsAtHand:
             raise self._problem
         if self._campaign_id != self.task_instance and not self._reaches_over_tasks:
             raise ValueError(
-                "campaign_id needs a SQL journal, since nothing else reaches over tasks and runs: give journal_conn_id, "
-                "or name one in the extra of the connection to 8x8"
+                "campaign_id needs a SQL journal, since nothing else reaches over tasks and runs: "
+                "give journal_conn_id, or name one in the extra of the connection to 8x8"
             )
         nothing_else_was_sent = f"{BEFORE_TRY}{self._try_number}" in said
         if self._journal is not None and self._memory is not None:

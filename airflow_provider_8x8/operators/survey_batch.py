@@ -71,7 +71,8 @@ _LEAST_WAIT = timedelta(minutes=2)
 _DEFAULT_ADDRESS = "http://localhost:8080"
 _A_CAMPAIGN_PER_RUN = (
     "Each run of this DAG is a campaign of its own: whoever is in the rows of two runs, such as a scheduled and a "
-    "manual one of a day, gets two texts. Give campaign_id with the day that is surveyed, and a SQL journal (journal_conn_id)"
+    "manual one of a day, gets two texts. Give campaign_id with the day that is surveyed, and a SQL journal "
+    "(journal_conn_id)"
 )
 
 

@@ -139,8 +139,9 @@ def test_last_months_orders_are_surveyed_from_duckdb(
 
 
 def test_a_month_that_has_long_been_over_is_not_surveyed(
-    run_due: Any, sandbox: Any, connection: str, duckdb_warehouse: None
+    run_due: Any, sandbox: Any, connection: str, duckdb_warehouse: None, tmp_path: Path
 ) -> None:
+    order(tmp_path / "warehouse.duckdb", 203, datetime(2026, 4, 14, 12, tzinfo=UTC))
     run = run_due(load("survey_from_warehouse"), "scheduled", datetime(2026, 5, 1, tzinfo=UTC))  # as unpausing makes it
     assert run.task_states["send_surveys"] == "failed"
     assert "it is later than not_after, 2026-05-08T00:00:00+00:00" in run.log
