@@ -37,6 +37,11 @@ CONN_FIELDS: dict[str, Any] = {
         "description": "Seconds for a whole call, upload and answer together.",
         "schema": {"type": ["integer", "null"], "minimum": 1, "default": 60},
     },
+    "journal_conn_id": {
+        "label": "Journal connection id",
+        "description": "A SQL database's, for the journal of the tasks that name none. Optional.",
+        "schema": {"type": ["string", "null"]},
+    },
 }
 
 

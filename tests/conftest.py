@@ -85,6 +85,14 @@ def clear_and_run(airflow_db: None) -> Callable[..., DagRunResult]:
     return clear_and_run
 
 
+@pytest.fixture
+def run_due(airflow_db: None) -> Callable[..., DagRunResult]:
+    """See :func:`tests.support.dag_runs.run_due`."""
+    from tests.support.dag_runs import run_due
+
+    return run_due
+
+
 @pytest.fixture(scope="session")
 def postgres_cluster() -> Iterator[PostgresServer]:
     """A PostgreSQL server on a Unix socket, started when a test first needs it."""

@@ -21,7 +21,8 @@ class EightByEightHook(BaseHook):
         balance = EightByEightHook().client.get_balance()
 
     The connection's login is the sub-account id, its password the API key; host and port only override the region's
-    address. Its extra may hold ``region``, ``account_id`` and ``timeout`` (seconds for a whole call).
+    address. Its extra may hold ``region``, ``account_id``, ``timeout`` (seconds for a whole call) and
+    ``journal_conn_id``, the connection of a SQL journal for the operators that name none.
 
     Its sends are single calls: nothing remembers them, and a task that sends through the hook sends again when Airflow
     runs it again. That no survey is posted twice is the promise of
@@ -54,6 +55,15 @@ class EightByEightHook(BaseHook):
         except ValueError as error:
             raise ValueError(f"Connection {self.eight_by_eight_conn_id!r}: {error}") from None
 
+    @property
+    def journal_conn_id(self) -> Any:
+        """
+        What the connection names as the journal's, None if nothing.
+
+        :raises AirflowNotFoundException: there is no such connection
+        """
+        return self.get_connection(self.eight_by_eight_conn_id).extra_dejson.get("journal_conn_id") or None
+
     def _client_of(self, named: str) -> EightByEightClient:
         connection = self.get_connection(self.eight_by_eight_conn_id)
         extra = connection.extra_dejson
@@ -85,9 +95,9 @@ class EightByEightHook(BaseHook):
         from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
         from wtforms import IntegerField, StringField
 
-        kinds = {"region": StringField, "account_id": StringField, "timeout": IntegerField}
+        kinds = {"timeout": IntegerField}
         return {
-            name: kinds[name](
+            name: kinds.get(name, StringField)(
                 conn_field["label"],
                 description=conn_field["description"] + _choices(conn_field),
                 default=conn_field["schema"].get("default"),

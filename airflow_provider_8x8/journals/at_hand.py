@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from airflow_provider_8x8.surveys.clock import Clock
@@ -31,12 +31,19 @@ class JournalsAtHand:
     Nothing that fails here is raised at once: that the try has begun is to be left in whatever can be reached.
 
     :param context: the running task's
-    :param journal_conn_id: of the SQL journal, None if there is none
+    :param journal_conn_id: gives the connection of the SQL journal, None if there is none; raises what it likes
     :param deployment: which Airflow this is, None if that is not known
     :param clock: tells the time
     """
 
-    def __init__(self, context: Context, journal_conn_id: str | None, *, deployment: str | None, clock: Clock) -> None:
+    def __init__(
+        self,
+        context: Context,
+        journal_conn_id: Callable[[], str | None],
+        *,
+        deployment: str | None,
+        clock: Clock,
+    ) -> None:
         ti = context["ti"]
         self.task_instance = name_of(context)
         self._try_number: int = ti.try_number
@@ -52,11 +59,11 @@ class JournalsAtHand:
             memories.append(
                 StateStoreMemory(store, self.task_instance, try_number=self._try_number, never_expire=NEVER_EXPIRE)
             )
-        if journal_conn_id is not None:
-            try:
-                memories.append(self._sql_memory(journal_conn_id))
-            except Exception as error:  # noqa: BLE001  # secrets backends and hooks raise what they like
-                self._problem = error
+        try:
+            if (conn_id := journal_conn_id()) is not None:
+                memories.append(self._sql_memory(conn_id))
+        except Exception as error:  # noqa: BLE001  # secrets backends and hooks raise what they like
+            self._problem = error
         self._memory = (
             TaskMemory(self.task_instance, self._try_number, memories, connect=self._connect, clock=clock)
             if memories
@@ -84,7 +91,7 @@ class JournalsAtHand:
         :param said: what somebody has made sure of; that the tries before this one have sent nothing that no memory
             knows of, holds for this try alone
         :raises TypeError: the connection of the SQL journal is not a database's
-        :raises ValueError: it cannot serve, or there is no journal, and this is not the first try
+        :raises ValueError: it cannot serve, or there is none, and this is not the first try
         :raises Exception: what else Airflow has raised when it was asked for the connection
         :raises JournalError: what a person says could not be written
         """

@@ -51,8 +51,11 @@ TEXTS = frozenset(
 )
 """Templated arguments that are text, whatever ``render_template_as_native_obj`` would make of them."""
 
-_NEEDED = frozenset({"survey_id", "sql", "sql_conn_id", "campaign_id"})
-"""Those of them that may be left out, but not come out as nothing: no other campaign or query is a default for one."""
+_NEEDED = frozenset({"survey_id", "sql", "sql_conn_id", "campaign_id", "not_after"})
+"""
+Templated arguments that may be left out, but not come out as nothing: no other campaign or query is a default for one,
+and a limit that has got lost is none.
+"""
 
 NEVER_NONE = frozenset(
     {
@@ -356,6 +359,10 @@ def _time(name: str, value: Any) -> Any:
     return value
 
 
+def _limit(name: str, value: Any) -> Any:
+    return _refuse(name, value, "a datetime, or ISO 8601 with offset") if value == "" else _time(name, value)
+
+
 def _canary(name: str, value: Any) -> Any:
     number = value if isinstance(value, CanaryNumber) else CanaryNumber(value)
     if number:
@@ -475,6 +482,7 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "client_batch_id_prefix": _client_batch_id_prefix,
     "batch_size": _whole(1, MAX_BATCH_SIZE),
     "max_messages": _whole(1),
+    "not_after": _limit,
     "max_rejected": _max_rejected,
     "on_invalid": _one_of(*OnInvalid),
     "on_empty": _one_of(*_ON_EMPTY),

@@ -72,6 +72,11 @@ _COMMON_FIELDS = ("source", "encoding", "scheduled", "expiry", "dlr_callback_url
 _TIMES = ("scheduled", "expiry")
 _LEAST_WAIT = timedelta(minutes=2)
 _DEFAULT_ADDRESS = "http://localhost:8080"
+_A_CAMPAIGN_PER_RUN = (
+    "Each run of this DAG is a campaign of its own: whoever is in the rows of two runs, such as a scheduled and a "
+    "manual one of a day, gets two texts. Give campaign_id with the day that is surveyed, and a SQL journal "
+    "(journal_conn_id)"
+)
 
 
 class EightByEightSurveyBatchOperator(BaseOperator):
@@ -99,7 +104,9 @@ class EightByEightSurveyBatchOperator(BaseOperator):
     ``campaign_id``. Each POST is in a journal before it is made: in Airflow's task state store (3.3 and later), which
     reaches over the tries of the task instance, or with ``journal_conn_id`` in a SQL database, which outlives Clear and
     serves several runs and parallel shards. Below Airflow 3.3 without ``journal_conn_id`` there is no journal, and a
-    second try refuses to send. What the promise rests on is in ``docs/guarantees.md``.
+    second try refuses to send. What the promise rests on is in ``docs/guarantees.md``. A DAG that is run by a schedule
+    or by assets wants a ``campaign_id`` with the day that is surveyed: a scheduled and a manual run of one day are two
+    campaigns else, and the log says so.
 
     It does not wait for delivery or for survey answers; those come by 8x8's webhooks, and the umid in the report says
     for which row. ``airflow dags test`` and ``airflow tasks test`` really send: point the connection at the sandbox.
@@ -139,6 +146,9 @@ class EightByEightSurveyBatchOperator(BaseOperator):
     :param batch_size: messages in one batch, 1 to 10,000
     :param max_messages: a guard against a bad join: more sendable rows than this, and nothing is sent at all (the
         source is read twice)
+    :param not_after: a guard against old data: no batch is begun later than this, what is missing then is ``not_sent``,
+        and the task fails for good; what became of earlier batches is still looked up: datetime or ISO 8601 with offset
+        (templated)
     :param max_rejected: more rejected messages than this fail the task, after its results are pushed: a number, or a
         float between 0 and 1 as a share of accepted and rejected
     :param on_invalid: ``skip`` invalid rows, or ``fail`` before anything is sent (the source is read twice)
@@ -157,7 +167,8 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         no journal knows
     :param campaign_id: what may not be surveyed twice, over all tasks and runs that share it; at most 250 characters
         that can be printed (templated). Needs ``journal_conn_id``
-    :param journal_conn_id: connection to PostgreSQL, MySQL, MariaDB or SQLite for the journal
+    :param journal_conn_id: connection to PostgreSQL, MySQL, MariaDB or SQLite for the journal; by default the one that
+        the connection to 8x8 names in its extra, if it does
     :param report_path: folder for the report of what became of each row (templated): an absolute path, or the URL of
         a folder in an object store, such as ``s3://connection@bucket/folder``
     :param eight_by_eight_conn_id: connection of type ``eight_by_eight``
@@ -174,6 +185,7 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         "parameters",
         "sql_hook_params",
         *_COMMON_FIELDS,
+        "not_after",
         "canary_destination",
         "settled_batches",
         "campaign_id",
@@ -205,6 +217,7 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         client_batch_id_prefix: str = "",
         batch_size: int = MAX_BATCH_SIZE,
         max_messages: int | None = None,
+        not_after: datetime | str | None = None,
         max_rejected: float | None = None,
         on_invalid: str = "skip",
         on_empty: str = "skip",
@@ -238,6 +251,7 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         self.client_batch_id_prefix = client_batch_id_prefix
         self.batch_size = batch_size
         self.max_messages = max_messages
+        self.not_after = not_after
         self.max_rejected = max_rejected
         self.on_invalid = on_invalid
         self.on_empty = on_empty
@@ -298,6 +312,8 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         :raises AirflowSkipException: there are no rows, and ``on_empty`` is ``skip``
         """
         self._stop = threading.Event()
+        if self.campaign_id is None and self._is_run_by_a_schedule():
+            self.log.warning(_A_CAMPAIGN_PER_RUN)
         journals = self._journals_of(context)
         try:
             summary = self._send(context, journals)
@@ -325,19 +341,18 @@ class EightByEightSurveyBatchOperator(BaseOperator):
             raise ValueError("sql needs sql_conn_id, the connection to run it on")
         if not is_to_be_resolved(self.source) and _phones_may_cut(self.source):
             warnings.warn(_source_warning(self.source), UserWarning, stacklevel=3)
-        self._check_campaign()
-
-    def _check_campaign(self) -> None:
         if self.campaign_id is not None and self.journal_conn_id is None:
             raise ValueError(
-                "campaign_id needs journal_conn_id: Airflow's own task state store ends with the task instance"
+                "campaign_id needs journal_conn_id, a SQL journal: Airflow's own task state store ends with the task "
+                "instance. A DAG's default_args can give it to all of its tasks"
             )
         if self.retries and self.journal_conn_id is None and not _has_task_state_store():
             warnings.warn(
                 f"{self.task_id}: retries is {self.retries}, but a second try refuses to send, because it cannot know "
-                "what the first one sent; set journal_conn_id, or retries=0",
+                "what the first one sent; set journal_conn_id, or retries=0 (unless the connection "
+                f"{self.eight_by_eight_conn_id!r} names a journal in its extra)",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=3,
             )
 
     # when Airflow renders
@@ -404,16 +419,38 @@ class EightByEightSurveyBatchOperator(BaseOperator):
 
     # when the task runs
 
+    def _is_run_by_a_schedule(self) -> bool:
+        """Tell whether Airflow makes runs of the DAG by itself, at times or when assets are updated."""
+        dag = self.get_dag()
+        return dag is not None and dag.timetable.can_be_scheduled
+
     def _journals_of(self, context: Context) -> JournalsAtHand:
         """Return what this try knows of those before it, having left in all of it that it has begun."""
         if self._journals is None:
             from airflow_provider_8x8.journals.at_hand import JournalsAtHand
 
             self._journals = JournalsAtHand(
-                context, self.journal_conn_id, deployment=_deployment(), clock=SystemClock(threading.Event())
+                context, self._journal_connection, deployment=_deployment(), clock=SystemClock(threading.Event())
             )
             self._journals.leave_mark()
         return self._journals
+
+    def _journal_connection(self) -> str | None:
+        """
+        Return the connection of the SQL journal: the task's own, else the one that the connection to 8x8 names.
+
+        :raises ValueError: what that one names is no connection's id
+        :raises Exception: what else Airflow raises when it is asked for the connection to 8x8
+        """
+        if self.journal_conn_id is not None:
+            return self.journal_conn_id
+        from airflow_provider_8x8.hooks.eight_by_eight import EightByEightHook
+
+        named = EightByEightHook(self.eight_by_eight_conn_id).journal_conn_id
+        try:
+            return None if named is None else CHECKS["journal_conn_id"]("journal_conn_id", named)
+        except ValueError as error:
+            raise ValueError(f"Connection {self.eight_by_eight_conn_id!r}: in its extra {error}") from None
 
     def _send(self, context: Context, journals: JournalsAtHand) -> Summary:
         ti = context["ti"]
@@ -500,6 +537,7 @@ class EightByEightSurveyBatchOperator(BaseOperator):
             settled_batches=self._settled_batches(),
             deployment=_deployment(),
             retry_delay=self.retry_delay,
+            not_after=None if self.not_after is None else parse_time("not_after", self.not_after),
         )
 
     def _longest_wait(self) -> timedelta:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
@@ -60,6 +60,7 @@ class Settings:
     :ivar settled_batches: by client batch id, what a person has seen of a batch in 8x8's portal
     :ivar retry_delay: how long after this try another one begins at the earliest, None if that is not known
     :ivar deployment: which Airflow this is, None if that is not known
+    :ivar not_after: no batch is begun later than this
     """
 
     survey_id: str
@@ -75,6 +76,13 @@ class Settings:
     settled_batches: Mapping[str, Said] = field(default_factory=dict)
     deployment: str | None = None
     retry_delay: timedelta | None = None
+    not_after: datetime | None = None
+
+    def problem_with_the_hour(self, now: float) -> str | None:
+        """Say why no batch may be begun any more, None if one may."""
+        if self.not_after is None or now <= self.not_after.timestamp():
+            return None
+        return f"it is later than not_after, {self.not_after.isoformat()}: nothing more is sent"
 
 
 class Run(NamedTuple):

@@ -105,7 +105,9 @@ def test_every_row_of_the_seed_ends_as_seeded(
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    finished = run_dag(module.survey_from_warehouse(), logical_date=datetime(2026, 3, 1, tzinfo=UTC))
+    monkeypatch.setenv("AIRFLOW_CONN_JOURNAL", json.dumps({"conn_type": "sqlite", "host": str(tmp_path / "journal")}))
+    march = datetime(2026, 3, 1, tzinfo=UTC)
+    finished = run_dag(module.survey_from_warehouse(), logical_date=march, conf={"within_days": 100_000})
     result = finished.xcoms[run.SURVEY_TASK_ID]["return_value"]
     outcome = check(result, sandbox.stats(), warehouse)
     assert outcome == Outcome(rows=4_000, accepted=3_760, rejected=40, invalid=120, duplicate=80)

@@ -7,15 +7,17 @@ import importlib.util
 import json
 import sys
 import warnings
-from datetime import UTC, datetime
-from importlib.metadata import version
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 FOLDER = Path(__file__).parents[2] / "example_dags"
-NAMES = ("survey_from_warehouse", "survey_from_xcom", "survey_in_shards")
+NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
+LATE = {"within_days": 100_000}
+"""The configuration of a run for the month of these orders, however long ago that is."""
 
 CUSTOMERS = [
     (1, "Zoë", "+1 202 555 0123"),
@@ -92,10 +94,6 @@ def test_it_parses_without_a_connection_or_a_database_driver(name: str, monkeypa
     monkeypatch.setattr(BaseHook, "get_connection", no_connection)
     for module in ("duckdb", "airflow.providers.duckdb", "psycopg2", "airflow.providers.postgres"):
         monkeypatch.setitem(sys.modules, module, None)
-    if version("apache-airflow").startswith("2.") and name != "survey_in_shards":  # which has a journal on any Airflow
-        with pytest.warns(UserWarning, match="set journal_conn_id, or retries=0"):
-            assert load(name).dag_id == name
-        return
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         assert load(name).dag_id == name
@@ -105,9 +103,17 @@ def test_it_parses_without_a_connection_or_a_database_driver(name: str, monkeypa
 def test_it_is_set_as_a_user_should_set_it(name: str) -> None:
     dag = load(name)
     assert dag.catchup is False
-    assert dag.start_date == datetime(2025, 1, 1, tzinfo=UTC)
+    assert dag.start_date.astimezone(dag.timezone).replace(tzinfo=None) == datetime(2025, 1, 1)  # noqa: DTZ001
     assert {task.retries for task in dag.tasks} == {2}
-    assert dag.get_task("send_surveys").downstream_task_ids == {"summarize"}
+    send = dag.get_task("send_surveys")
+    arguments = getattr(send, "partial_kwargs", None) or vars(send)
+    assert arguments["journal_conn_id"] == "journal"
+    assert (arguments["campaign_id"] is not None) == (name != "survey_from_xcom")
+
+
+@pytest.fixture(autouse=True)
+def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_JOURNAL", json.dumps({"conn_type": "sqlite", "host": str(tmp_path / "journal")}))
 
 
 def check_warehouse_run(run: Any, sandbox: Any) -> None:
@@ -127,7 +133,19 @@ def check_warehouse_run(run: Any, sandbox: Any) -> None:
 def test_last_months_orders_are_surveyed_from_duckdb(
     logical_date: datetime, run_dag: Any, sandbox: Any, connection: str, duckdb_warehouse: None
 ) -> None:
-    check_warehouse_run(run_dag(load("survey_from_warehouse"), logical_date=logical_date), sandbox)
+    run = run_dag(load("survey_from_warehouse"), logical_date=logical_date, conf=LATE)
+    check_warehouse_run(run, sandbox)
+    assert run.xcoms["send_surveys"]["campaign_id"] == "monthly-orders 2026-02-01"
+
+
+def test_a_month_that_has_long_been_over_is_not_surveyed(
+    run_due: Any, sandbox: Any, connection: str, duckdb_warehouse: None, tmp_path: Path
+) -> None:
+    order(tmp_path / "warehouse.duckdb", 203, datetime(2026, 4, 14, 12, tzinfo=UTC))
+    run = run_due(load("survey_from_warehouse"), "scheduled", datetime(2026, 5, 1, tzinfo=UTC))  # as unpausing makes it
+    assert run.task_states["send_surveys"] == "failed"
+    assert "it is later than not_after, 2026-05-08T00:00:00+00:00" in run.log
+    assert sandbox.stats()["requests"] == 0
 
 
 def test_the_schedule_s_own_run_has_the_month_before_it() -> None:
@@ -141,8 +159,11 @@ def test_the_schedule_s_own_run_has_the_month_before_it() -> None:
     assert info is not None
     task = dag.get_task("send_surveys")
     template = task.get_template_env()
+    macros = SimpleNamespace(timedelta=timedelta)
     rendered = {
-        name: template.from_string(text).render(data_interval_end=info.data_interval.end)
+        name: template.from_string(text).render(
+            data_interval_end=info.data_interval.end, dag=dag, dag_run=object(), macros=macros
+        )
         for name, text in task.parameters.items()
     }
     expected_end = pendulum.instance(info.run_after)
@@ -169,7 +190,8 @@ def test_last_months_orders_are_surveyed_from_postgresql_in_its_parameter_style(
         source = source.replace(f"${parameter}", f"%({parameter})s")
     path = tmp_path / "survey_from_warehouse.py"
     path.write_text(source)
-    check_warehouse_run(run_dag(load("survey_from_warehouse", path), logical_date=FIRST_OF_MARCH), sandbox)
+    run = run_dag(load("survey_from_warehouse", path), logical_date=FIRST_OF_MARCH, conf=LATE)
+    check_warehouse_run(run, sandbox)
 
 
 def test_rows_from_xcom_are_surveyed(run_dag: Any, sandbox: Any, connection: str) -> None:
@@ -203,15 +225,12 @@ def test_shards_survey_everybody_once(
     connection: str,
     postgres_server: str,
     postgres_warehouse: None,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import psycopg2
 
     with contextlib.closing(psycopg2.connect(postgres_server)) as warehouse, warehouse, warehouse.cursor() as cursor:
         cursor.execute("DELETE FROM customers WHERE first_name = 'Amélie'")  # whose number is none
         cursor.execute("INSERT INTO customers VALUES (5, 'Zoë', '+12025550123'), (12, 'Robin', '+12025550199')")
-    monkeypatch.setenv("AIRFLOW_CONN_JOURNAL", json.dumps({"conn_type": "sqlite", "host": str(tmp_path / "journal")}))
 
     run = run_dag(load("survey_in_shards"), logical_date=FIRST_OF_MARCH)
 
@@ -225,3 +244,95 @@ def test_shards_survey_everybody_once(
     ]
     assert run.xcoms["summarize"]["return_value"] == {"surveyed": 4, "already_sent": 1}
     assert {run.xcoms[shard]["campaign_id"] for shard in shards} == {"yearly-customers-2026"}
+
+
+def texts(sandbox: Any) -> list[str]:
+    return sorted(message["text"].partition("?")[0] for message in sandbox.messages())
+
+
+def test_each_shop_has_its_own_words_and_nobody_is_asked_by_two(
+    run_dag: Any, clear_and_run: Any, sandbox: Any, connection: str, duckdb_warehouse: None
+) -> None:
+    run = run_dag(load("survey_per_shop"))
+    sent = ["send_surveys[0]", "send_surveys[1]"]
+    assert run.task_states == dict.fromkeys(["shops", *sent], "success"), run.log[-3000:]
+    assert texts(sandbox) == [
+        "Hi Zoë, how do you like our shop in Station Road",
+        "Hi נועה, how do you like our shop in Harbour Street",
+        "Hi 小明, how do you like our shop in Harbour Street",
+    ]
+    assert {message["source"] for message in sandbox.messages()} == {"HARBOUR", "STATION"}
+    assert len({run.xcoms[task]["campaign_id"] for task in sent}) == 1
+
+
+@pytest.mark.parametrize(("is_good", "chosen"), [(False, "ask_for_better_data"), (True, "be_content")])
+def test_the_counts_choose_what_comes_next(
+    run_dag: Any,
+    sandbox: Any,
+    connection: str,
+    duckdb_warehouse: None,
+    tmp_path: Path,
+    is_good: bool,
+    chosen: str,
+) -> None:
+    import duckdb
+
+    if is_good:
+        with duckdb.connect(tmp_path / "warehouse.duckdb") as warehouse:
+            warehouse.execute("DELETE FROM customers WHERE customer_id = 3")  # whose number is none
+    run = run_dag(load("survey_and_branch"))
+    other = {"ask_for_better_data": "be_content", "be_content": "ask_for_better_data"}[chosen]
+    assert run.task_states == {"send_surveys": "success", "choose": "success", chosen: "success", other: "skipped"}
+    assert sandbox.stats()["accepted"] == 3
+
+
+def order(warehouse: Path, order_nr: int, completed_at: datetime) -> None:
+    import duckdb
+
+    with duckdb.connect(warehouse) as connection:
+        connection.execute(
+            "INSERT INTO orders VALUES (?, 2, 'completed', ?)", [order_nr, completed_at.replace(tzinfo=None)]
+        )
+
+
+def test_todays_customers_are_asked_tomorrow_morning_at_the_dags_local_time(
+    run_due: Any, sandbox: Any, connection: str, duckdb_warehouse: None, tmp_path: Path
+) -> None:
+    from pendulum import FixedTimezone
+
+    # Where the run that was last due at 20:00 was due within the last hour.
+    zone = FixedTimezone((20 - datetime.now(UTC).hour) % 24 * 3600)
+    path = tmp_path / "survey_tomorrow_morning.py"
+    source = (FOLDER / path.name).read_text()
+    path.write_text(source.replace('"Europe/Paris"', f"pendulum.FixedTimezone({zone.offset})"))
+    due = datetime.now(zone).replace(hour=20, minute=0, second=0, microsecond=0)
+    order(tmp_path / "warehouse.duckdb", 201, due - timedelta(hours=1))
+    order(tmp_path / "warehouse.duckdb", 202, due - timedelta(days=1))
+    run = run_due(load("survey_tomorrow_morning", path), "scheduled", due)
+    assert run.task_states == {"send_surveys": "success"}, run.log[-3000:]
+    assert texts(sandbox) == ["Good morning 小明, how was order 201"]
+    assert run.rendered["send_surveys"]["scheduled"].startswith(f"{due + timedelta(days=1):%Y-%m-%d} 09:00:00")
+
+
+def test_a_query_from_a_file_is_run_when_an_asset_was_updated_and_updates_one(
+    run_due: Any, sandbox: Any, connection: str, duckdb_warehouse: None
+) -> None:
+    run = run_due(load("survey_from_sql_file"), "asset", datetime(2026, 2, 15, 1, 30, tzinfo=UTC))
+    assert run.task_states == {"send_surveys": "success"}, run.log[-3000:]
+    assert texts(sandbox) == ["Hi 小明, how was order 103"]
+    assert run.xcoms["send_surveys"]["campaign_id"] == "order-feedback 2026-02-14"
+    assert updated_assets() == {"order_surveys"}
+
+
+def updated_assets() -> set[str]:
+    from airflow.utils.session import create_session
+
+    try:
+        from airflow.models.asset import AssetEvent
+    except ImportError:  # Airflow 2
+        from airflow.models.dataset import DatasetEvent
+
+        with create_session() as session:
+            return {event.uri for event in session.query(DatasetEvent)}
+    with create_session() as session:
+        return {event.name for event in session.query(AssetEvent)}

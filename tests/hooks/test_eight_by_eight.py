@@ -177,7 +177,7 @@ def test_airflow_knows_the_connections_form(airflow_db: None) -> None:
     manager = ProvidersManager()
     assert manager.hooks["eight_by_eight"] is not None
     widgets = {name for name in manager.connection_form_widgets if "eight_by_eight" in name}
-    assert {name.rpartition("__")[2] for name in widgets} == {"region", "account_id", "timeout"}
+    assert {name.rpartition("__")[2] for name in widgets} == {"region", "account_id", "timeout", "journal_conn_id"}
     behaviour = manager.field_behaviours["eight_by_eight"]
     assert set(behaviour["hidden_fields"]) == {"schema", "extra"}
     assert behaviour["relabeling"]["password"] == "API key"

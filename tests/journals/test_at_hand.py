@@ -24,7 +24,7 @@ def at_hand(try_number: int, store: Store | None, journal_conn_id: str | None = 
     ti = SimpleNamespace(dag_id="dag", run_id="run", task_id="send", map_index=-1, try_number=try_number)
     context: Any = {"ti": ti, "task_state_store": store}
     clock = SystemClock(threading.Event())
-    return JournalsAtHand(context, journal_conn_id, deployment=None, clock=clock)
+    return JournalsAtHand(context, lambda: journal_conn_id, deployment=None, clock=clock)
 
 
 def journal_of(task: JournalsAtHand, said: dict[str, Said] | None = None) -> Journal:

@@ -540,3 +540,116 @@ def test_on_unknown_decides_about_rows_that_8x8s_answer_leaves_out(
         assert run.task_states == {"send": state}, run.log
         assert {name: result_of(run)[name] for name in counts} == counts
         assert sandbox.stats()["accepted"] == sent
+
+
+# the journal that the connection to 8x8 names
+
+
+def name_in_extra(monkeypatch: pytest.MonkeyPatch, journal: Any) -> None:
+    """Have the connection to 8x8 name a journal, or none."""
+    fields = json.loads(os.environ["AIRFLOW_CONN_EIGHT_BY_EIGHT_DEFAULT"])
+    fields["extra"] = {} if journal is None else {"journal_conn_id": journal}
+    monkeypatch.setenv("AIRFLOW_CONN_EIGHT_BY_EIGHT_DEFAULT", json.dumps(fields))
+
+
+@every_change
+def test_a_task_that_had_sent_all_sends_nothing_when_the_connection_names_another_journal(
+    run_dag: Run,
+    clear_and_run: Run,
+    sandbox: Any,
+    connection: str,
+    monkeypatch: pytest.MonkeyPatch,
+    before: dict[str, Any],
+    after: dict[str, Any],
+) -> None:
+    name_in_extra(monkeypatch, before["journal_conn_id"])
+    first = run_dag(dag_of())
+    assert_sent_once(sandbox, first)
+    for journal in (after, before):
+        name_in_extra(monkeypatch, journal["journal_conn_id"])
+        assert_sent_once(sandbox, clear_and_run(dag_of(), first.run_id))
+        assert sandbox.stats()["requests"] == 4
+
+
+@every_change
+def test_what_a_try_had_sent_is_known_to_the_next_one_when_the_connection_names_another_journal(
+    run_dag: Run,
+    sandbox: Any,
+    connection: str,
+    at_batch: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    before: dict[str, Any],
+    after: dict[str, Any],
+) -> None:
+    name_in_extra(monkeypatch, before["journal_conn_id"])
+    at_batch(3, lambda: name_in_extra(monkeypatch, after["journal_conn_id"]))
+    run = run_dag(dag_of(retries=1))
+    assert run.try_numbers == {"send": 2}
+    assert_sent_once(sandbox, run)
+    assert sandbox.stats()["requests"] == 4
+
+
+def test_the_operators_own_journal_wins_and_naming_it_there_instead_changes_nothing(
+    run_dag: Run, clear_and_run: Run, sandbox: Any, connection: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name_in_extra(monkeypatch, "journal_that_is_not_there")
+    first = run_dag(dag_of(**A))
+    assert_sent_once(sandbox, first)
+    name_in_extra(monkeypatch, "journal_a")
+    assert_sent_once(sandbox, clear_and_run(dag_of(), first.run_id))
+    assert sandbox.stats()["requests"] == 4
+
+
+@without_state_store
+@pytest.mark.parametrize(("before", "after"), [(None, "journal_a"), ("journal_a", None), ("journal_a", "journal_b")])
+def test_without_a_store_another_journal_in_the_connection_is_refused(
+    run_dag: Run,
+    clear_and_run: Run,
+    sandbox: Any,
+    connection: str,
+    monkeypatch: pytest.MonkeyPatch,
+    before: str | None,
+    after: str | None,
+) -> None:
+    name_in_extra(monkeypatch, before)
+    first = run_dag(dag_of())
+    assert_sent_once(sandbox, first)
+    name_in_extra(monkeypatch, after)
+    run = clear_and_run(dag_of(), first.run_id)
+    assert run.task_states == {"send": "failed"}
+    assert "Nothing was sent" not in run.log
+    assert sandbox.stats()["requests"] == 4
+
+
+def test_a_connection_that_is_away_for_a_try_does_not_change_the_journal(
+    run_dag: Run, sandbox: Any, connection: str, at_batch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name_in_extra(monkeypatch, "journal_a")
+    fields = os.environ["AIRFLOW_CONN_EIGHT_BY_EIGHT_DEFAULT"]
+
+    def go_away() -> None:
+        monkeypatch.delenv("AIRFLOW_CONN_EIGHT_BY_EIGHT_DEFAULT")
+
+    def come_back(context: Any) -> None:
+        if context["ti"].try_number == 2:
+            monkeypatch.setenv("AIRFLOW_CONN_EIGHT_BY_EIGHT_DEFAULT", fields)
+
+    at_batch(3, go_away)
+    run = run_dag(dag_of(retries=2, on_retry_callback=come_back, on_failure_callback=come_back))
+    assert sandbox.stats()["max_per_key"] == 1
+    assert "The conn_id `eight_by_eight_default` isn't defined" in run.log
+    if run.try_numbers == {"send": 3}:  # with a store; without one, nothing is known by the try between
+        assert_sent_once(sandbox, run)
+
+
+@pytest.mark.parametrize("named", [["journal_a"], {"a": 1}, "postgresql://me:hunter2@127.0.0.1/journal", True])
+def test_what_the_connection_names_must_be_a_connections_id(
+    run_dag: Run, sandbox: Any, connection: str, monkeypatch: pytest.MonkeyPatch, named: Any
+) -> None:
+    name_in_extra(monkeypatch, named)
+    run = run_dag(dag_of())
+    assert run.task_states == {"send": "failed"}
+    assert "Connection 'eight_by_eight_default': in its extra journal_conn_id is" in run.log
+    # At DEBUG level Airflow itself logs the connection that it hands out; nobody runs a deployment so.
+    assert not [line for line in run.log.splitlines() if "hunter2" in line and "debug" not in line.lower()]
+    assert sandbox.stats()["requests"] == 0

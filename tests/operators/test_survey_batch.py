@@ -347,6 +347,8 @@ def test_jinja_goes_into_template_variables(run_dag: Any, sandbox: Any, connecti
         ({"rows": [], "reconcile_timeout": 900}, "expected a timedelta"),
         ({"rows": [], "log_settle_time": timedelta(seconds=-1)}, "expected a timedelta"),
         ({"rows": [], "campaign_id": "march"}, "campaign_id needs journal_conn_id"),
+        ({"rows": [], "not_after": "2026-01-31T09:00:00"}, "without an offset from UTC"),
+        ({"rows": [], "not_after": ""}, "not_after is ''; expected a datetime, or ISO 8601 with offset"),
         ({"rows": [], "campaign_id": "", "journal_conn_id": "journal"}, "1 to 250 characters"),
         ({"rows": [], "campaign_id": "m" * 251, "journal_conn_id": "journal"}, "1 to 250 characters"),
     ],

@@ -344,6 +344,7 @@ class History:
             reconcile_timeout=timedelta(seconds=timeout),
             log_settle_time=timedelta(seconds=plan.settle_time),
             canary_destination=_CANARY if has_canary else None,
+            not_after=None if plan.not_after is None else datetime.fromtimestamp(plan.not_after, UTC),
         )
 
     def at_hand(self, number: int) -> AtHand:

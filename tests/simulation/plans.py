@@ -59,6 +59,7 @@ class Plan:
     :ivar has_times: rows bring times of their own
     :ivar never_starts: how likely a try dies before any of our code has run
     :ivar forgets: how likely one of the memories is thrown away between two tries
+    :ivar not_after: no batch is begun later
     """
 
     habits: Habits
@@ -99,6 +100,7 @@ class Plan:
     has_times: bool = False
     never_starts: float = 0.0
     forgets: float = 0.0
+    not_after: float | None = None
 
 
 def draw(seed: int) -> Plan:
@@ -156,6 +158,7 @@ def draw(seed: int) -> Plan:
         never_starts=chance.choice((0.0, 0.0, 0.0, 0.1)),
         # A campaign of several runs rests on its database: whoever deletes it there, lets a new run begin anew.
         forgets=chance.choice((0.0, 0.0, 0.0, 0.2)) if journal is not Where.CAMPAIGN else 0.0,
+        not_after=START + chance.uniform(0, 500) if habits.refuses_all is None and chance.random() < 0.1 else None,
     )
 
 

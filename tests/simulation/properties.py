@@ -109,8 +109,8 @@ def _late_keys(history: History, task: TaskInstance) -> set[str]:
 
 def _says_that_it_is_too_late(history: History, task: TaskInstance) -> bool:
     """Tell whether a task says that it leaves rows out since the time of its messages has passed."""
-    last, scheduled = task.last, history.plan.scheduled
-    is_past = scheduled is not None and scheduled < history.world.now + history.plan.skew
+    last, times = task.last, (history.plan.scheduled, history.plan.not_after)
+    is_past = any(time is not None and time < history.world.now + history.plan.skew for time in times)
     return is_past and task.verdict == "final" and last is not None and last.summary.outcomes["not_sent"] > 0
 
 

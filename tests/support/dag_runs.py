@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 _TASK_BEGINS = re.compile(r"\[DAG TEST\] starting task_id=(\S+) map_index=(-?\d+)")
@@ -77,18 +78,88 @@ def clear_and_run(dag: Any, run_id: str, *task_ids: str) -> DagRunResult:
         else:
             _serialize(dag)
         dag_run = _clear(dag, run_id, task_ids or tuple(dag.task_ids), session)
-        while str(dag_run.state) == "running":
-            session.expire_all()
-            dag_run.dag = _scheduler_dag(dag)
-            schedulable, _ = dag_run.update_state(session=session)
-            for ti in schedulable:
-                ti.try_number += 1
-                ti.state = "scheduled"
-            session.commit()
-            for ti in dag_run.get_task_instances(session=session):
-                if ti.state == "scheduled":
-                    _run_one(dag, ti, session)
+        _run_to_the_end(dag, dag_run, session)
     return _result(dag_run, log.getvalue())
+
+
+def run_due(dag: Any, kind: str, moment: datetime) -> DagRunResult:
+    """
+    Make a run as Airflow makes it at a moment, with the data interval that the DAG's timetable gives it, and run it.
+
+    :param kind: ``scheduled``: the timetable's run of that moment; ``manual``: somebody triggers it then; ``undated``:
+        somebody does so on Airflow 3 without a logical date; ``asset``: an asset is updated then.
+    """
+    from airflow import settings
+    from pendulum import instance
+
+    with _captured_log() as log:
+        session = settings.Session()
+        if _is_airflow_2():
+            _know_the_users_table()
+            dag.sync_to_db(session=session)
+        else:
+            _serialize(dag)
+        dag_run = _make_run(_scheduler_dag(dag), kind, instance(moment), session)
+        session.commit()
+        _run_to_the_end(dag, dag_run, session)
+    return _result(dag_run, log.getvalue())
+
+
+def _make_run(dag: Any, kind: str, moment: Any, session: Any) -> Any:
+    from airflow.utils.types import DagRunType
+
+    logical_date, interval = _dates(dag.timetable, kind, moment)
+    asset_triggered = DagRunType.DATASET_TRIGGERED if _is_airflow_2() else DagRunType.ASSET_TRIGGERED
+    run_type = {"scheduled": DagRunType.SCHEDULED, "asset": asset_triggered}.get(kind, DagRunType.MANUAL)
+    run = {
+        "run_id": f"{run_type}__{kind}__{moment.isoformat()}",
+        "run_type": run_type,
+        "data_interval": interval,
+        "state": "running",
+        "start_date": moment,
+        "session": session,
+    }
+    if _is_airflow_2():
+        return dag.create_dagrun(execution_date=logical_date, **run)
+    from airflow.utils.types import DagRunTriggeredByType
+
+    by = DagRunTriggeredByType.TEST
+    return dag.create_dagrun(logical_date=logical_date, run_after=moment, triggered_by=by, **run)
+
+
+def _dates(timetable: Any, kind: str, moment: Any) -> tuple[Any, Any]:
+    """The logical date and the data interval, as Airflow has the timetable tell them."""
+    from airflow.timetables.base import TimeRestriction
+
+    if kind == "scheduled":
+        interval = None
+        while True:
+            restriction = TimeRestriction(moment.subtract(days=70), None, catchup=True)
+            info = timetable.next_dagrun_info(last_automated_data_interval=interval, restriction=restriction)
+            interval = info.data_interval
+            if info.run_after >= moment:
+                assert info.run_after == moment, f"no run is due at {moment}"
+                return info.logical_date, interval
+    if kind == "manual":
+        return moment, timetable.infer_manual_data_interval(run_after=moment)
+    if kind == "asset" and _is_airflow_2():
+        event = SimpleNamespace(source_dag_run=None, timestamp=moment)
+        return moment, timetable.data_interval_for_events(moment, [event])
+    return None, None
+
+
+def _run_to_the_end(dag: Any, dag_run: Any, session: Any) -> None:
+    while str(dag_run.state) == "running":
+        session.expire_all()
+        dag_run.dag = _scheduler_dag(dag)
+        schedulable, _ = dag_run.update_state(session=session)
+        for ti in schedulable:
+            ti.try_number += 1
+            ti.state = "scheduled"
+        session.commit()
+        for ti in dag_run.get_task_instances(session=session):
+            if ti.state == "scheduled":
+                _run_one(dag, ti, session)
 
 
 def _clear(dag: Any, run_id: str, task_ids: tuple[str, ...], session: Any) -> Any:

@@ -228,10 +228,10 @@ class Airflow3(Deployment):
         response.raise_for_status()
         return response.json()
 
-    def start_run(self, dag_id: str) -> None:
+    def start_run(self, dag_id: str, **conf: Any) -> None:
         """See :class:`Deployment`."""
         self.unpause(dag_id)
-        self.call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None})
+        self.call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf})
 
     def unpause(self, dag_id: str) -> None:
         """Let a DAG run."""

@@ -279,6 +279,9 @@ class SurveySender:
         try:
             if self._stop.is_set():
                 raise Stopped("the task was told to end")
+            if problem := self._settings.problem_with_the_hour(self._clock.now()):
+                # Another try would send nothing more, but look again for what is unknown.
+                raise Stopped(problem, is_final=not any(entry.is_open for entry in self._ledger.entries()))
             if problem := self._builder.problem_with_common_times():
                 raise Stopped(problem, is_final=True)
             entry = self._begin(batch)
