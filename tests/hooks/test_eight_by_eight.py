@@ -6,8 +6,10 @@ import json
 from typing import Any
 
 import pytest
+from packaging.version import Version
 
 from tests.conftest import API_KEY
+from tests.support.airflow_version import AIRFLOW, IS_AIRFLOW_3
 
 
 def hook_for(monkeypatch: pytest.MonkeyPatch, connection: Any, **arguments: Any) -> Any:
@@ -73,7 +75,8 @@ def test_test_connection_asks_8x8_and_sends_nothing(sandbox: Any, monkeypatch: p
     assert sandbox.stats()["requests"] == 0
 
 
-def test_airflow_knows_the_connections_form(airflow_db: None) -> None:
+@pytest.mark.skipif(IS_AIRFLOW_3, reason="Airflow 3 has no form without its API")
+def test_airflow_2_knows_the_connections_form(airflow_db: None) -> None:
     from airflow.providers_manager import ProvidersManager
 
     manager = ProvidersManager()
@@ -83,3 +86,14 @@ def test_airflow_knows_the_connections_form(airflow_db: None) -> None:
     behaviour = manager.field_behaviours["eight_by_eight"]
     assert set(behaviour["hidden_fields"]) == {"schema", "extra"}
     assert behaviour["relabeling"]["password"] == "API key"
+
+
+@pytest.mark.skipif(Version("3.1") > AIRFLOW, reason="Airflow 3.0 shows the fields of providers only with FAB's")
+def test_airflow_3_shows_the_connections_form(airflow_db: None) -> None:
+    from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService
+
+    (form,) = (form for form in HookMetaService.hook_meta_data() if form.connection_type == "eight_by_eight")
+    assert set(form.extra_fields) == {"region", "account_id", "timeout"}
+    assert form.extra_fields["region"]["value"] == "asia_pacific"
+    assert form.standard_fields.url_schema.hidden
+    assert form.standard_fields.password.title == "API key"
