@@ -3,10 +3,21 @@ PYTHON ?= python3
 AIRFLOW_2_PYTHON ?= $(shell for p in $(PYTHON) python3.12 python3.11 $(wildcard $(HOME)/.pyenv/versions/3.1[12].*/bin/python); do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { echo $$p; break; }; done)
 
+# Each of the Airflows that the whole suite does not run on, and a Python for it, so that these differ as well.
+AIRFLOWS := 3.0.6 3.1.8 3.2.2
+PYTHON_FOR_3.0.6 := 3.11
+PYTHON_FOR_3.1.8 := 3.12
+PYTHON_FOR_3.2.2 := 3.13
+find-python = $(shell for p in python$(1) $(PYTHON) $(wildcard $(HOME)/.pyenv/versions/$(1).*/bin/python); do \
+	$$p -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] != "$(1)")' 2>/dev/null && { echo $$p; break; }; done)
+# What users copy, and what is otherwise from one Airflow to the next.
+TESTS_OF_AIRFLOWS := tests/support/test_dag_runs.py tests/test_readme.py tests/examples tests/hooks \
+	tests/operators/test_tries.py
+
 VENV := .venv
 VENV_2 := .venv-airflow-2.11
 
-.PHONY: help demo bench crashes test test-airflow-3 test-airflow-2 mariadb simulation lint format constraints clean
+.PHONY: help demo bench crashes test test-airflow-3 test-airflow-2 test-airflows $(AIRFLOWS:%=test-airflow-%) mariadb simulation lint format constraints clean
 
 help:  ## show this
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -22,6 +33,12 @@ test-airflow-3: $(VENV)/.ready mariadb
 
 test-airflow-2: $(VENV_2)/.ready mariadb
 	@if [ -x $(VENV_2)/bin/python ]; then echo "== Tests on Airflow 2.11.2"; $(VENV_2)/bin/python -m pytest; fi
+
+test-airflows: $(AIRFLOWS:%=test-airflow-%)  ## the README's DAGs, the examples and what differs, on Airflow 3.0, 3.1 and 3.2
+
+$(AIRFLOWS:%=test-airflow-%): test-airflow-%: .venv-airflow-%/.ready
+	@if [ -x .venv-airflow-$*/bin/python ]; then echo "== Tests on Airflow $*, Python $(PYTHON_FOR_$*)"; \
+		.venv-airflow-$*/bin/python -m pytest $(TESTS_OF_AIRFLOWS); fi
 
 mariadb:
 	@PATH="$$PATH:/usr/sbin"; command -v mariadbd >/dev/null && command -v my_print_defaults >/dev/null || \
@@ -71,8 +88,20 @@ $(VENV_2)/.ready: pyproject.toml constraints/airflow-2.11.2.txt
 		$(VENV_2)/bin/python -c 'import airflow_provider_8x8' && touch $@; \
 	fi
 
+$(AIRFLOWS:%=.venv-airflow-%/.ready): .venv-airflow-%/.ready: constraints/airflow-%.txt pyproject.toml | $(VENV)/.ready
+	@if [ -z "$(call find-python,$(PYTHON_FOR_$*))" ]; then \
+		echo "== NOT TESTED on Airflow $*: Python $(PYTHON_FOR_$*) is not on this machine"; mkdir -p .venv-airflow-$*; \
+	else \
+		echo "== Installing Airflow $* and the provider into .venv-airflow-$* (a minute or two, once)" && \
+		$(VENV)/bin/uv venv --quiet --clear --python "$(call find-python,$(PYTHON_FOR_$*))" .venv-airflow-$* && \
+		{ $(VENV)/bin/uv pip install --python .venv-airflow-$*/bin/python --constraint constraints/airflow-$*.txt \
+			'apache-airflow==$*' --editable '.[test]' 2>&1 | grep -v '^ [+~-] '; } && \
+		.venv-airflow-$*/bin/python -c 'import airflow_provider_8x8' && touch $@; \
+	fi
+
+# The .in files say what has to be older than the newest, and why.
 constraints: $(VENV)/.ready  ## renew the pinned versions
-	@for v in 3.3.2 2.11.2; do echo "apache-airflow==$$v" | $(VENV)/bin/uv pip compile - pyproject.toml --extra test \
+	@for v in 2.11.2 $(AIRFLOWS) 3.3.2; do $(VENV)/bin/uv pip compile constraints/airflow-$$v.in pyproject.toml --extra test \
 		$$([ $$v = 3.3.2 ] && echo --extra lint) --universal --python-version 3.11 --no-annotate --no-header --quiet --upgrade \
 		--output-file constraints/airflow-$$v.txt; done
 

@@ -12,10 +12,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from packaging.version import Version
 
 from airflow_provider_8x8.api.errors import RefusedError
 from tests.api.servers import make_certificate, serve_each
 from tests.conftest import API_KEY
+from tests.support.airflow_version import AIRFLOW, IS_AIRFLOW_3
 
 
 def hook_for(monkeypatch: pytest.MonkeyPatch, connection: Any, **arguments: Any) -> Any:
@@ -171,7 +173,8 @@ def test_a_call_of_ones_own_names_the_connection(sandbox: Any, monkeypatch: pyte
         hook_for(monkeypatch, wrong).client.get_message("a")
 
 
-def test_airflow_knows_the_connections_form(airflow_db: None) -> None:
+@pytest.mark.skipif(IS_AIRFLOW_3, reason="Airflow 3 has no form without its API")
+def test_airflow_2_knows_the_connections_form(airflow_db: None) -> None:
     from airflow.providers_manager import ProvidersManager
 
     manager = ProvidersManager()
@@ -181,3 +184,14 @@ def test_airflow_knows_the_connections_form(airflow_db: None) -> None:
     behaviour = manager.field_behaviours["eight_by_eight"]
     assert set(behaviour["hidden_fields"]) == {"schema", "extra"}
     assert behaviour["relabeling"]["password"] == "API key"
+
+
+@pytest.mark.skipif(Version("3.1") > AIRFLOW, reason="Airflow 3.0 shows the fields of providers only with FAB's")
+def test_airflow_3_shows_the_connections_form(airflow_db: None) -> None:
+    from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService
+
+    (form,) = (form for form in HookMetaService.hook_meta_data() if form.connection_type == "eight_by_eight")
+    assert set(form.extra_fields) == {"region", "account_id", "timeout"}
+    assert form.extra_fields["region"]["value"] == "asia_pacific"
+    assert form.standard_fields.url_schema.hidden
+    assert form.standard_fields.password.title == "API key"

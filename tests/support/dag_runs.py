@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import logging
 import re
@@ -12,6 +13,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
+
+from packaging.version import Version
+
+from tests.support.airflow_version import AIRFLOW, IS_AIRFLOW_3
 
 _TASK_BEGINS = re.compile(r"\[DAG TEST\] starting task_id=(\S+) map_index=(-?\d+)")
 _TASK_ENDS = "[DAG TEST] end task"
@@ -53,12 +58,13 @@ def run_dag(dag: Any, *, logical_date: datetime | None = None, conf: dict[str, A
     """
     logical_date = logical_date or datetime.now(UTC)
     with _captured_log() as log:
-        if _is_airflow_2():
-            _know_the_users_table()
-            dag_run = dag.test(execution_date=logical_date, run_conf=conf)
-        else:
+        if IS_AIRFLOW_3:
+            _share_the_api_server()
             _serialize(dag)
             dag_run = dag.test(logical_date=logical_date, run_conf=conf)
+        else:
+            _know_the_users_table()
+            dag_run = dag.test(execution_date=logical_date, run_conf=conf)
     return _result(dag_run, log.getvalue())
 
 
@@ -73,10 +79,11 @@ def clear_and_run(dag: Any, run_id: str, *task_ids: str) -> DagRunResult:
 
     with _captured_log() as log:
         session = settings.Session()
-        if _is_airflow_2():
-            _know_the_users_table()
-        else:
+        if IS_AIRFLOW_3:
+            _share_the_api_server()
             _serialize(dag)
+        else:
+            _know_the_users_table()
         dag_run = _clear(dag, run_id, task_ids or tuple(dag.task_ids), session)
         _run_to_the_end(dag, dag_run, session)
     return _result(dag_run, log.getvalue())
@@ -94,7 +101,7 @@ def run_due(dag: Any, kind: str, moment: datetime) -> DagRunResult:
 
     with _captured_log() as log:
         session = settings.Session()
-        if _is_airflow_2():
+        if not IS_AIRFLOW_3:
             _know_the_users_table()
             dag.sync_to_db(session=session)
         else:
@@ -109,7 +116,7 @@ def _make_run(dag: Any, kind: str, moment: Any, session: Any) -> Any:
     from airflow.utils.types import DagRunType
 
     logical_date, interval = _dates(dag.timetable, kind, moment)
-    asset_triggered = DagRunType.DATASET_TRIGGERED if _is_airflow_2() else DagRunType.ASSET_TRIGGERED
+    asset_triggered = DagRunType.DATASET_TRIGGERED if not IS_AIRFLOW_3 else DagRunType.ASSET_TRIGGERED
     run_type = {"scheduled": DagRunType.SCHEDULED, "asset": asset_triggered}.get(kind, DagRunType.MANUAL)
     run = {
         "run_id": f"{run_type}__{kind}__{moment.isoformat()}",
@@ -119,7 +126,7 @@ def _make_run(dag: Any, kind: str, moment: Any, session: Any) -> Any:
         "start_date": moment,
         "session": session,
     }
-    if _is_airflow_2():
+    if not IS_AIRFLOW_3:
         return dag.create_dagrun(execution_date=logical_date, **run)
     from airflow.utils.types import DagRunTriggeredByType
 
@@ -142,7 +149,7 @@ def _dates(timetable: Any, kind: str, moment: Any) -> tuple[Any, Any]:
                 return info.logical_date, interval
     if kind == "manual":
         return moment, timetable.infer_manual_data_interval(run_after=moment)
-    if kind == "asset" and _is_airflow_2():
+    if kind == "asset" and not IS_AIRFLOW_3:
         event = SimpleNamespace(source_dag_run=None, timestamp=moment)
         return moment, timetable.data_interval_for_events(moment, [event])
     return None, None
@@ -169,17 +176,26 @@ def _clear(dag: Any, run_id: str, task_ids: tuple[str, ...], session: Any) -> An
 
     dag_run = session.query(DagRun).filter_by(dag_id=dag.dag_id, run_id=run_id).one()
     cleared = [ti for ti in dag_run.get_task_instances(session=session) if ti.task_id in task_ids]
-    version = {"dag": dag} if _is_airflow_2() else {"run_on_latest_version": True}
-    clear_task_instances(cleared, session, dag_run_state=DagRunState.RUNNING, **version)
+    clear_task_instances(cleared, session, dag_run_state=DagRunState.RUNNING, **_latest_version(dag))
     session.commit()
     return dag_run
 
 
+def _latest_version(dag: Any) -> dict[str, Any]:
+    """Return what lets a cleared run be one of the DAG as it now is."""
+    if not IS_AIRFLOW_3:
+        return {"dag": dag}
+    return {"run_on_latest_version": True} if Version("3.1") <= AIRFLOW else {}
+
+
 def _scheduler_dag(dag: Any) -> Any:
     """The DAG as Airflow's scheduler has it."""
-    if _is_airflow_2():
+    if not IS_AIRFLOW_3:
         return dag
-    from airflow.serialization.serialized_objects import DagSerialization
+    try:
+        from airflow.serialization.serialized_objects import DagSerialization
+    except ImportError:  # Airflow 3.0 and 3.1
+        from airflow.serialization.serialized_objects import SerializedDAG as DagSerialization
 
     return DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag))
 
@@ -187,23 +203,22 @@ def _scheduler_dag(dag: Any) -> Any:
 def _run_one(dag: Any, ti: Any, session: Any) -> None:
     task = dag.get_task(ti.task_id)
     try:
-        if _is_airflow_2():
+        if not IS_AIRFLOW_3:
             from airflow.models.dag import _run_task
 
             ti.task = task
             _run_task(ti=ti, session=session)
-        else:
+        elif Version("3.1") <= AIRFLOW:
             from airflow.sdk.definitions.dag import _run_task
 
             _run_task(ti=ti, task=task)
+        else:
+            from airflow.sdk.definitions.dag import _run_task
+
+            ti.task = task
+            _run_task(ti=ti)
     except Exception:
         logging.getLogger(__name__).exception("The task failed")
-
-
-def _is_airflow_2() -> bool:
-    import airflow
-
-    return bool(airflow.__version__.startswith("2."))
 
 
 def _know_the_users_table() -> None:
@@ -211,20 +226,31 @@ def _know_the_users_table() -> None:
     import airflow.providers.fab.auth_manager.models  # noqa: F401
 
 
+def _share_the_api_server() -> None:
+    """Keep one API server for all tasks, as Airflow 3.3 does by itself: to make one takes seconds."""
+    from airflow.sdk.execution_time import supervisor
+
+    if not hasattr(supervisor.in_process_api_server, "cache_info"):
+        supervisor.in_process_api_server = functools.cache(supervisor.in_process_api_server)
+
+
 def _serialize(dag: Any) -> None:
     """Write the DAG where Airflow 3's test run expects it to be: a DAG that comes from no file is not there."""
     from airflow.dag_processing.bundles.manager import DagBundlesManager
     from airflow.dag_processing.collection import update_dag_parsing_results_in_db
-    from airflow.serialization.serialized_objects import LazyDeserializedDAG
+    from airflow.serialization.serialized_objects import LazyDeserializedDAG, SerializedDAG
     from airflow.utils.session import create_session
 
     with create_session() as session:
         DagBundlesManager().sync_bundles_to_db(session=session)
         session.flush()
         errors: dict[tuple[str, str], str] = {}
-        update_dag_parsing_results_in_db(
-            "dags-folder", None, [LazyDeserializedDAG.from_dag(dag)], errors, None, set(), session
-        )
+        if Version("3.1") <= AIRFLOW:
+            arguments = [LazyDeserializedDAG.from_dag(dag)], errors, None, set()
+        else:
+            dag.relative_fileloc = dag.fileloc
+            arguments = [LazyDeserializedDAG(data=SerializedDAG.to_dict(dag))], errors, set()
+        update_dag_parsing_results_in_db("dags-folder", None, *arguments, session)
     assert not errors, errors
 
 
@@ -279,13 +305,16 @@ def _name(task_id: str, map_index: int) -> str:
 
 
 def _xcoms(session: Any, key: dict[str, Any]) -> dict[str, Any]:
-    try:
-        from airflow.models.xcom import XComModel
-        from airflow.sdk.serde import deserialize
-    except ImportError:
+    if not IS_AIRFLOW_3:
         from airflow.models.xcom import XCom
 
         return {row.key: row.value for row in session.query(XCom).filter_by(**key)}  # decoded when it is loaded
+    from airflow.models.xcom import XComModel
+
+    try:
+        from airflow.sdk.serde import deserialize
+    except ImportError:  # Airflow 3.0 and 3.1
+        from airflow.serialization.serde import deserialize
     return {row.key: deserialize(row.value) for row in session.query(XComModel).filter_by(**key)}
 
 

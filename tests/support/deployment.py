@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import quote
@@ -23,7 +22,6 @@ import requests
 if TYPE_CHECKING:
     from tests.support.databases import Database
 
-IS_AIRFLOW_3 = version("apache-airflow").startswith("3.")
 PATIENCE = 240  # seconds; these processes take a while to start on a small machine
 ENDED = frozenset({"success", "failed"})
 

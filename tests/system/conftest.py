@@ -13,7 +13,8 @@ import pytest
 
 from tests.conftest import API_KEY, ROOT, SUBACCOUNT
 from tests.examples.test_example_dags import CUSTOMERS, TABLES
-from tests.support.deployment import IS_AIRFLOW_3, Airflow2, Airflow3, Deployment
+from tests.support.airflow_version import IS_AIRFLOW_3
+from tests.support.deployment import Airflow2, Airflow3, Deployment
 from tests.support.narrow_proxy import NarrowProxy
 from tests.support.sandbox_process import SandboxProcess
 from tests.system.people import make_people

@@ -25,7 +25,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.deployment import ENDED, IS_AIRFLOW_3, Airflow3, Deployment, TaskInstance, wait_for
+from tests.support.airflow_version import IS_AIRFLOW_3
+from tests.support.deployment import ENDED, Airflow3, Deployment, TaskInstance, wait_for
 from tests.support.kills import After, Killer, Moment, Victim
 from tests.support.narrow_proxy import NarrowProxy
 from tests.support.sandbox_process import SandboxProcess

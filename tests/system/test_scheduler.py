@@ -10,7 +10,8 @@ import requests
 
 from tests.conftest import API_KEY
 from tests.examples.test_example_dags import CUSTOMERS
-from tests.support.deployment import IS_AIRFLOW_3, Airflow3, wait_for
+from tests.support.airflow_version import IS_AIRFLOW_3
+from tests.support.deployment import Airflow3, wait_for
 
 pytestmark = pytest.mark.skipif(not IS_AIRFLOW_3, reason="the API that this drives is Airflow 3's")
 

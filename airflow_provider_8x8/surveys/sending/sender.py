@@ -173,7 +173,7 @@ class SurveySender:
             self._settling.settle(self._reading.tally)
             if not (
                 self._settling.has_set_rows_free()
-                or self._refusals.conclude(self._ledger.entries(), has_open_rows=self._settling.has_open_rows())
+                or self._refusals.conclude(self._ledger.entries(), has_open_rows=self._has_open_rows())
             ):
                 break
         if self._settling.unreported:
@@ -279,11 +279,10 @@ class SurveySender:
         try:
             if self._stop.is_set():
                 raise Stopped("the task was told to end")
-            if problem := self._settings.problem_with_the_hour(self._clock.now()):
+            too_late = self._settings.problem_with_the_hour(self._clock.now())
+            if problem := too_late or self._builder.problem_with_common_times():
                 # Another try would send nothing more, but look again for what is unknown.
-                raise Stopped(problem, is_final=not any(entry.is_open for entry in self._ledger.entries()))
-            if problem := self._builder.problem_with_common_times():
-                raise Stopped(problem, is_final=True)
+                raise Stopped(problem, is_final=not self._has_open_rows())
             entry = self._begin(batch)
         except BaseException:
             self._reading.leave(batch.rows)
@@ -306,6 +305,14 @@ class SurveySender:
         # The request first: while this thread computes, the other one would wait for the interpreter at every piece.
         posting.wait_until_sent()
         self._write_reports()
+
+    def _has_open_rows(self) -> bool:
+        """Tell whether it is not known of some rows whether 8x8 has accepted them."""
+        held = self._reading.tally.held
+        return any(
+            entry.is_open and (self._ledger.is_own(entry) or held[entry.client_batch_id] > 0)
+            for entry in self._ledger.entries()
+        )
 
     def _begin(self, batch: _Batch) -> Entry | None:
         """Make the entry of a batch durable, without the rows that others have entered meanwhile."""

@@ -181,11 +181,6 @@ class Settling:
         self._ledger.refresh()
         return any(self._has_been_freed(self._ledger[holder]) for holder in self._tally.held)
 
-    def has_open_rows(self) -> bool:
-        """Tell whether it is not known of some rows of this task instance whether 8x8 has accepted them."""
-        now = self._clock.now()
-        return any(entry.is_open and self._is_wanted(entry, now) for entry in self._ledger.entries())
-
     def outlook(self, *, is_last_try: bool) -> str | None:
         """Say what can tell of the batches that are still unknown, and from when on; None if all was decided."""
         now = self._clock.now()
