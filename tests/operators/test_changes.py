@@ -429,7 +429,7 @@ def test_a_person_settles_what_8x8s_logs_do_not_tell(
     sandbox.faults([{"on": "survey_batch", "kind": "close_before_accept", "times": 1}])
     first = run_dag(dag_of(**journal))
     assert first.task_states == {"send": "failed"}
-    unknown = [name for name in result_of(first)["client_batch_ids"] if f"client batch ids {name}" in first.log]
+    unknown = [name for name in result_of(first)["client_batch_ids"] if f'settled_batches={{"{name}"' in first.log]
     assert len(unknown) == 1
     settled: Any = {unknown[0]: said}
     if form == "params":
