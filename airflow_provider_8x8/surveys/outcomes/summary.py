@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import get_args
 
 from airflow_provider_8x8.api.advice import with_advice
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
 from airflow_provider_8x8.surveys.messages.row_keys import unpack
-from airflow_provider_8x8.surveys.outcomes.report import Outcome
+from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
 from airflow_provider_8x8.surveys.settings import Run
 
 MAX_INVALID_SAMPLES = 10
@@ -75,6 +74,7 @@ class Summary:
     """
     What became of the rows over all tries; the counts of outcomes add up to ``rows_read``.
 
+    :ivar outcomes: how many rows have each :class:`~airflow_provider_8x8.surveys.outcomes.outcome.Outcome`
     :ivar client_batch_ids: of every batch of the task instance that 8x8 has or may have
     :ivar unknown_client_batch_ids: of those, and of other runs' batches with rows of this source, of which nobody knows
     :ivar overdue: of the invalid rows, those whose own time was still to come when the first try began
@@ -99,7 +99,7 @@ class Summary:
     batch_ids: list[str] = field(default_factory=list)
     client_batch_ids: list[str] = field(default_factory=list)
     unknown_client_batch_ids: list[str] = field(default_factory=list)
-    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    outcomes: Counter[str] = field(default_factory=Counter)
     invalid_samples: list[str] = field(default_factory=list)
     overdue: int = 0
     report: str | None = None
@@ -125,12 +125,12 @@ class Summary:
     @property
     def reasons_in_words(self) -> list[str]:
         """How many rows are invalid and how many rejected, and the first reasons of each, on some lines."""
-        invalid = self.invalid_reasons.in_words("invalid", self.outcomes["invalid"])
-        rejected = self.rejected_reasons.in_words("rejected", self.outcomes["rejected"])
+        invalid = self.invalid_reasons.in_words(Outcome.INVALID, self.outcomes[Outcome.INVALID])
+        rejected = self.rejected_reasons.in_words(Outcome.REJECTED, self.outcomes[Outcome.REJECTED])
         return [said for said in (invalid, rejected) if said is not None]
 
     def _rows_in_words(self) -> str:
-        outcomes = [f"{count} {outcome}" for outcome in get_args(Outcome) if (count := self.outcomes[outcome])]
+        outcomes = [f"{count} {outcome}" for outcome in Outcome if (count := self.outcomes[outcome])]
         counted = f": {', '.join(outcomes)}" if outcomes else ""
         if self.is_source_read:
             return f"{_rows(self.rows_read, 'was', 'were')} read{counted}"
@@ -152,7 +152,7 @@ class Summary:
             if others.unanswered:
                 said.append(f"{others.unanswered} may have been{'' if others.taken else ' sent'}")
             did.append(f"{' and '.join(said)} by {by}{found_out}")
-        if before := self.outcomes["already_sent"]:
+        if before := self.outcomes[Outcome.ALREADY_SENT]:
             did.append(f"{before} {'was' if before == 1 else 'were'} sent by another run of the campaign")
         return f"{did[0]}{', ' if this_try else ': '}{', '.join(did[1:])}" if did[1:] else did[0]
 
@@ -230,7 +230,9 @@ def summarize(run: Run, entries: Iterable[Entry], tally: Tally, *, open_before: 
         try_number=run.try_number,
     )
     outcomes = summary.outcomes
-    outcomes.update({"invalid": tally.invalid, "duplicate": tally.duplicate, "not_sent": tally.not_sent})
+    outcomes.update(
+        {Outcome.INVALID: tally.invalid, Outcome.DUPLICATE: tally.duplicate, Outcome.NOT_SENT: tally.not_sent}
+    )
     for entry in entries:
         rows = tally.held[entry.client_batch_id]
         if not entry.is_batch:
@@ -238,12 +240,12 @@ def summarize(run: Run, entries: Iterable[Entry], tally: Tally, *, open_before: 
         if entry.run == run.run:
             _count_posted(summary, entry, run.try_number, was_open=entry.client_batch_id in open_before)
         if not entry.is_in_effect:
-            outcomes["not_sent"] += rows
+            outcomes[Outcome.NOT_SENT] += rows
             if entry.run == run.run and entry.state is EntryState.RESENT:  # 8x8 may have it all the same
                 summary.client_batch_ids.append(entry.client_batch_id)
         elif entry.run == run.run:
             counted = len(entry) - entry.resent_count
-            outcomes["not_sent"] += max(0, rows - counted)  # set free, and the source was not read since
+            outcomes[Outcome.NOT_SENT] += max(0, rows - counted)  # set free, and the source was not read since
             summary.rows_read += counted - min(rows, counted)
             _count_own(summary, entry)
         elif rows:
@@ -272,16 +274,17 @@ def _count_anothers(summary: Summary, entry: Entry, rows: int, met_unknown: set[
     unknown = rows if entry.state is EntryState.PENDING else len(still_unknown)
     if unknown:
         summary.unknown_client_batch_ids.append(entry.client_batch_id)
-    summary.outcomes.update({"unknown": unknown, "already_sent": rows - unknown})
+    summary.outcomes.update({Outcome.UNKNOWN: unknown, Outcome.ALREADY_SENT: rows - unknown})
 
 
 def _count_own(summary: Summary, entry: Entry) -> None:
-    counts: dict[Outcome, int] = {
-        "accepted": entry.accepted_count,
-        "rejected": entry.rejected_count,
-        "unknown": entry.unknown_count,
-    }
-    summary.outcomes.update(counts)
+    summary.outcomes.update(
+        {
+            Outcome.ACCEPTED: entry.accepted_count,
+            Outcome.REJECTED: entry.rejected_count,
+            Outcome.UNKNOWN: entry.unknown_count,
+        }
+    )
     if entry.unknown_count:
         summary.unknown_client_batch_ids.append(entry.client_batch_id)
     if entry.batch_id is not None:

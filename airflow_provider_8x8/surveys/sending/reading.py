@@ -11,8 +11,9 @@ from typing import Any
 from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.surveys.journal.ledger import Ledger
 from airflow_provider_8x8.surveys.messages.builder import ColumnsError, MessageBuilder, Rows
-from airflow_provider_8x8.surveys.messages.plan import InvalidRowError, RowMessage
-from airflow_provider_8x8.surveys.outcomes.report import Report
+from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError, RowMessage
+from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
+from airflow_provider_8x8.surveys.outcomes.report import Report, ReportLine
 from airflow_provider_8x8.surveys.outcomes.summary import Tally
 from airflow_provider_8x8.surveys.settings import OnInvalid, Settings
 
@@ -164,14 +165,14 @@ class Reading:
         self.tally.hold(entry, row.row_key)
         if self._report and not self._ledger.is_own(entry):
             said = f"batch {holder} of another run of the campaign has it"
-            self._report.write_row(row.line("already_sent", batch_id=entry.batch_id, description=said))
+            self._report.write_row(ReportLine.of(row, Outcome.ALREADY_SENT, batch_id=entry.batch_id, description=said))
 
     def leave(self, *parts: Sequence[RowMessage]) -> None:
         """Report rows that are not sent."""
         if self._report:
             for part in parts:
                 for row in part:
-                    self._report.write_row(row.line("not_sent"))
+                    self._report.write_row(ReportLine.of(row, Outcome.NOT_SENT))
 
     def _messages(self, rows: Rows) -> Generator[list[RowMessage | InvalidRowError], None, None]:
         """Yield every row's message or the reason why it has none, some at a time."""
@@ -218,7 +219,7 @@ class Reading:
         self.tally.overdue += self._is_overdue(row)
         self.tally.sample(row.number, str(row))
         if self._report:
-            self._report.write_row(row.line("invalid", description=str(row)))
+            self._report.write_row(ReportLine.of(row, Outcome.INVALID, description=str(row)))
         if self._settings.on_invalid is OnInvalid.FAIL:
             raise Stopped(
                 f"the rest was not sent, because on_invalid is 'fail' and the source now has an invalid row: "
@@ -251,7 +252,7 @@ class Reading:
         self.tally.duplicate += 1
         if self._report:
             said = "an earlier row of this source has its row key"
-            self._report.write_row(row.line("duplicate", description=said))
+            self._report.write_row(ReportLine.of(row, Outcome.DUPLICATE, description=said))
 
 
 def _sample(row: InvalidRowError) -> str:

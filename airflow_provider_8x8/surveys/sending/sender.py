@@ -33,9 +33,10 @@ from airflow_provider_8x8.surveys.journal.header import Header
 from airflow_provider_8x8.surveys.journal.ledger import Ledger
 from airflow_provider_8x8.surveys.journal.protocol import Journal
 from airflow_provider_8x8.surveys.messages.builder import MessageBuilder, Rows
-from airflow_provider_8x8.surveys.messages.plan import RowMessage
 from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_RULES, RowKeys, pack, unpack
+from airflow_provider_8x8.surveys.messages.row_message import RowMessage
 from airflow_provider_8x8.surveys.outcomes.answers import match
+from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
 from airflow_provider_8x8.surveys.outcomes.report import Report, ReportError, ReportLine
 from airflow_provider_8x8.surveys.outcomes.summary import Reasons, Summary, summarize
 from airflow_provider_8x8.surveys.sending.posting import Poster, Posting, PostingThread
@@ -401,7 +402,7 @@ class SurveySender:
 
     def _take_answer(self, sent: _OnWire, response: BatchResponse) -> None:
         answers = match(sent.batch.rows, response)
-        rejected = answers.row_keys_of("rejected")
+        rejected = answers.row_keys_of(Outcome.REJECTED)
         if rejected:
             self._note_rejected(answers.reasons_to_reject())
         self._ledger.settle(
@@ -409,7 +410,7 @@ class SurveySender:
             state=EntryState.SENT,
             batch_id=response.batch_id,
             rejected_keys=pack(rejected),
-            unknown_keys=pack(answers.row_keys_of("unknown")),
+            unknown_keys=pack(answers.row_keys_of(Outcome.UNKNOWN)),
         )
         self._on_wire = None
         self._unknown_in_a_row = 0
@@ -427,7 +428,9 @@ class SurveySender:
             len(sent.batch.rows),
             unknown.reason,
         )
-        self._report_batch(sent.entry, (row.line("unknown", description=unknown.reason) for row in sent.batch.rows))
+        reason = unknown.reason
+        lines = (ReportLine.of(row, Outcome.UNKNOWN, description=reason) for row in sent.batch.rows)
+        self._report_batch(sent.entry, lines)
         if self._unknown_in_a_row >= MAX_UNKNOWN_IN_A_ROW:
             raise Stopped(f"{MAX_UNKNOWN_IN_A_ROW} batches in a row have an unknown outcome: {unknown}")
 
@@ -458,7 +461,10 @@ class SurveySender:
     def _reject(self, alone: _OnWire, refused: RefusedError) -> None:
         self._ledger.settle(alone.entry, state=EntryState.SENT, rejected_keys=alone.entry.row_keys)
         self._note_rejected((row, f"{refused.description} (code {refused.code})") for row in alone.batch.rows)
-        lines = [row.line("rejected", code=refused.code, description=refused.description) for row in alone.batch.rows]
+        lines = [
+            ReportLine.of(row, Outcome.REJECTED, code=refused.code, description=refused.description)
+            for row in alone.batch.rows
+        ]
         self._report_batch(alone.entry, lines)
 
     def _note_rejected(self, reasons: Iterable[tuple[RowMessage, str]]) -> None:
