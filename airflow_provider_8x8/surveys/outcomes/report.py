@@ -83,7 +83,7 @@ class ReportLine(msgspec.Struct, kw_only=True, gc=False):
     ) -> Self:
         """Return a row's line; an invalid row is found by what stands in it, usable or not."""
         client_message_id, destination = row.client_message_id, row.destination
-        if isinstance(row, InvalidRowError):
+        if not isinstance(row, RowMessage):
             client_message_id = client_message_id or row.given_message_id
             destination = destination or row.given_destination
         return cls(

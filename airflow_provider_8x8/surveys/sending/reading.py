@@ -15,23 +15,11 @@ from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError, R
 from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
 from airflow_provider_8x8.surveys.outcomes.report import Report, ReportLine
 from airflow_provider_8x8.surveys.outcomes.summary import Tally
+from airflow_provider_8x8.surveys.sending.stopped import SendingStopped
 from airflow_provider_8x8.surveys.settings import OnInvalid, Settings
 
 _ROWS_AT_A_TIME = 1_000
 _SAME_ID = "another row of its batch has its client_message_id, too"
-
-
-class Stopped(Exception):  # noqa: N818  # not an error in itself: the reason to end the loop from wherever it is
-    """
-    Sending must not go on.
-
-    :param reason: phone numbers masked
-    :param is_final: another try could not mend it
-    """
-
-    def __init__(self, reason: str, *, is_final: bool = False) -> None:
-        super().__init__(reason)
-        self.is_final = is_final
 
 
 class Reading:
@@ -66,7 +54,7 @@ class Reading:
         """
         Read the source without sending, if there is something that forbids to send any of it.
 
-        :raises Stopped: there is
+        :raises SendingStopped: there is
         """
         if self._settings.max_messages is None and self._settings.on_invalid is OnInvalid.SKIP:
             return
@@ -79,7 +67,9 @@ class Reading:
                         raise self._too_many("no batch was begun")
                 elif self._settings.on_invalid is OnInvalid.FAIL and not self._is_known(found, seen):
                     self.tally.sample(found.number, str(found))
-                    raise Stopped(f"no batch was begun, because on_invalid is 'fail': {_sample(found)}", is_final=True)
+                    raise SendingStopped(
+                        f"no batch was begun, because on_invalid is 'fail': {_sample(found)}", is_final=True
+                    )
 
     def _with_ids_checked(
         self, found: Iterable[RowMessage | InvalidRowError], seen: Collection[bytes]
@@ -102,7 +92,7 @@ class Reading:
         """
         Gather messages into batches; a row that goes into none gets its outcome here.
 
-        :raises Stopped: the source failed, has too many rows, or an invalid one that forbids to send the others
+        :raises SendingStopped: the source failed, has too many rows, or an invalid one that forbids to send the others
         """
         batch: list[RowMessage] = []
         seen: set[bytes] = set()
@@ -192,12 +182,14 @@ class Reading:
         try:
             self._builder.use_columns(columns, complete=rows.columns is not None, others=others)
         except ColumnsError as error:
-            raise Stopped(str(error), is_final=True) from None
+            raise SendingStopped(str(error), is_final=True) from None
         self._ledger.use_row_keys_of(self._builder.unique_by)
 
-    def _too_many(self, consequence: str) -> Stopped:
+    def _too_many(self, consequence: str) -> SendingStopped:
         limit = self._settings.max_messages
-        return Stopped(f"the source has more than max_messages={limit} rows to send; {consequence}", is_final=True)
+        return SendingStopped(
+            f"the source has more than max_messages={limit} rows to send; {consequence}", is_final=True
+        )
 
     def _note_unsendable(self, row: InvalidRowError, seen: set[bytes]) -> None:
         """
@@ -205,7 +197,7 @@ class Reading:
 
         :param seen: the row keys that have come up in this reading. That of an invalid row is not among them: a later
             row with it that can be sent is no duplicate.
-        :raises Stopped: an invalid row forbids to send the others
+        :raises SendingStopped: an invalid row forbids to send the others
         """
         if row.row_key in seen:
             self._note_duplicate(row)
@@ -221,7 +213,7 @@ class Reading:
         if self._report:
             self._report.write_row(ReportLine.of(row, Outcome.INVALID, description=str(row)))
         if self._settings.on_invalid is OnInvalid.FAIL:
-            raise Stopped(
+            raise SendingStopped(
                 f"the rest was not sent, because on_invalid is 'fail' and the source now has an invalid row: "
                 f"{_sample(row)}",
                 is_final=True,
@@ -264,14 +256,14 @@ def _chunks(source: Iterator[Any]) -> Iterator[list[Any]]:
     read = 0
     while True:
         chunk: list[Any] = []
-        failure: Stopped | None = None
+        failure: SendingStopped | None = None
         try:
             chunk.extend(islice(source, _ROWS_AT_A_TIME))  # which keeps what was read before a failure
         except ColumnsError as error:
-            failure = Stopped(mask_phone_numbers(str(error)), is_final=True)
+            failure = SendingStopped(mask_phone_numbers(str(error)), is_final=True)
         except Exception as error:  # noqa: BLE001  # every driver has errors of its own
             said = mask_phone_numbers(str(error))  # which may hold rows
-            failure = Stopped(
+            failure = SendingStopped(
                 f"the source failed after {read + len(chunk)} rows and was not read to its end: "
                 f"{type(error).__name__}: {said}"
             )

@@ -40,9 +40,10 @@ from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
 from airflow_provider_8x8.surveys.outcomes.report import Report, ReportError, ReportLine
 from airflow_provider_8x8.surveys.outcomes.summary import Reasons, Summary, summarize
 from airflow_provider_8x8.surveys.sending.posting import Poster, Posting, PostingThread
-from airflow_provider_8x8.surveys.sending.reading import Reading, Stopped
+from airflow_provider_8x8.surveys.sending.reading import Reading
 from airflow_provider_8x8.surveys.sending.refusals import Halving, Refusals, is_passing
 from airflow_provider_8x8.surveys.sending.settling import Settling
+from airflow_provider_8x8.surveys.sending.stopped import SendingStopped
 from airflow_provider_8x8.surveys.settings import Run, Settings
 
 log = logging.getLogger(__name__)
@@ -136,7 +137,7 @@ class SurveySender:
         self._unknown_in_a_row = 0
         self._messages_sent = 0
         self._began = time.monotonic()
-        self._stopped: Stopped | None = None
+        self._stopped: SendingStopped | None = None
         self._is_open = False
         self._open_before: frozenset[str] = frozenset()
         self._rejected = Reasons()
@@ -151,14 +152,14 @@ class SurveySender:
             with self._report or nullcontext():
                 self._send(rows)
         except ReportError as error:
-            self._note(Stopped(str(error)))
+            self._note(SendingStopped(str(error)))
         except JournalError as error:
             may_go_better = isinstance(error, JournalUnavailableError | SupersededError)
-            self._note(Stopped(str(error), is_final=not may_go_better))
+            self._note(SendingStopped(str(error), is_final=not may_go_better))
         except Exception as error:  # noqa: BLE001  # whatever it is, the summary says what was sent
             # Without the error's own text, which may hold a row.
             log.error("%s at:\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
-            self._note(Stopped(f"{UNEXPECTED} {type(error).__name__}: {mask_phone_numbers(str(error))}"))
+            self._note(SendingStopped(f"{UNEXPECTED} {type(error).__name__}: {mask_phone_numbers(str(error))}"))
         finally:
             self._poster.close()
         return self._summary()
@@ -169,7 +170,7 @@ class SurveySender:
         while self._stopped is None:
             try:
                 self._send_missing(rows)
-            except Stopped as stopped:
+            except SendingStopped as stopped:
                 self._note(stopped)
             self._settling.settle(self._reading.tally)
             if not (
@@ -179,11 +180,11 @@ class SurveySender:
                 break
         if self._settling.unreported:
             missing = ", ".join(sorted(self._settling.unreported))
-            self._note(Stopped(f"the report lacks the batches {missing}: 8x8's logs do not have them yet"))
+            self._note(SendingStopped(f"the report lacks the batches {missing}: 8x8's logs do not have them yet"))
         if reason := self._refusals.reason_to_end():
             self._note(reason)
 
-    def _note(self, stopped: Stopped) -> None:
+    def _note(self, stopped: SendingStopped) -> None:
         """Keep the first reason to stop: those after it follow from it."""
         self._stopped = self._stopped or stopped
 
@@ -279,11 +280,11 @@ class SurveySender:
         """
         try:
             if self._stop.is_set():
-                raise Stopped("the task was told to end")
+                raise SendingStopped("the task was told to end")
             too_late = self._settings.problem_with_the_hour(self._clock.now())
             if problem := too_late or self._builder.problem_with_common_times():
                 # Another try would send nothing more, but look again for what is unknown.
-                raise Stopped(problem, is_final=not self._has_open_rows())
+                raise SendingStopped(problem, is_final=not self._has_open_rows())
             entry = self._begin(batch)
         except BaseException:
             self._reading.leave(batch.rows)
@@ -373,7 +374,7 @@ class SurveySender:
                 self._refusals.note_taken()
         except (NeverSentError, RateLimitedError) as error:
             halving.put_back(part.rows)
-            raise Stopped(str(error)) from None
+            raise SendingStopped(str(error)) from None
         except RefusedError as refused:
             self._unknown_in_a_row = 0
             self._take_refusal(refused, halving)
@@ -432,7 +433,7 @@ class SurveySender:
         lines = (ReportLine.of(row, Outcome.UNKNOWN, description=reason) for row in sent.batch.rows)
         self._report_batch(sent.entry, lines)
         if self._unknown_in_a_row >= MAX_UNKNOWN_IN_A_ROW:
-            raise Stopped(f"{MAX_UNKNOWN_IN_A_ROW} batches in a row have an unknown outcome: {unknown}")
+            raise SendingStopped(f"{MAX_UNKNOWN_IN_A_ROW} batches in a row have an unknown outcome: {unknown}")
 
     def _take_back(self) -> None:
         """Free the row keys of the batch on the wire, of which 8x8 has nothing."""
@@ -449,7 +450,7 @@ class SurveySender:
         if not self._refusals.can_be_a_rows(refused):
             self._take_back()
             halving.put_back(rows)
-            raise Stopped(str(refused), is_final=not is_passing(refused)) from None
+            raise SendingStopped(str(refused), is_final=not is_passing(refused)) from None
         if not halving.is_refused:
             log.info("8x8 refused a batch of %d messages, looking for the bad ones: %s", len(rows), refused.reason)
         if halving.is_to_reject(refused, len(rows)):
