@@ -168,38 +168,35 @@ class Tally:
 
     :ivar is_whole: whether it has come to the source's end
     :ivar overdue: of the invalid rows, those whose own time was still to come when the task instance's first try began
-    :ivar held: how many of its rows each entry holds, by client batch id: begun in this reading or before
-    :ivar met_open: the entries among them that were open, as they were when the first of their rows came up
-    :ivar met_unknown: the row keys of those rows, where a sent batch left some unknown, by client batch id
+    :ivar not_sent: how many rows went into no entry because sending ended
+    :ivar rows_by_entry: how many of its rows each entry holds, by client batch id: begun in this reading or before
+    :ivar seen_open: the entries among them that were open, as they were when the first of their rows came up
+    :ivar seen_unknown: the row keys of those rows, where a sent batch left some unknown, by client batch id
     """
 
-    rows_read: int = 0
     is_whole: bool = False
     invalid: int = 0
     overdue: int = 0
     duplicate: int = 0
-    held: Counter[str] = field(default_factory=Counter)
-    met_open: dict[str, Entry] = field(default_factory=dict)
-    met_unknown: defaultdict[str, set[bytes]] = field(default_factory=lambda: defaultdict(set))
+    not_sent: int = 0
+    rows_by_entry: Counter[str] = field(default_factory=Counter)
+    seen_open: dict[str, Entry] = field(default_factory=dict)
+    seen_unknown: defaultdict[str, set[bytes]] = field(default_factory=lambda: defaultdict(set))
     invalid_samples: list[str] = field(default_factory=list)
     invalid_reasons: Reasons = field(default_factory=Reasons)
 
+    @property
+    def rows_read(self) -> int:
+        """How many rows were read, each of which has come to one end or another."""
+        return self.invalid + self.duplicate + self.not_sent + self.rows_by_entry.total()
+
     def hold(self, entry: Entry, row_key: bytes | None) -> None:
         """Note that an entry of before holds a row."""
-        self.held[entry.client_batch_id] += 1
+        self.rows_by_entry[entry.client_batch_id] += 1
         if entry.is_open:
-            self.met_open.setdefault(entry.client_batch_id, entry)
+            self.seen_open.setdefault(entry.client_batch_id, entry)
             if entry.unknown_keys and row_key is not None:
-                self.met_unknown[entry.client_batch_id].add(row_key)
-
-    @property
-    def not_sent(self) -> int:
-        """
-        How many rows went into no entry because sending ended.
-
-        All that are left: whatever fails, and wherever, no row that was read is missing from the counts.
-        """
-        return self.rows_read - self.invalid - self.duplicate - self.held.total()
+                self.seen_unknown[entry.client_batch_id].add(row_key)
 
     def sample(self, number: int, reason: str) -> None:
         """Keep the reason why a row is invalid, if there are not enough yet."""
@@ -234,7 +231,7 @@ def summarize(run: Run, entries: Iterable[Entry], tally: Tally, *, open_before: 
         {Outcome.INVALID: tally.invalid, Outcome.DUPLICATE: tally.duplicate, Outcome.NOT_SENT: tally.not_sent}
     )
     for entry in entries:
-        rows = tally.held[entry.client_batch_id]
+        rows = tally.rows_by_entry[entry.client_batch_id]
         if not entry.is_batch:
             continue
         if entry.run == run.run:
@@ -249,7 +246,7 @@ def summarize(run: Run, entries: Iterable[Entry], tally: Tally, *, open_before: 
             summary.rows_read += counted - min(rows, counted)
             _count_own(summary, entry)
         elif rows:
-            _count_anothers(summary, entry, rows, tally.met_unknown.get(entry.client_batch_id, set()))
+            _count_anothers(summary, entry, rows, tally.seen_unknown.get(entry.client_batch_id, set()))
     return summary
 
 
@@ -268,9 +265,9 @@ def _count_posted(summary: Summary, entry: Entry, this_try: int, *, was_open: bo
     posted.unanswered += unanswered
 
 
-def _count_anothers(summary: Summary, entry: Entry, rows: int, met_unknown: set[bytes]) -> None:
+def _count_anothers(summary: Summary, entry: Entry, rows: int, seen_unknown: set[bytes]) -> None:
     """Count rows that another run of the campaign has in one of its batches."""
-    still_unknown = met_unknown.intersection(unpack(entry.unknown_keys))
+    still_unknown = seen_unknown.intersection(unpack(entry.unknown_keys))
     unknown = rows if entry.state is EntryState.PENDING else len(still_unknown)
     if unknown:
         summary.unknown_client_batch_ids.append(entry.client_batch_id)

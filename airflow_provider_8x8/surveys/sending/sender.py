@@ -36,6 +36,7 @@ from airflow_provider_8x8.surveys.messages.builder import MessageBuilder, Rows
 from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_RULES, RowKeys, pack, unpack
 from airflow_provider_8x8.surveys.messages.row_message import RowMessage
 from airflow_provider_8x8.surveys.outcomes.answers import match
+from airflow_provider_8x8.surveys.outcomes.fates import Fates
 from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
 from airflow_provider_8x8.surveys.outcomes.report import Report, ReportError, ReportLine
 from airflow_provider_8x8.surveys.outcomes.summary import Reasons, Summary, summarize
@@ -130,7 +131,7 @@ class SurveySender:
             clock=self._clock,
             stop=self._stop,
         )
-        self._reading = self._new_reading()
+        self._fates = Fates(self._ledger, report)
         self._refusals = Refusals(builder.own_fields)
         self._on_wire: _OnWire | None = None
         self._to_report: deque[Callable[[], None]] = deque()
@@ -172,7 +173,7 @@ class SurveySender:
                 self._send_missing(rows)
             except SendingStopped as stopped:
                 self._note(stopped)
-            self._settling.settle(self._reading.tally)
+            self._settling.settle(self._fates.tally)
             if not (
                 self._settling.has_set_rows_free()
                 or self._refusals.conclude(self._ledger.entries(), has_open_rows=self._has_open_rows())
@@ -189,7 +190,7 @@ class SurveySender:
         self._stopped = self._stopped or stopped
 
     def _summary(self) -> Summary:
-        summary = summarize(self._run, self._ledger.entries(), self._reading.tally, open_before=self._open_before)
+        summary = summarize(self._run, self._ledger.entries(), self._fates.tally, open_before=self._open_before)
         summary.rejected_reasons = self._rejected
         summary.was_begun = self._is_open
         summary.logs_problem = self._settling.logs_problem
@@ -233,31 +234,24 @@ class SurveySender:
         self._ledger.begin_reading()
         self._refusals.begin_reading()
         self._refusals.learn(self._ledger.entries())
-        self._reading = self._new_reading()
-        if self._report:
-            self._report.forget_rows()
-        try:
-            self._reading.inspect(rows)
-            with closing(self._reading.batches(rows)) as batches:
-                self._send_batches(batches)
-        except BaseException as error:
-            # What is on the wire is settled, also when Airflow 2 raises from on_kill's signal handler; but not after
-            # an AirflowTaskTimeout, which may have struck in the middle of a word between task and supervisor.
-            if isinstance(error, Exception) or self._stop.is_set():
-                self._wind_up()
-            raise
-
-    def _new_reading(self) -> Reading:
-        return Reading(self._builder, self._settings, self._ledger, self._report, began=self._ledger.first_begun)
+        with Fates(self._ledger, self._report) as self._fates:
+            reading = Reading(self._builder, self._settings, self._ledger, self._fates, began=self._ledger.first_begun)
+            try:
+                reading.check_before_sending(rows)
+                with closing(reading.batches(rows)) as batches:
+                    self._send_batches(batches)
+            except BaseException as error:
+                # What is on the wire is settled, also when Airflow 2 raises from on_kill's signal handler; but not
+                # after an AirflowTaskTimeout, which may have struck in the middle of a word between task and
+                # supervisor.
+                if isinstance(error, Exception) or self._stop.is_set():
+                    self._wind_up()
+                raise
 
     def _send_batches(self, batches: Iterable[list[RowMessage]]) -> None:
         for rows in batches:
             batch = _Batch(rows)  # built while the one before is on the wire
-            try:
-                self._finish()
-            except BaseException:
-                self._reading.leave(rows)
-                raise
+            self._finish()
             self._start(batch)
         self._wind_up()
 
@@ -278,20 +272,14 @@ class SurveySender:
 
         :param batch: what others have entered meanwhile is taken out of it
         """
-        try:
-            if self._stop.is_set():
-                raise SendingStopped("the task was told to end")
-            too_late = self._settings.problem_with_the_hour(self._clock.now())
-            if problem := too_late or self._builder.problem_with_common_times():
-                # Another try would send nothing more, but look again for what is unknown.
-                raise SendingStopped(problem, is_final=not self._has_open_rows())
-            entry = self._begin(batch)
-        except BaseException:
-            self._reading.leave(batch.rows)
-            raise
-        if entry is not None:
-            self._reading.tally.held[entry.client_batch_id] = len(entry)
-        self._take_out_held(batch, entry)
+        if self._stop.is_set():
+            raise SendingStopped("the task was told to end")
+        too_late = self._settings.problem_with_the_hour(self._clock.now())
+        if problem := too_late or self._builder.problem_with_common_times():
+            # Another try would send nothing more, but look again for what is unknown.
+            raise SendingStopped(problem, is_final=not self._has_open_rows())
+        entry = self._begin(batch)
+        self._drop_rows_of_others(batch, entry)
         if entry is None:
             return
         log.debug("Sending a batch of %d messages, client batch id %s", len(batch.rows), entry.client_batch_id)
@@ -310,7 +298,7 @@ class SurveySender:
 
     def _has_open_rows(self) -> bool:
         """Tell whether it is not known of some rows whether 8x8 has accepted them."""
-        held = self._reading.tally.held
+        held = self._fates.tally.rows_by_entry
         return any(
             entry.is_open and (self._ledger.is_own(entry) or held[entry.client_batch_id] > 0)
             for entry in self._ledger.entries()
@@ -343,14 +331,17 @@ class SurveySender:
             scheduled=self._builder.last_scheduled(rows),
         )
 
-    def _take_out_held(self, batch: _Batch, entry: Entry | None) -> None:
-        if entry is not None and len(entry) == len(batch.rows):
-            return
-        entered = set() if entry is None else set(unpack(entry.row_keys))
-        for row in batch.rows:
-            if row.row_key not in entered:
-                self._reading.note_held(row, str(self._ledger.holder_of(row.row_key)))
-        batch.keep([row for row in batch.rows if row.row_key in entered])
+    def _drop_rows_of_others(self, batch: _Batch, entry: Entry | None) -> None:
+        """Leave the rows of a batch to its entry, and those that it lacks to the entries that hold them."""
+        held: list[RowMessage] = []
+        if entry is None or len(entry) < len(batch.rows):
+            entered = set() if entry is None else set(unpack(entry.row_keys))
+            held = [row for row in batch.rows if row.row_key not in entered]
+            batch.keep([row for row in batch.rows if row.row_key in entered])
+        if entry is not None:
+            self._fates.enter(entry, batch.rows)
+        for row in held:
+            self._fates.note_held(row, str(self._ledger.holder_of(row.row_key)))
 
     # 8x8 -> journal -> report
 
@@ -360,20 +351,18 @@ class SurveySender:
             return
         part: _Batch | None = self._on_wire.batch
         halving: Halving[RowMessage] = Halving(self._refusals, len(self._on_wire.batch.rows))
-        try:
-            while part is not None:
-                self._see_through(part, halving)
-                rows = halving.next_part()
-                part = None if rows is None else _Batch(rows)
-        finally:
-            self._reading.leave(*halving.left())
+        while part is not None:
+            self._see_through(part, halving)
+            rows = halving.next_part()
+            part = None if rows is None else _Batch(rows)
+        # Now and not at the end of the reading: it may be all of a large source that is refused.
+        self._fates.report_not_sent([row for rows in halving.left() for row in rows])
 
     def _see_through(self, part: _Batch, halving: Halving[RowMessage]) -> None:
         try:
             if self._until_sent(self._deliver, part):
                 self._refusals.note_taken()
         except (NeverSentError, RateLimitedError) as error:
-            halving.put_back(part.rows)
             raise SendingStopped(str(error)) from None
         except RefusedError as refused:
             self._unknown_in_a_row = 0
@@ -439,7 +428,8 @@ class SurveySender:
         """Free the row keys of the batch on the wire, of which 8x8 has nothing."""
         if self._on_wire is not None:
             self._ledger.settle(self._on_wire.entry, state=EntryState.NOT_SENT)
-            del self._reading.tally.held[self._taken_off().entry.client_batch_id]
+            sent = self._taken_off()
+            self._fates.take_back(sent.entry, sent.batch.rows)
 
     def _take_refusal(self, refused: RefusedError, halving: Halving[RowMessage]) -> None:
         """Reject a row that was refused alone, and take back all else."""
@@ -449,7 +439,6 @@ class SurveySender:
         rows = sent.batch.rows
         if not self._refusals.can_be_a_rows(refused):
             self._take_back()
-            halving.put_back(rows)
             raise SendingStopped(str(refused), is_final=not is_passing(refused)) from None
         if not halving.is_refused:
             log.info("8x8 refused a batch of %d messages, looking for the bad ones: %s", len(rows), refused.reason)
