@@ -95,6 +95,13 @@ class Fates:
         for row in rows:
             self._write(row, Outcome.NOT_SENT)
 
+    def have_open_rows(self) -> bool:
+        """Tell whether it is not known of some rows whether 8x8 has accepted them."""
+        return any(
+            entry.is_open and (self._ledger.is_own(entry) or self.tally.rows_by_entry[entry.client_batch_id] > 0)
+            for entry in self._ledger.entries()
+        )
+
     def _write(
         self,
         row: RowMessage | InvalidRowError,
