@@ -45,17 +45,26 @@ def test_arrows_point_down_only(file: Path) -> None:
     assert imports_of(file) <= MAY_IMPORT[part_of(file)]
 
 
-WINGS_OF_THE_SANDBOX = {"wire": {"wire"}, "platform": {"platform", "wire"}, "desk": {"desk", "platform", "wire"}}
+# The wings of a part, each of which may import what stands before it; and what all of them may import beside that.
+WINGS = {
+    "sandbox": (("wire", "platform", "desk"), set()),
+    "surveys": (("messages", "journal", "outcomes", "sending"), {"settings", "clock"}),
+}
 
 
-@pytest.mark.parametrize("wing", WINGS_OF_THE_SANDBOX)
-def test_arrows_between_the_sandboxs_wings_point_one_way(wing: str) -> None:
-    sandbox = "airflow_provider_8x8.sandbox."
-    for file in (PACKAGE / "sandbox" / wing).glob("*.py"):
+@pytest.mark.parametrize(("part", "wing"), [(part, wing) for part, (wings, _) in WINGS.items() for wing in wings])
+def test_arrows_between_the_wings_of_a_part_point_one_way(part: str, wing: str) -> None:
+    wings, of_all = WINGS[part]
+    may_import = of_all.union(wings[: wings.index(wing) + 1])
+    for file in (PACKAGE / part / wing).rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(sandbox):
-                other = (node.module or "").removeprefix(sandbox).partition(".")[0]
-                assert other in WINGS_OF_THE_SANDBOX[wing], file
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"airflow_provider_8x8.{part}."):
+                assert (node.module or "").split(".")[2] in may_import, file
+
+
+@pytest.mark.parametrize("part", WINGS)
+def test_every_folder_of_a_part_with_wings_is_one(part: str) -> None:
+    assert {folder.name for folder in (PACKAGE / part).iterdir() if any(folder.glob("*.py"))} == {*WINGS[part][0]}
 
 
 @pytest.mark.parametrize("module", ["api.client", "surveys.sending.sender", "surveys.journal.sql", "sandbox.server"])

@@ -66,7 +66,7 @@ def of_the_sender() -> set[str]:
     return {
         text
         for called, text in calls()
-        if called == "Stopped" and ("unknown outcome" in text or "the report lacks" in text)
+        if called == "SendingStopped" and ("unknown outcome" in text or "the report lacks" in text)
     }
 
 

@@ -14,8 +14,8 @@ import pytest
 from seed import WRONG_NUMBERS, Customer, Warehouse, make_customers, seed
 
 from airflow_provider_8x8.surveys.messages.builder import MessageBuilder
-from airflow_provider_8x8.surveys.messages.plan import InvalidRowError, RowMessage
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
+from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError, RowMessage
 from airflow_provider_8x8.surveys.messages.template import Template
 
 TOTAL = 4_000

@@ -425,7 +425,7 @@ def test_a_person_settles_what_8x8s_logs_do_not_tell(
     said: str,
     form: str,
 ) -> None:
-    monkeypatch.setattr("airflow_provider_8x8.surveys.sending.sender.SEND_WITHIN", 1.0)
+    monkeypatch.setattr("airflow_provider_8x8.surveys.sending.entering.SEND_WITHIN", 1.0)
     sandbox.faults([{"on": "survey_batch", "kind": "close_before_accept", "times": 1}])
     first = run_dag(dag_of(**journal))
     assert first.task_states == {"send": "failed"}

@@ -34,7 +34,7 @@ def sql_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, An
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Arguments with which absence from the logs is proven within seconds, by a canary."""
-    monkeypatch.setattr("airflow_provider_8x8.surveys.sending.sender.SEND_WITHIN", 1.0)
+    monkeypatch.setattr("airflow_provider_8x8.surveys.sending.entering.SEND_WITHIN", 1.0)
     return {
         "log_settle_time": timedelta(seconds=0.1),
         "reconcile_timeout": timedelta(seconds=120),

@@ -33,8 +33,8 @@ from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
 from airflow_provider_8x8.surveys.messages.template import Template
 from airflow_provider_8x8.surveys.outcomes.report import Report
 from airflow_provider_8x8.surveys.outcomes.summary import Summary
+from airflow_provider_8x8.surveys.sending import entering as entering_module
 from airflow_provider_8x8.surveys.sending import refusals as refusals_module
-from airflow_provider_8x8.surveys.sending import sender as sender_module
 from airflow_provider_8x8.surveys.sending import settling as settling_module
 from airflow_provider_8x8.surveys.sending.sender import SurveySender
 from airflow_provider_8x8.surveys.settings import OnUnknown, Run, Settings
@@ -431,7 +431,7 @@ def _simulated(world: World, more_requests: int) -> Iterator[None]:
     logging.disable(logging.CRITICAL)
     try:
         with (
-            mock.patch.object(sender_module, "secrets", chance),
+            mock.patch.object(entering_module, "secrets", chance),
             mock.patch.object(settling_module, "secrets", chance),
             mock.patch.object(task_memory_module, "secrets", chance),
             mock.patch.object(client_module, "random", chance),

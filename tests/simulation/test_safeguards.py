@@ -16,10 +16,10 @@ from airflow_provider_8x8.surveys.journal.marks import Memory
 from airflow_provider_8x8.surveys.journal.protocol import Compose
 from airflow_provider_8x8.surveys.journal.state_store import StateStoreJournal, StateStoreMemory, _Begun, _Store
 from airflow_provider_8x8.surveys.journal.task_memory import RememberedJournal, TaskMemory
-from airflow_provider_8x8.surveys.sending.reading import Stopped
 from airflow_provider_8x8.surveys.sending.reconcile import Reconciler
 from airflow_provider_8x8.surveys.sending.refusals import Refusals
 from airflow_provider_8x8.surveys.sending.settling import Settling
+from airflow_provider_8x8.surveys.sending.stopped import SendingStopped
 from airflow_provider_8x8.surveys.settings import OnUnknown, Settings
 from tests.simulation.campaign_journals import CampaignJournal, DatabaseMemory
 from tests.simulation.histories import History, TaskInstance
@@ -281,5 +281,7 @@ def test_without_going_on_with_what_refusals_have_left(monkeypatch: pytest.Monke
 
 
 def test_with_a_final_end_where_another_try_can_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_8x8.surveys.sending.refusals.Stopped", partial(Stopped, is_final=True))
+    monkeypatch.setattr(
+        "airflow_provider_8x8.surveys.sending.refusals.SendingStopped", partial(SendingStopped, is_final=True)
+    )
     assert left_out(seeds=3 * MAX_SEEDS, more_requests=4, batch_size=4, never_starts=0.0, forgets=0.0)

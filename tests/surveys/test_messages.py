@@ -11,9 +11,11 @@ import msgspec
 import pytest
 
 from airflow_provider_8x8.surveys.messages.builder import ColumnsError, MessageBuilder
-from airflow_provider_8x8.surveys.messages.plan import InvalidRowError, RowMessage
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
+from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError, RowMessage
 from airflow_provider_8x8.surveys.messages.template import Template
+from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
+from airflow_provider_8x8.surveys.outcomes.report import ReportLine
 
 
 def builder(body: str | None = "Hi {{name}} {{url}}", **arguments: Any) -> MessageBuilder:
@@ -515,7 +517,7 @@ def test_what_is_known_of_an_invalid_row_goes_with_it(
     unique_value, destination = known
     assert (invalid.number, invalid.unique_value, invalid.destination) == (7, unique_value, destination)
     assert invalid.row_key == (None if unique_value is None else RowKeys("c").of(unique_value))
-    line = invalid.line("invalid", description=str(invalid))
+    line = ReportLine.of(invalid, Outcome.INVALID, description=str(invalid))
     reported = whole["destination"] if destination is None else destination
     assert (line.row_number, line.row_key, line.destination, line.outcome) == (7, unique_value, reported, "invalid")
     assert line.client_message_id is not None or "client_message_id" not in whole
@@ -545,7 +547,7 @@ def test_an_invalid_row_is_reported_as_it_came(row: dict[str, Any], reported: tu
     made_by.use_columns(["destination"], complete=False)
     (invalid,) = made_by.build(1, [row])
     assert isinstance(invalid, InvalidRowError)
-    line = invalid.line("invalid", description=str(invalid))
+    line = ReportLine.of(invalid, Outcome.INVALID, description=str(invalid))
     assert (line.destination, line.client_message_id) == reported
     msgspec.json.encode(line)
 

@@ -10,8 +10,8 @@ import pytest
 from airflow_provider_8x8.api.models import BatchResponse, MessageResponse, MessageStatus
 from airflow_provider_8x8.surveys.journal.entries import Entry
 from airflow_provider_8x8.surveys.messages.builder import MessageBuilder
-from airflow_provider_8x8.surveys.messages.plan import RowMessage
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys, are_folded, fold_message_id, pack
+from airflow_provider_8x8.surveys.messages.row_message import RowMessage
 from airflow_provider_8x8.surveys.messages.template import Template
 from airflow_provider_8x8.surveys.outcomes.answers import match
 

@@ -13,6 +13,7 @@ import msgspec
 
 from airflow_provider_8x8.api.advice import with_advice
 from airflow_provider_8x8.api.models import SurveyMessage, SurveyTemplate
+from airflow_provider_8x8.surveys.messages.fields import CAMEL_CASE, say_what_is_wrong
 from airflow_provider_8x8.surveys.messages.names import (
     AmbiguousNameError,
     Names,
@@ -20,14 +21,9 @@ from airflow_provider_8x8.surveys.messages.names import (
     shown,
     without_case_and_separators,
 )
-from airflow_provider_8x8.surveys.messages.plan import (
-    CAMEL_CASE,
-    InvalidRowError,
-    Plan,
-    RowMessage,
-    say_what_is_wrong,
-)
+from airflow_provider_8x8.surveys.messages.plan import Plan
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys, are_folded
+from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError, RowMessage
 from airflow_provider_8x8.surveys.messages.template import Template, hint_at_jinja
 from airflow_provider_8x8.surveys.messages.times import check_times
 from airflow_provider_8x8.surveys.messages.values import is_missing, to_variable

@@ -2,169 +2,52 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Self, get_args
+from typing import Any
 
 import msgspec
 
-from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.api.models import (
     MAX_SMS_PARTS,
-    MAX_SOURCE_LENGTH,
     SURVEY_LINK_LENGTH,
-    Encoding,
     SurveyMessage,
     TemplateVariables,
     is_destination,
 )
-from airflow_provider_8x8.surveys.messages.names import AmbiguousNameError, Names, find_value, shown
-from airflow_provider_8x8.surveys.messages.phone_numbers import (
-    is_north_american,
-    is_nothing,
-    mask_digits,
-    to_phone_number,
+from airflow_provider_8x8.surveys.messages.fields import (
+    CAMEL_CASE,
+    NOTHING,
+    READERS,
+    as_given,
+    country_of,
+    given_variables,
+    mended_destination,
+    message_id_of,
+    say_what_is_wrong,
+    text_of,
 )
+from airflow_provider_8x8.surveys.messages.names import AmbiguousNameError, Names, find_value, shown
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys, to_client_message_id
+from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError, RowMessage
 from airflow_provider_8x8.surveys.messages.template import Template, TemplateError, count_parts, hint_at_jinja
-from airflow_provider_8x8.surveys.messages.times import PastTimeError, check_order, check_times, parse_time
+from airflow_provider_8x8.surveys.messages.times import PastTimeError, check_order, check_times
 from airflow_provider_8x8.surveys.messages.values import (
     MAX_EXACT_NUMBER,
     UnusableValueError,
     is_blank,
     is_encodable,
     is_missing,
-    quoted,
     to_text,
     to_unique_text,
     to_variable,
 )
-from airflow_provider_8x8.surveys.outcomes.report import Outcome, ReportLine
-
-CAMEL_CASE = dict(zip(SurveyMessage.__struct_fields__, SurveyMessage.__struct_encode_fields__, strict=True))
-"""The message's fields, by their names in snake_case."""
 
 _MISSING = -1
-_MAX_REPORTED_LENGTH = 350  # which no number and no id that 8x8 could take is longer than
-_NOTHING: Mapping[str, Any] = {}
 _NO_TEMPLATE = "the row has no template_body, and there is no common one"
-_TIMES = frozenset({"scheduled", "expiry"})
 _WITH_OWN_RULES = frozenset({"destination", "template_body", "template_variables"})
-_NOT_IN_IDS = frozenset("\"'\\")
-
-# What msgspec says in types and in regular expressions.
-_EXPECTED = {
-    "destination": "a phone number of 7 to 15 digits with the country code",
-    "source": f"at most {MAX_SOURCE_LENGTH} characters",
-    "country": "two letters, such as SG",
-    "template_body": "a text with {{url}} in it",
-    "template_variables": "names, each with a text or a number",
-    "encoding": f"one of {', '.join(get_args(Encoding))}",
-    "scheduled": "a time with an offset from UTC",
-    "expiry": "a time with an offset from UTC",
-    "dlr_callback_url": "an address that begins with http:// or https://",
-}
-_AT_MOST = re.compile(r"Expected `str` of length <= (\d+)")
-_SNAKE_CASE = {camel: snake for snake, camel in CAMEL_CASE.items()}
-
-
-class InvalidRowError(ValueError):
-    """
-    A row that cannot become a message; the text says why, phone numbers masked.
-
-    What is known of the row all the same goes with it: a row that was sent by an earlier try may no longer be fit to be
-    sent, and still is that row.
-
-    :ivar number: 1 for the first row of the source
-    :ivar row_key: None where it could not be made, as the following
-    :ivar given_destination: what stands in the row, for the report: people find the row by it, usable or not
-    :ivar given_message_id: likewise
-    :ivar past_time: the row's own time, if that it is past is the reason
-    """
-
-    def __init__(self, reason: str, *, past_time: datetime | None = None) -> None:
-        super().__init__(reason)
-        self.past_time = past_time
-        self.number = 0
-        self.row_key: bytes | None = None
-        self.unique_value: str | None = None
-        self.destination: str | None = None
-        self.client_message_id: str | None = None
-        self.given_destination: str | None = None
-        self.given_message_id: str | None = None
-
-    @classmethod
-    def of(cls, row: RowMessage, reason: str) -> Self:
-        """Say why a row that could be sent for itself cannot be sent all the same."""
-        error = cls(reason)
-        error.number, error.row_key, error.unique_value = row.number, row.row_key, row.unique_value
-        error.destination, error.client_message_id = row.destination, row.client_message_id
-        return error
-
-    def line(self, outcome: Outcome, *, batch_id: str | None = None, description: str | None = None) -> ReportLine:
-        """Return the row's line of the report."""
-        return ReportLine(
-            row_number=self.number,
-            outcome=outcome,
-            row_key=self.unique_value,
-            client_message_id=self.client_message_id or self.given_message_id,
-            destination=self.destination or self.given_destination,
-            batch_id=batch_id,
-            description=description,
-        )
-
-
-class RowMessage(msgspec.Struct, frozen=True, gc=False):
-    """
-    A row that can be sent.
-
-    :ivar number: 1 for the first row of the source
-    :ivar row_key: the hash that makes the survey unique in its campaign
-    :ivar unique_value: the text behind the row key, for the report
-    :ivar client_message_id: what 8x8 and the report know the row by
-    :ivar encoded: the message as it goes to 8x8. Two batches are in memory at a time, and a message as objects takes
-        three times as much: more than a processor's cache holds.
-    """
-
-    number: int
-    row_key: bytes
-    unique_value: str
-    destination: str
-    client_message_id: str
-    encoded: bytes
-
-    def __repr__(self) -> str:
-        return f"<RowMessage {self.number}>"
-
-    @property
-    def message(self) -> SurveyMessage:
-        """The message, decoded."""
-        return msgspec.json.decode(self.encoded, type=SurveyMessage)
-
-    def line(
-        self,
-        outcome: Outcome,
-        *,
-        batch_id: str | None = None,
-        umid: str | None = None,
-        code: str | int | None = None,
-        description: str | None = None,
-    ) -> ReportLine:
-        """Return the row's line of the report."""
-        return ReportLine(
-            row_number=self.number,
-            outcome=outcome,
-            row_key=self.unique_value,
-            client_message_id=self.client_message_id,
-            destination=self.destination,
-            umid=umid,
-            batch_id=batch_id,
-            code=code,
-            description=description,
-        )
 
 
 class Plan:
@@ -199,7 +82,7 @@ class Plan:
         self._country = at.get("country")
         self._client_message_id = at.get("client_message_id")
         self._own: list[tuple[str, str, Callable[[Any], Any], int]] = [
-            (field, CAMEL_CASE[field], _OWN_FIELD.get(field, _text_of), index)
+            (field, CAMEL_CASE[field], READERS.get(field, text_of), index)
             for field, index in at.items()
             if field not in _WITH_OWN_RULES
         ]
@@ -231,14 +114,14 @@ class Plan:
         encode = msgspec.json.Encoder().encode
         for number, values in enumerate(rows, first_number):
             try:
-                own = _NOTHING if is_plain else self._own_fields(values)
+                own = NOTHING if is_plain else self._own_fields(values)
                 destination = None if destination_at is None else values[destination_at]
                 if type(destination) is not str or not is_destination(destination):
-                    destination = _mended_destination(destination, own.get("country"))
+                    destination = mended_destination(destination, own.get("country"))
                 template = self._template if self._template_body is None else self._template_of(values)
                 if template is None:
                     raise InvalidRowError(_NO_TEMPLATE)
-                given = _NOTHING if variables_at is None else _given_variables(values[variables_at])
+                given = NOTHING if variables_at is None else given_variables(values[variables_at])
                 variables: TemplateVariables = {}
                 longest = SURVEY_LINK_LENGTH
                 for name, index in self._places if template is self._template else self._places_of(template):
@@ -282,12 +165,12 @@ class Plan:
         error.number = number
         country = own_id = None
         with suppress(UnusableValueError):
-            country = _country_of(None if self._country is None else values[self._country])
+            country = country_of(None if self._country is None else values[self._country])
         with suppress(InvalidRowError, UnusableValueError):
-            own_id = _message_id_of(None if self._client_message_id is None else values[self._client_message_id])
+            own_id = message_id_of(None if self._client_message_id is None else values[self._client_message_id])
         with suppress(InvalidRowError, UnusableValueError):
             destination = None if self._destination is None else values[self._destination]
-            error.destination = _mended_destination(destination, country)
+            error.destination = mended_destination(destination, country)
         with suppress(InvalidRowError, UnusableValueError):
             if self._unique is not None or error.destination is not None:
                 error.unique_value = self._unique_value(values, error.destination or "", country, own_id)
@@ -295,8 +178,8 @@ class Plan:
         error.client_message_id = own_id
         if own_id is None and error.row_key is not None:
             error.client_message_id = to_client_message_id(error.row_key)
-        error.given_destination = _as_given(values, self._destination)
-        error.given_message_id = _as_given(values, self._client_message_id)
+        error.given_destination = as_given(values, self._destination)
+        error.given_message_id = as_given(values, self._client_message_id)
         return error
 
     def _own_fields(self, values: Sequence[Any]) -> dict[str, Any]:
@@ -404,136 +287,8 @@ class Plan:
 _parse = lru_cache(maxsize=256)(Template.parse)
 
 
-def _text_of(value: Any) -> str:
-    return to_text(value).strip()
-
-
-def _country_of(value: Any) -> str | None:
-    return None if is_blank(value) else _text_of(value).upper()
-
-
-def _message_id_of(value: Any) -> str | None:
-    """
-    Return a client message id as it is sent, hashed and found again.
-
-    :raises InvalidRowError: it holds what 8x8 or a CSV file may change
-    """
-    if is_blank(value):
-        return None
-    text = to_unique_text(value)
-    if not text.isprintable() or not _NOT_IN_IDS.isdisjoint(text):
-        raise InvalidRowError(
-            f"client_message_id is {quoted(text)}; expected characters that can be seen, without quotes and "
-            "backslashes: 8x8's logs must have it as it was sent"
-        )
-    return text
-
-
-def _time_of_row(field: str) -> Callable[[Any], datetime]:
-    def parse(value: Any) -> datetime:
-        try:
-            return parse_time(field, value)
-        except ValueError as error:
-            raise InvalidRowError(mask_phone_numbers(str(error))) from None
-
-    return parse
-
-
-_OWN_FIELD: Mapping[str, Callable[[Any], Any]] = {
-    "country": _country_of,
-    "client_message_id": _message_id_of,
-    **{field: _time_of_row(field) for field in _TIMES},
-}
-
-
-def _given_variables(value: Any) -> Mapping[str, Any]:
-    """
-    Return a row's template variables, which warehouses without objects give as JSON.
-
-    :raises InvalidRowError: they are something else
-    """
-    if isinstance(value, Mapping):
-        return value
-    if is_blank(value):
-        return _NOTHING
-    found = f"of type {type(value).__name__}"
-    if isinstance(value, str):
-        try:
-            value = msgspec.json.decode(value)
-        except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-            found = "text that is not JSON"
-        else:
-            if value is None:
-                return _NOTHING
-            if isinstance(value, dict):
-                return value
-            found = f"JSON of type {type(value).__name__}"
-    raise InvalidRowError(f"template_variables is {found}; expected an object of names and values, or it as JSON")
-
-
-def _as_given(values: Sequence[Any], index: int | None) -> str | None:
-    """Return what a column holds, for the report; None if that is nothing, or no text."""
-    if index is None or is_blank(values[index]):
-        return None
-    with suppress(UnusableValueError):
-        return to_text(values[index])[:_MAX_REPORTED_LENGTH]
-    return None
-
-
 def _placeholder(name: str) -> str:
     return "{{" + shown([name]) + "}}"
-
-
-def _mended_destination(value: Any, country: str | None) -> str:
-    """
-    Return a phone number without what people put into it.
-
-    :param country: where a number without ``+`` is national
-    :raises InvalidRowError: there is none, or it is one that 8x8 could not take
-    """
-    if is_blank(value) or (isinstance(value, str) and is_nothing(value)):
-        raise InvalidRowError("destination is NULL or empty")
-    if isinstance(value, str) and "(0)" in value:
-        raise InvalidRowError(f"destination {_cell(value)} has a trunk '(0)'; leave it out")
-    try:
-        number = to_phone_number(value, country)
-    except UnusableValueError as error:
-        raise InvalidRowError(f"destination {error}") from None
-    if is_destination(number):
-        return number
-    if number.startswith("00"):
-        raise InvalidRowError(f"destination {_cell(value)} begins with 00; write + and the country code")
-    if number.startswith("0"):
-        example = "leave the 0 out" if country else "or country='AU' with 412345678"
-        raise InvalidRowError(f"destination {_cell(value)} has a leading 0; give an international number, {example}")
-    if country is None and is_north_american(value):
-        raise InvalidRowError(
-            f"destination {_cell(value)} has no country code; write + and the country code, or say country='US'"
-        )
-    raise InvalidRowError(
-        f"destination {_cell(value)} is not a phone number; expected one number, and nothing else, of 7 to "
-        "15 digits with the country code"
-    )
-
-
-def _cell(value: Any) -> str:
-    return quoted(mask_digits(str(value)))
-
-
-def say_what_is_wrong(error: msgspec.ValidationError, fields: Mapping[str, Any]) -> str:
-    """
-    Return in people's words what msgspec says about one of some fields, with its value, phone numbers masked.
-
-    :param fields: by 8x8's names
-    """
-    said, _, path = str(error).partition(" - at `$.")
-    camel_case = re.split(r"[`.\[]", path)[0]
-    field = _SNAKE_CASE.get(camel_case, camel_case)
-    value = fields.get(camel_case)
-    at_most = _AT_MOST.match(said)
-    expected = f"at most {at_most[1]} characters" if at_most else _EXPECTED.get(field, "a text that is not empty")
-    kind = "" if isinstance(value, str) else f", of type {type(value).__name__}"
-    return f"{field} is {quoted(value)}{kind}; expected {expected}"
 
 
 def _check_parts(template: Template, variables: TemplateVariables, encoding: str | None) -> None:

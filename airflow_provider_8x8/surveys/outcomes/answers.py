@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from airflow_provider_8x8.api.models import BatchResponse, MessageResponse
-from airflow_provider_8x8.surveys.messages.plan import RowMessage
 from airflow_provider_8x8.surveys.messages.row_keys import fold_message_id
-from airflow_provider_8x8.surveys.outcomes.report import Outcome, ReportLine
+from airflow_provider_8x8.surveys.messages.row_message import RowMessage
+from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
+from airflow_provider_8x8.surveys.outcomes.report import ReportLine
 
 log = logging.getLogger(__name__)
 
@@ -34,23 +35,28 @@ class RowAnswers:
         """Return the row keys with one outcome."""
         if outcome not in self.outcomes:
             return []
-        return [row.row_key for row, its in zip(self.rows, self.outcomes, strict=True) if its == outcome]
+        return [row.row_key for row, its in zip(self.rows, self.outcomes, strict=True) if its is outcome]
 
     def reasons_to_reject(self) -> Iterator[tuple[RowMessage, str]]:
         """Yield each row that 8x8 rejects, and why."""
         for row, outcome, answer in zip(self.rows, self.outcomes, self.answers, strict=True):
-            if outcome == "rejected":
+            if outcome is Outcome.REJECTED:
                 yield row, _NOT_LISTED if answer is None else answer.status.description or answer.status.code
 
     def lines(self, batch_id: str) -> Iterator[ReportLine]:
         """Yield each row's line of the report."""
         for row, outcome, answer in zip(self.rows, self.outcomes, self.answers, strict=True):
             if answer is None:
-                yield row.line(outcome, batch_id=batch_id, description=_NOT_LISTED)
+                yield ReportLine.of(row, outcome, batch_id=batch_id, description=_NOT_LISTED)
             else:
                 status = answer.status
-                yield row.line(
-                    outcome, batch_id=batch_id, umid=answer.umid, code=status.code, description=status.description
+                yield ReportLine.of(
+                    row,
+                    outcome,
+                    batch_id=batch_id,
+                    umid=answer.umid,
+                    code=status.code,
+                    description=status.description,
                 )
 
 
@@ -66,17 +72,21 @@ def match(rows: Sequence[RowMessage], response: BatchResponse) -> RowAnswers:
         if None in answers:
             answers = _found_alike(rows, answers, listed)
         strangers = len(listed) - sum(answer is not None for answer in answers)
-    outcomes: list[Outcome] = [
-        "unknown" if answer is None else "accepted" if answer.status.code == "QUEUED" else "rejected"
-        for answer in answers
+    accepted, rejected, unknown = (
+        Outcome.ACCEPTED,
+        Outcome.REJECTED,
+        Outcome.UNKNOWN,
+    )  # looked up once
+    outcomes = [
+        unknown if answer is None else accepted if answer.status.code == "QUEUED" else rejected for answer in answers
     ]
     counted = _counted(outcomes)
-    not_listed = counted["unknown"]
+    not_listed = counted[unknown]
     if not_listed:
         outcome = _outcome_of_unlisted(not_listed, counted, response)
-        outcomes = [its if its != "unknown" else outcome for its in outcomes]
+        outcomes = [its if its is not unknown else outcome for its in outcomes]
         counted = _counted(outcomes)
-    as_counted_by_8x8 = (counted["accepted"], counted["rejected"]) == (response.accepted_count, response.rejected_count)
+    as_counted_by_8x8 = (counted[accepted], counted[rejected]) == (response.accepted_count, response.rejected_count)
     if not_listed or strangers or not as_counted_by_8x8:
         log.warning(
             "8x8's answer to batch %s does not add up: it counts %d accepted and %d rejected of %d messages, lists %d "
@@ -87,9 +97,9 @@ def match(rows: Sequence[RowMessage], response: BatchResponse) -> RowAnswers:
             len(rows),
             len(rows) - not_listed,
             strangers,
-            counted["accepted"],
-            counted["rejected"],
-            counted["unknown"],
+            counted[accepted],
+            counted[rejected],
+            counted[unknown],
         )
     return RowAnswers(rows, outcomes, answers)
 
@@ -107,14 +117,14 @@ def _found_alike(
 
 
 def _counted(outcomes: list[Outcome]) -> dict[Outcome, int]:
-    return {outcome: outcomes.count(outcome) for outcome in ("accepted", "rejected", "unknown")}
+    return {outcome: outcomes.count(outcome) for outcome in (Outcome.ACCEPTED, Outcome.REJECTED, Outcome.UNKNOWN)}
 
 
 def _outcome_of_unlisted(unlisted: int, listed: Mapping[Outcome, int], response: BatchResponse) -> Outcome:
     """Tell from 8x8's counts what became of the messages that its answer does not list."""
-    missing = (response.accepted_count - listed["accepted"], response.rejected_count - listed["rejected"])
+    missing = (response.accepted_count - listed[Outcome.ACCEPTED], response.rejected_count - listed[Outcome.REJECTED])
     if missing == (unlisted, 0):
-        return "accepted"
+        return Outcome.ACCEPTED
     if missing == (0, unlisted):
-        return "rejected"
-    return "unknown"
+        return Outcome.REJECTED
+    return Outcome.UNKNOWN

@@ -22,7 +22,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Literal, Protocol, Self
+from typing import IO, Any, Protocol, Self
 from urllib.parse import quote
 
 import msgspec
@@ -31,12 +31,13 @@ from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.api.models import LogLine
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys, unpack
+from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError, RowMessage
+from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
 
 log = logging.getLogger(__name__)
 
-Outcome = Literal["accepted", "rejected", "invalid", "duplicate", "already_sent", "not_sent", "unknown"]
-
-_ROW_OUTCOMES: tuple[Outcome, ...] = ("invalid", "duplicate", "already_sent", "not_sent")
+# Of rows that are in no batch.
+_ROW_OUTCOMES = (Outcome.INVALID, Outcome.DUPLICATE, Outcome.ALREADY_SENT, Outcome.NOT_SENT)
 
 # With its hash, an outcome and an ending, a name still fits into the 255 bytes that file systems give it.
 _MAX_NAME_LENGTH = 200
@@ -68,6 +69,34 @@ class ReportLine(msgspec.Struct, kw_only=True, gc=False):
     """8x8's status code of the message, or its error code if the batch was refused."""
     description: str | None = None
     """8x8's words, or the reason why the row was not sent."""
+
+    @classmethod
+    def of(
+        cls,
+        row: RowMessage | InvalidRowError,
+        outcome: Outcome,
+        *,
+        batch_id: str | None = None,
+        umid: str | None = None,
+        code: str | int | None = None,
+        description: str | None = None,
+    ) -> Self:
+        """Return a row's line; an invalid row is found by what stands in it, usable or not."""
+        client_message_id, destination = row.client_message_id, row.destination
+        if not isinstance(row, RowMessage):
+            client_message_id = client_message_id or row.given_message_id
+            destination = destination or row.given_destination
+        return cls(
+            row_number=row.number,
+            outcome=outcome,
+            row_key=row.unique_value,
+            client_message_id=client_message_id,
+            destination=destination,
+            umid=umid,
+            batch_id=batch_id,
+            code=code,
+            description=description,
+        )
 
     def __repr__(self) -> str:
         return f"<ReportLine {self.row_number} {self.outcome}>"
@@ -154,12 +183,14 @@ class Report:
         is_sent = entry.state is EntryState.SENT
         unknown = set(unpack(entry.unknown_keys + entry.assumed_keys if is_sent else entry.row_keys))
         for row_key, line in lines.items():
-            line.outcome = "rejected" if row_key in rejected else "unknown" if row_key in unknown else "accepted"
+            line.outcome = (
+                Outcome.REJECTED if row_key in rejected else Outcome.UNKNOWN if row_key in unknown else Outcome.ACCEPTED
+            )
             line.batch_id = entry.batch_id
             if log_line := found.get(row_key):
                 line.umid, line.code = log_line.umid, log_line.code or log_line.status
                 line.description = log_line.description
-            elif line.outcome != "accepted":
+            elif line.outcome is not Outcome.ACCEPTED:
                 line.description = "not in 8x8's logs"
         self.write_batch(entry.client_batch_id, lines.values())
 
@@ -173,7 +204,7 @@ class Report:
         with self._naming_failures():
             lines = self._written(file) if with_rows else []
         for line in lines:
-            line.outcome, line.description = "not_sent", None
+            line.outcome, line.description = Outcome.NOT_SENT, None
             self.write_row(line)
         with self._naming_failures():
             file.unlink(missing_ok=True)
@@ -182,7 +213,7 @@ class Report:
         """Return a batch's lines by row key: as they were written, else as far as journal and logs know them."""
         lines = {
             row_key: ReportLine(
-                outcome="unknown",
+                outcome=Outcome.UNKNOWN,
                 client_message_id=found[row_key].client_message_id if row_key in found else entry.derived_id(row_key),
             )
             for row_key in unpack(entry.row_keys)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import get_args
 
 from airflow_provider_8x8.api.advice import with_advice
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
 from airflow_provider_8x8.surveys.messages.row_keys import unpack
-from airflow_provider_8x8.surveys.outcomes.report import Outcome
+from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
 from airflow_provider_8x8.surveys.settings import Run
 
 MAX_INVALID_SAMPLES = 10
@@ -75,6 +74,7 @@ class Summary:
     """
     What became of the rows over all tries; the counts of outcomes add up to ``rows_read``.
 
+    :ivar outcomes: how many rows have each :class:`~airflow_provider_8x8.surveys.outcomes.outcome.Outcome`
     :ivar client_batch_ids: of every batch of the task instance that 8x8 has or may have
     :ivar unknown_client_batch_ids: of those, and of other runs' batches with rows of this source, of which nobody knows
     :ivar overdue: of the invalid rows, those whose own time was still to come when the first try began
@@ -99,7 +99,7 @@ class Summary:
     batch_ids: list[str] = field(default_factory=list)
     client_batch_ids: list[str] = field(default_factory=list)
     unknown_client_batch_ids: list[str] = field(default_factory=list)
-    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    outcomes: Counter[str] = field(default_factory=Counter)
     invalid_samples: list[str] = field(default_factory=list)
     overdue: int = 0
     report: str | None = None
@@ -125,12 +125,12 @@ class Summary:
     @property
     def reasons_in_words(self) -> list[str]:
         """How many rows are invalid and how many rejected, and the first reasons of each, on some lines."""
-        invalid = self.invalid_reasons.in_words("invalid", self.outcomes["invalid"])
-        rejected = self.rejected_reasons.in_words("rejected", self.outcomes["rejected"])
+        invalid = self.invalid_reasons.in_words(Outcome.INVALID, self.outcomes[Outcome.INVALID])
+        rejected = self.rejected_reasons.in_words(Outcome.REJECTED, self.outcomes[Outcome.REJECTED])
         return [said for said in (invalid, rejected) if said is not None]
 
     def _rows_in_words(self) -> str:
-        outcomes = [f"{count} {outcome}" for outcome in get_args(Outcome) if (count := self.outcomes[outcome])]
+        outcomes = [f"{count} {outcome}" for outcome in Outcome if (count := self.outcomes[outcome])]
         counted = f": {', '.join(outcomes)}" if outcomes else ""
         if self.is_source_read:
             return f"{_rows(self.rows_read, 'was', 'were')} read{counted}"
@@ -152,7 +152,7 @@ class Summary:
             if others.unanswered:
                 said.append(f"{others.unanswered} may have been{'' if others.taken else ' sent'}")
             did.append(f"{' and '.join(said)} by {by}{found_out}")
-        if before := self.outcomes["already_sent"]:
+        if before := self.outcomes[Outcome.ALREADY_SENT]:
             did.append(f"{before} {'was' if before == 1 else 'were'} sent by another run of the campaign")
         return f"{did[0]}{', ' if this_try else ': '}{', '.join(did[1:])}" if did[1:] else did[0]
 
@@ -168,38 +168,35 @@ class Tally:
 
     :ivar is_whole: whether it has come to the source's end
     :ivar overdue: of the invalid rows, those whose own time was still to come when the task instance's first try began
-    :ivar held: how many of its rows each entry holds, by client batch id: begun in this reading or before
-    :ivar met_open: the entries among them that were open, as they were when the first of their rows came up
-    :ivar met_unknown: the row keys of those rows, where a sent batch left some unknown, by client batch id
+    :ivar not_sent: how many rows went into no entry because sending ended
+    :ivar rows_by_entry: how many of its rows each entry holds, by client batch id: begun in this reading or before
+    :ivar seen_open: the entries among them that were open, as they were when the first of their rows came up
+    :ivar seen_unknown: the row keys of those rows, where a sent batch left some unknown, by client batch id
     """
 
-    rows_read: int = 0
     is_whole: bool = False
     invalid: int = 0
     overdue: int = 0
     duplicate: int = 0
-    held: Counter[str] = field(default_factory=Counter)
-    met_open: dict[str, Entry] = field(default_factory=dict)
-    met_unknown: defaultdict[str, set[bytes]] = field(default_factory=lambda: defaultdict(set))
+    not_sent: int = 0
+    rows_by_entry: Counter[str] = field(default_factory=Counter)
+    seen_open: dict[str, Entry] = field(default_factory=dict)
+    seen_unknown: defaultdict[str, set[bytes]] = field(default_factory=lambda: defaultdict(set))
     invalid_samples: list[str] = field(default_factory=list)
     invalid_reasons: Reasons = field(default_factory=Reasons)
 
+    @property
+    def rows_read(self) -> int:
+        """How many rows were read, each of which has come to one end or another."""
+        return self.invalid + self.duplicate + self.not_sent + self.rows_by_entry.total()
+
     def hold(self, entry: Entry, row_key: bytes | None) -> None:
         """Note that an entry of before holds a row."""
-        self.held[entry.client_batch_id] += 1
+        self.rows_by_entry[entry.client_batch_id] += 1
         if entry.is_open:
-            self.met_open.setdefault(entry.client_batch_id, entry)
+            self.seen_open.setdefault(entry.client_batch_id, entry)
             if entry.unknown_keys and row_key is not None:
-                self.met_unknown[entry.client_batch_id].add(row_key)
-
-    @property
-    def not_sent(self) -> int:
-        """
-        How many rows went into no entry because sending ended.
-
-        All that are left: whatever fails, and wherever, no row that was read is missing from the counts.
-        """
-        return self.rows_read - self.invalid - self.duplicate - self.held.total()
+                self.seen_unknown[entry.client_batch_id].add(row_key)
 
     def sample(self, number: int, reason: str) -> None:
         """Keep the reason why a row is invalid, if there are not enough yet."""
@@ -230,24 +227,26 @@ def summarize(run: Run, entries: Iterable[Entry], tally: Tally, *, open_before: 
         try_number=run.try_number,
     )
     outcomes = summary.outcomes
-    outcomes.update({"invalid": tally.invalid, "duplicate": tally.duplicate, "not_sent": tally.not_sent})
+    outcomes.update(
+        {Outcome.INVALID: tally.invalid, Outcome.DUPLICATE: tally.duplicate, Outcome.NOT_SENT: tally.not_sent}
+    )
     for entry in entries:
-        rows = tally.held[entry.client_batch_id]
+        rows = tally.rows_by_entry[entry.client_batch_id]
         if not entry.is_batch:
             continue
         if entry.run == run.run:
             _count_posted(summary, entry, run.try_number, was_open=entry.client_batch_id in open_before)
         if not entry.is_in_effect:
-            outcomes["not_sent"] += rows
+            outcomes[Outcome.NOT_SENT] += rows
             if entry.run == run.run and entry.state is EntryState.RESENT:  # 8x8 may have it all the same
                 summary.client_batch_ids.append(entry.client_batch_id)
         elif entry.run == run.run:
             counted = len(entry) - entry.resent_count
-            outcomes["not_sent"] += max(0, rows - counted)  # set free, and the source was not read since
+            outcomes[Outcome.NOT_SENT] += max(0, rows - counted)  # set free, and the source was not read since
             summary.rows_read += counted - min(rows, counted)
             _count_own(summary, entry)
         elif rows:
-            _count_anothers(summary, entry, rows, tally.met_unknown.get(entry.client_batch_id, set()))
+            _count_anothers(summary, entry, rows, tally.seen_unknown.get(entry.client_batch_id, set()))
     return summary
 
 
@@ -266,22 +265,23 @@ def _count_posted(summary: Summary, entry: Entry, this_try: int, *, was_open: bo
     posted.unanswered += unanswered
 
 
-def _count_anothers(summary: Summary, entry: Entry, rows: int, met_unknown: set[bytes]) -> None:
+def _count_anothers(summary: Summary, entry: Entry, rows: int, seen_unknown: set[bytes]) -> None:
     """Count rows that another run of the campaign has in one of its batches."""
-    still_unknown = met_unknown.intersection(unpack(entry.unknown_keys))
+    still_unknown = seen_unknown.intersection(unpack(entry.unknown_keys))
     unknown = rows if entry.state is EntryState.PENDING else len(still_unknown)
     if unknown:
         summary.unknown_client_batch_ids.append(entry.client_batch_id)
-    summary.outcomes.update({"unknown": unknown, "already_sent": rows - unknown})
+    summary.outcomes.update({Outcome.UNKNOWN: unknown, Outcome.ALREADY_SENT: rows - unknown})
 
 
 def _count_own(summary: Summary, entry: Entry) -> None:
-    counts: dict[Outcome, int] = {
-        "accepted": entry.accepted_count,
-        "rejected": entry.rejected_count,
-        "unknown": entry.unknown_count,
-    }
-    summary.outcomes.update(counts)
+    summary.outcomes.update(
+        {
+            Outcome.ACCEPTED: entry.accepted_count,
+            Outcome.REJECTED: entry.rejected_count,
+            Outcome.UNKNOWN: entry.unknown_count,
+        }
+    )
     if entry.unknown_count:
         summary.unknown_client_batch_ids.append(entry.client_batch_id)
     if entry.batch_id is not None:

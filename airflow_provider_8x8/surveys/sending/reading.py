@@ -11,26 +11,13 @@ from typing import Any
 from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.surveys.journal.ledger import Ledger
 from airflow_provider_8x8.surveys.messages.builder import ColumnsError, MessageBuilder, Rows
-from airflow_provider_8x8.surveys.messages.plan import InvalidRowError, RowMessage
-from airflow_provider_8x8.surveys.outcomes.report import Report
-from airflow_provider_8x8.surveys.outcomes.summary import Tally
+from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError, RowMessage
+from airflow_provider_8x8.surveys.outcomes.fates import Fates
+from airflow_provider_8x8.surveys.sending.stopped import SendingStopped
 from airflow_provider_8x8.surveys.settings import OnInvalid, Settings
 
 _ROWS_AT_A_TIME = 1_000
 _SAME_ID = "another row of its batch has its client_message_id, too"
-
-
-class Stopped(Exception):  # noqa: N818  # not an error in itself: the reason to end the loop from wherever it is
-    """
-    Sending must not go on.
-
-    :param reason: phone numbers masked
-    :param is_final: another try could not mend it
-    """
-
-    def __init__(self, reason: str, *, is_final: bool = False) -> None:
-        super().__init__(reason)
-        self.is_final = is_final
 
 
 class Reading:
@@ -40,7 +27,7 @@ class Reading:
     :param builder: makes messages of rows
     :param settings: what to check before anything is sent, and how large a batch is
     :param ledger: knows which row keys others hold
-    :param report: gets a line for each row that goes into no batch
+    :param fates: have each row that was read, and what becomes of it
     :param began: when the task instance's first try began, in seconds since 1970
     """
 
@@ -49,7 +36,7 @@ class Reading:
         builder: MessageBuilder,
         settings: Settings,
         ledger: Ledger,
-        report: Report | None,
+        fates: Fates,
         *,
         began: float,
     ) -> None:
@@ -57,15 +44,14 @@ class Reading:
         self._settings = settings
         self._limit = settings.max_messages or math.inf
         self._ledger = ledger
-        self._report = report
+        self._fates = fates
         self._began = began
-        self.tally = Tally()
 
-    def inspect(self, rows: Rows) -> None:
+    def check_before_sending(self, rows: Rows) -> None:
         """
         Read the source without sending, if there is something that forbids to send any of it.
 
-        :raises Stopped: there is
+        :raises SendingStopped: there is
         """
         if self._settings.max_messages is None and self._settings.on_invalid is OnInvalid.SKIP:
             return
@@ -77,8 +63,10 @@ class Reading:
                     if len(seen) > self._limit:
                         raise self._too_many("no batch was begun")
                 elif self._settings.on_invalid is OnInvalid.FAIL and not self._is_known(found, seen):
-                    self.tally.sample(found.number, str(found))
-                    raise Stopped(f"no batch was begun, because on_invalid is 'fail': {_sample(found)}", is_final=True)
+                    self._fates.tally.sample(found.number, str(found))
+                    raise SendingStopped(
+                        f"no batch was begun, because on_invalid is 'fail': {_sample(found)}", is_final=True
+                    )
 
     def _with_ids_checked(
         self, found: Iterable[RowMessage | InvalidRowError], seen: Collection[bytes]
@@ -101,25 +89,25 @@ class Reading:
         """
         Gather messages into batches; a row that goes into none gets its outcome here.
 
-        :raises Stopped: the source failed, has too many rows, or an invalid one that forbids to send the others
+        :raises SendingStopped: the source failed, has too many rows, or an invalid one that forbids to send the others
         """
         batch: list[RowMessage] = []
         seen: set[bytes] = set()
         ids: dict[str, bytes] = {}
-        number = distinct = 0
+        distinct = 0
         size = self._settings.batch_size
         try:
             with closing(self._messages(rows)) as chunks:
                 for chunk in chunks:
                     brings_ids = self._builder.rows_bring_ids
-                    for number, found in enumerate(chunk, number + 1):  # noqa: B020  # it goes on where it was
+                    for found in chunk:
                         if not isinstance(found, RowMessage):
                             self._note_unsendable(found, seen)
                             distinct = len(seen)
                             continue
                         seen.add(found.row_key)
                         if len(seen) == distinct:  # one look into the set instead of two
-                            self._note_duplicate(found)
+                            self._fates.note_duplicate(found)
                             continue
                         if brings_ids and not self._can_be_told_apart(found, ids):
                             seen.remove(found.row_key)
@@ -127,51 +115,33 @@ class Reading:
                             distinct = len(seen)
                             continue
                         distinct += 1
+                        batch.append(found)
                         if distinct > self._limit:
                             raise self._too_many("the rest was not sent")
-                        batch.append(found)
                         if len(batch) == size:
-                            self._weed(batch)
+                            self._drop_unsendable(batch)
                             if len(batch) == size:
                                 full, batch, ids = batch, [], {}
-                                self.tally.rows_read = number
                                 yield full
-            self.tally.is_whole = True
-            self._weed(batch)
+            self._fates.tally.is_whole = True
+            self._drop_unsendable(batch)
             if batch:
                 full, batch = batch, []
-                self.tally.rows_read = number
                 yield full
         finally:
             # The source failed, or the campaign must not go on.
-            self.tally.rows_read = number
-            self._weed(batch)
-            self.leave(batch)
+            self._drop_unsendable(batch)
 
-    def _weed(self, batch: list[RowMessage]) -> None:
-        """Take out of a batch what is not to be sent in it."""
+    def _drop_unsendable(self, batch: list[RowMessage]) -> None:
+        """Take out of a batch, all of which is in hand from then on, what is not to be sent in it."""
+        self._fates.take(batch)
         # First out of the batch, then noted: noting may fail with the report, and no row may be noted twice.
         if self._ledger.holds_any:
             holders = [(row, self._ledger.holder_of(row.row_key)) for row in batch]
             batch[:] = [row for row, holder in holders if holder is None]
             for row, holder in holders:
                 if holder is not None:
-                    self.note_held(row, holder)
-
-    def note_held(self, row: RowMessage | InvalidRowError, holder: str) -> None:
-        """Note a row whose row key an entry of another reading, try or run holds."""
-        entry = self._ledger[holder]
-        self.tally.hold(entry, row.row_key)
-        if self._report and not self._ledger.is_own(entry):
-            said = f"batch {holder} of another run of the campaign has it"
-            self._report.write_row(row.line("already_sent", batch_id=entry.batch_id, description=said))
-
-    def leave(self, *parts: Sequence[RowMessage]) -> None:
-        """Report rows that are not sent."""
-        if self._report:
-            for part in parts:
-                for row in part:
-                    self._report.write_row(row.line("not_sent"))
+                    self._fates.note_held(row, holder)
 
     def _messages(self, rows: Rows) -> Generator[list[RowMessage | InvalidRowError], None, None]:
         """Yield every row's message or the reason why it has none, some at a time."""
@@ -191,12 +161,14 @@ class Reading:
         try:
             self._builder.use_columns(columns, complete=rows.columns is not None, others=others)
         except ColumnsError as error:
-            raise Stopped(str(error), is_final=True) from None
+            raise SendingStopped(str(error), is_final=True) from None
         self._ledger.use_row_keys_of(self._builder.unique_by)
 
-    def _too_many(self, consequence: str) -> Stopped:
+    def _too_many(self, consequence: str) -> SendingStopped:
         limit = self._settings.max_messages
-        return Stopped(f"the source has more than max_messages={limit} rows to send; {consequence}", is_final=True)
+        return SendingStopped(
+            f"the source has more than max_messages={limit} rows to send; {consequence}", is_final=True
+        )
 
     def _note_unsendable(self, row: InvalidRowError, seen: set[bytes]) -> None:
         """
@@ -204,23 +176,19 @@ class Reading:
 
         :param seen: the row keys that have come up in this reading. That of an invalid row is not among them: a later
             row with it that can be sent is no duplicate.
-        :raises Stopped: an invalid row forbids to send the others
+        :raises SendingStopped: an invalid row forbids to send the others
         """
         if row.row_key in seen:
-            self._note_duplicate(row)
+            self._fates.note_duplicate(row)
             return
         holder = None if row.row_key is None else self._ledger.holder_of(row.row_key)
         if row.row_key is not None and holder is not None:
             seen.add(row.row_key)
-            self.note_held(row, holder)
+            self._fates.note_held(row, holder)
             return
-        self.tally.invalid += 1
-        self.tally.overdue += self._is_overdue(row)
-        self.tally.sample(row.number, str(row))
-        if self._report:
-            self._report.write_row(row.line("invalid", description=str(row)))
+        self._fates.note_invalid(row, is_overdue=self._is_overdue(row))
         if self._settings.on_invalid is OnInvalid.FAIL:
-            raise Stopped(
+            raise SendingStopped(
                 f"the rest was not sent, because on_invalid is 'fail' and the source now has an invalid row: "
                 f"{_sample(row)}",
                 is_final=True,
@@ -247,12 +215,6 @@ class Reading:
         ids[row.client_message_id] = row.row_key
         return True
 
-    def _note_duplicate(self, row: RowMessage | InvalidRowError) -> None:
-        self.tally.duplicate += 1
-        if self._report:
-            said = "an earlier row of this source has its row key"
-            self._report.write_row(row.line("duplicate", description=said))
-
 
 def _sample(row: InvalidRowError) -> str:
     return f"Row {row.number}: {row}"
@@ -263,14 +225,14 @@ def _chunks(source: Iterator[Any]) -> Iterator[list[Any]]:
     read = 0
     while True:
         chunk: list[Any] = []
-        failure: Stopped | None = None
+        failure: SendingStopped | None = None
         try:
             chunk.extend(islice(source, _ROWS_AT_A_TIME))  # which keeps what was read before a failure
         except ColumnsError as error:
-            failure = Stopped(mask_phone_numbers(str(error)), is_final=True)
+            failure = SendingStopped(mask_phone_numbers(str(error)), is_final=True)
         except Exception as error:  # noqa: BLE001  # every driver has errors of its own
             said = mask_phone_numbers(str(error))  # which may hold rows
-            failure = Stopped(
+            failure = SendingStopped(
                 f"the source failed after {read + len(chunk)} rows and was not read to its end: "
                 f"{type(error).__name__}: {said}"
             )

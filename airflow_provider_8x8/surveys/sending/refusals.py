@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 from airflow_provider_8x8.api.advice import with_advice
 from airflow_provider_8x8.api.errors import RefusedError
 from airflow_provider_8x8.surveys.journal.entries import Entry
-from airflow_provider_8x8.surveys.sending.reading import Stopped
+from airflow_provider_8x8.surveys.sending.stopped import SendingStopped
 
 MORE_REQUESTS = 2_000
 """
@@ -143,10 +143,10 @@ class Refusals:
             self._is_sure_of_the_whole = True
         return not self.is_in_doubt
 
-    def reason_to_end(self) -> Stopped | None:
+    def reason_to_end(self) -> SendingStopped | None:
         """Return why rows are left, if any are."""
         if self._left_for_another_try:
-            return Stopped(
+            return SendingStopped(
                 with_advice(
                     f"8x8 refuses so many rows that {self._left_for_another_try} are left after {self._requests} "
                     "requests to find the bad ones; another try goes on with these",
@@ -154,7 +154,7 @@ class Refusals:
                 )
             )
         if self._left_as_a_whole:
-            return Stopped(
+            return SendingStopped(
                 with_advice(
                     str(self._last),
                     f"8x8 has taken no batch, and none of {self._codes_alone.total()} rows from different places that "

@@ -179,7 +179,7 @@ class Settling:
     def has_set_rows_free(self) -> bool:
         """Tell whether rows that the last reading left to a batch may be sent now."""
         self._ledger.refresh()
-        return any(self._has_been_freed(self._ledger[holder]) for holder in self._tally.held)
+        return any(self._has_been_freed(self._ledger[holder]) for holder in self._tally.rows_by_entry)
 
     def outlook(self, *, is_last_try: bool) -> str | None:
         """Say what can tell of the batches that are still unknown, and from when on; None if all was decided."""
@@ -236,7 +236,9 @@ class Settling:
             return True
         if not entry.is_open:
             return False
-        return self._ledger.is_own(entry) or (self._tally.held[entry.client_batch_id] > 0 and now >= entry.send_by)
+        return self._ledger.is_own(entry) or (
+            self._tally.rows_by_entry[entry.client_batch_id] > 0 and now >= entry.send_by
+        )
 
     def _look(self, wanted: Sequence[Entry], by: float) -> None:
         for finding in self._logs.look(wanted, self._ledger.entries(), by=by):
@@ -260,7 +262,7 @@ class Settling:
         if self._report and entry.is_in_effect:
             self._report.write_batch_from_logs(entry, finding.lines, self._row_keys)
         elif self._report:
-            is_of_this_reading = self._tally.held[entry.client_batch_id] > 0
+            is_of_this_reading = self._tally.rows_by_entry[entry.client_batch_id] > 0
             self._report.take_back_batch(entry.client_batch_id, with_rows=is_of_this_reading)
 
     # waiting
@@ -274,7 +276,7 @@ class Settling:
         decides = self._settings.on_unknown is not OnUnknown.FAIL
         while not self._stop.is_set():
             self._ledger.refresh()
-            held = [self._ledger[holder] for holder in self._tally.held]
+            held = [self._ledger[holder] for holder in self._tally.rows_by_entry]
             pending = [entry for entry in held if entry.state is EntryState.PENDING]
             ends_at = max(
                 (
@@ -468,7 +470,7 @@ class Settling:
         free_keys = self._ledger.free_keys(entry)
         if self._ledger.is_of_this_reading(entry):
             return bool(free_keys)
-        met = self._tally.met_open.get(entry.client_batch_id)
+        met = self._tally.seen_open.get(entry.client_batch_id)
         # What was free already when the entry came up was not left to it.
         return met is not None and free_keys != self._ledger.free_keys(met)
 

@@ -1,0 +1,114 @@
+"""The rows in hand, and the one outcome that each of them gets: in the counts and in the report alike."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from types import TracebackType
+from typing import Self
+
+from airflow_provider_8x8.surveys.journal.entries import Entry
+from airflow_provider_8x8.surveys.journal.ledger import Ledger
+from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError, RowMessage
+from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
+from airflow_provider_8x8.surveys.outcomes.report import Report, ReportLine
+from airflow_provider_8x8.surveys.outcomes.summary import Tally
+
+
+class Fates:
+    """
+    What becomes of the rows of one reading of the source; a context manager, made anew for each reading.
+
+    A row is in hand from when it is taken until it has its outcome, or until an entry of the journal has it: that says
+    from then on what becomes of it. Whatever ends the reading, the rows that are then still in hand are not sent.
+
+    What is noted is counted first and reported then: whatever fails, no row that was read is missing from the counts.
+
+    :param ledger: knows the entries
+    :param report: gets a line for each row that no batch of this task instance has
+    """
+
+    def __init__(self, ledger: Ledger, report: Report | None) -> None:
+        self._ledger = ledger
+        self._report = report
+        self._in_hand: dict[int, RowMessage] = {}
+        self.tally = Tally()
+
+    def __enter__(self) -> Self:
+        if self._report:
+            self._report.forget_rows()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.report_not_sent(list(self._in_hand.values()))
+
+    def take(self, rows: Sequence[RowMessage]) -> None:
+        """Have rows in hand that are to be sent."""
+        self._in_hand.update(zip([row.number for row in rows], rows, strict=True))
+
+    def enter(self, entry: Entry, rows: Iterable[RowMessage]) -> None:
+        """Leave rows to the entry that they have been written into."""
+        self.tally.rows_by_entry[entry.client_batch_id] = len(entry)
+        for row in rows:
+            del self._in_hand[row.number]
+
+    def take_back(self, entry: Entry, rows: Sequence[RowMessage]) -> None:
+        """Have rows in hand again, since their entry was not sent."""
+        del self.tally.rows_by_entry[entry.client_batch_id]
+        self.take(rows)
+
+    def note_held(self, row: RowMessage | InvalidRowError, holder: str) -> None:
+        """
+        Note a row whose row key an entry of another reading, try or run holds.
+
+        :param holder: the entry's client batch id
+        """
+        entry = self._ledger[holder]
+        self.tally.hold(entry, row.row_key)
+        self._in_hand.pop(row.number, None)
+        if not self._ledger.is_own(entry):
+            said = f"batch {holder} of another run of the campaign has it"
+            self._write(row, Outcome.ALREADY_SENT, said, batch_id=entry.batch_id)
+
+    def note_invalid(self, row: InvalidRowError, *, is_overdue: bool) -> None:
+        """
+        Note a row that cannot be sent.
+
+        :param is_overdue: its own time was still to come when the task instance's first try began
+        """
+        self.tally.invalid += 1
+        self.tally.overdue += is_overdue
+        self.tally.sample(row.number, str(row))
+        self._write(row, Outcome.INVALID, str(row))
+
+    def note_duplicate(self, row: RowMessage | InvalidRowError) -> None:
+        """Note a row whose row key has come up in this reading before."""
+        self.tally.duplicate += 1
+        self._write(row, Outcome.DUPLICATE, "an earlier row of this source has its row key")
+
+    def report_not_sent(self, rows: Collection[RowMessage]) -> None:
+        """Let go of rows in hand that are not sent."""
+        self.tally.not_sent += len(rows)
+        for row in rows:
+            del self._in_hand[row.number]
+        for row in rows:
+            self._write(row, Outcome.NOT_SENT)
+
+    def have_open_rows(self) -> bool:
+        """Tell whether it is not known of some rows whether 8x8 has accepted them."""
+        return any(
+            entry.is_open and (self._ledger.is_own(entry) or self.tally.rows_by_entry[entry.client_batch_id] > 0)
+            for entry in self._ledger.entries()
+        )
+
+    def _write(
+        self,
+        row: RowMessage | InvalidRowError,
+        outcome: Outcome,
+        description: str | None = None,
+        *,
+        batch_id: str | None = None,
+    ) -> None:
+        if self._report:
+            self._report.write_row(ReportLine.of(row, outcome, batch_id=batch_id, description=description))

@@ -1,0 +1,334 @@
+"""
+What is on the wire: a batch from its journal entry to its answer, and what becomes of its rows by that.
+
+A batch goes out while the next one is built, and is reported once the next one is on the wire.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+
+import msgspec
+
+from airflow_provider_8x8.api.client import EightByEightClient, retrying_until_sent
+from airflow_provider_8x8.api.errors import NeverSentError, RateLimitedError, RefusedError, UnknownOutcomeError
+from airflow_provider_8x8.api.masking import quotable
+from airflow_provider_8x8.api.models import BatchResponse, SurveyBatch
+from airflow_provider_8x8.surveys.clock import Clock
+from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
+from airflow_provider_8x8.surveys.journal.ledger import Ledger
+from airflow_provider_8x8.surveys.messages.builder import MessageBuilder
+from airflow_provider_8x8.surveys.messages.row_keys import pack, unpack
+from airflow_provider_8x8.surveys.messages.row_message import RowMessage
+from airflow_provider_8x8.surveys.outcomes.answers import match
+from airflow_provider_8x8.surveys.outcomes.fates import Fates
+from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
+from airflow_provider_8x8.surveys.outcomes.report import Report, ReportLine
+from airflow_provider_8x8.surveys.outcomes.summary import Reasons
+from airflow_provider_8x8.surveys.sending.entering import Entering
+from airflow_provider_8x8.surveys.sending.posting import Poster, Posting
+from airflow_provider_8x8.surveys.sending.refusals import Halving, Refusals, is_passing
+from airflow_provider_8x8.surveys.sending.stopped import SendingStopped
+from airflow_provider_8x8.surveys.settings import Settings
+
+log = logging.getLogger(__name__)
+
+MAX_UNKNOWN_IN_A_ROW = 3
+"""Batches of unknown outcome, one after the other, after which 8x8 is not well and sending stops."""
+
+
+class _Batch:
+    """Rows that go out together, with what is made of them while the batch before is on the wire."""
+
+    def __init__(self, rows: list[RowMessage]) -> None:
+        self.keep(rows)
+
+    def keep(self, rows: list[RowMessage]) -> None:
+        """Have these rows, and no others."""
+        self.rows = rows
+        self.messages = msgspec.Raw(b"[%b]" % b",".join([row.encoded for row in rows]))
+
+
+@dataclass(slots=True)
+class _OnWire:
+    """A batch between its journal entry and its answer."""
+
+    entry: Entry
+    batch: _Batch
+    posting: Posting
+
+
+class _Progress:
+    """How much a try has sent, and how fast, for the log."""
+
+    def __init__(self) -> None:
+        self._messages_sent = 0
+        self._began = time.monotonic()
+
+    def note(self, response: BatchResponse) -> None:
+        """Take note of a batch that 8x8 has taken."""
+        self._messages_sent += response.accepted_count + response.rejected_count
+        log.info(
+            "Batch %s: %d accepted, %d rejected; this try has sent %d messages, %.0f a second",
+            response.batch_id,
+            response.accepted_count,
+            response.rejected_count,
+            self._messages_sent,
+            self._messages_sent / max(time.monotonic() - self._began, 1e-9),
+        )
+
+
+class Delivery:
+    """
+    Delivers batches, one after the other, for one try.
+
+    :param client: the sub-account to send from
+    :param builder: made the messages, and knows what they have in common
+    :param ledger: is told what became of each batch
+    :param entering: makes the entry of each batch
+    :param refusals: what is known of 8x8's refusals
+    :param settings: how
+    :param report: gets a file for each batch
+    :param stop: set when the try is to end: no batch is begun any more
+    :param clock: tells the time and waits
+    :param poster: makes the POSTs
+    """
+
+    def __init__(
+        self,
+        client: EightByEightClient,
+        builder: MessageBuilder,
+        ledger: Ledger,
+        entering: Entering,
+        refusals: Refusals,
+        *,
+        settings: Settings,
+        report: Report | None,
+        stop: threading.Event,
+        clock: Clock,
+        poster: Poster,
+    ) -> None:
+        self._client = client
+        self._builder = builder
+        self._ledger = ledger
+        self._refusals = refusals
+        self._entering = entering
+        self._settings = settings
+        self._report = report
+        self._stop = stop
+        self._clock = clock
+        self._poster = poster
+        self._until_sent = retrying_until_sent(clock.sleep, settings.longest_wait.total_seconds())
+        self._fates = Fates(ledger, report)
+        self._on_wire: _OnWire | None = None
+        self._to_report: deque[Callable[[], None]] = deque()
+        self._unknown_in_a_row = 0
+        self._progress = _Progress()
+        self.rejected = Reasons()
+        """Why 8x8 has rejected rows in this try."""
+
+    def begin_reading(self, fates: Fates) -> None:
+        """
+        Deliver what comes of a new reading of the source.
+
+        :param fates: of its rows
+        """
+        self._fates = fates
+
+    def send(self, rows: list[RowMessage]) -> None:
+        """
+        Put a batch on the wire, once the one before has had its answer.
+
+        :raises SendingStopped: no batch is to be begun any more
+        """
+        batch = _Batch(rows)  # built while the one before is on the wire
+        self._finish()
+        self._start(batch)
+
+    def wind_up(self) -> None:
+        """See the batch on the wire through, and report all that is not reported yet."""
+        try:
+            self._finish()
+        except Exception:
+            self._write_reports()
+            raise
+        self._write_reports()
+
+    def _start(self, batch: _Batch) -> None:
+        """
+        Enter a batch into the journal and put it on the wire; :meth:`_finish` sees it through.
+
+        :param batch: what others have entered meanwhile is taken out of it
+        """
+        if self._stop.is_set():
+            raise SendingStopped("the task was told to end")
+        too_late = self._settings.problem_with_the_hour(self._clock.now())
+        if problem := too_late or self._builder.problem_with_common_times():
+            # Another try would send nothing more, but look again for what is unknown.
+            raise SendingStopped(problem, is_final=not self._fates.have_open_rows())
+        entry = self._entering.begin(batch.rows)
+        self._drop_rows_of_others(batch, entry)
+        if entry is None:
+            return
+        log.debug("Sending a batch of %d messages, client batch id %s", len(batch.rows), entry.client_batch_id)
+        request = SurveyBatch(
+            messages=batch.messages,
+            template=self._builder.batch_template,
+            client_batch_id=entry.client_batch_id,
+            include_messages_in_response=True,
+        )
+        send = partial(self._client.send_survey_batch, self._settings.survey_id, request)
+        posting = self._poster.post(lambda on_sent: send(send_by=entry.send_by, on_sent=on_sent))
+        self._on_wire = _OnWire(entry, batch, posting)
+        # The request first: while this thread computes, the other one would wait for the interpreter at every piece.
+        posting.wait_until_sent()
+        self._write_reports()
+
+    def _drop_rows_of_others(self, batch: _Batch, entry: Entry | None) -> None:
+        """Leave the rows of a batch to its entry, and those that it lacks to the entries that hold them."""
+        held: list[RowMessage] = []
+        if entry is None or len(entry) < len(batch.rows):
+            entered = set() if entry is None else set(unpack(entry.row_keys))
+            held = [row for row in batch.rows if row.row_key not in entered]
+            batch.keep([row for row in batch.rows if row.row_key in entered])
+        if entry is not None:
+            self._fates.enter(entry, batch.rows)
+        for row in held:
+            self._fates.note_held(row, str(self._ledger.holder_of(row.row_key)))
+
+    def _finish(self) -> None:
+        """See the batch on the wire through, halving what 8x8 refuses for a row's sake until the bad rows are alone."""
+        if self._on_wire is None:
+            return
+        part: _Batch | None = self._on_wire.batch
+        halving: Halving[RowMessage] = Halving(self._refusals, len(self._on_wire.batch.rows))
+        while part is not None:
+            self._see_through(part, halving)
+            rows = halving.next_part()
+            part = None if rows is None else _Batch(rows)
+        # Now and not at the end of the reading: it may be all of a large source that is refused.
+        self._fates.report_not_sent([row for rows in halving.left() for row in rows])
+
+    def _see_through(self, part: _Batch, halving: Halving[RowMessage]) -> None:
+        try:
+            if self._until_sent(self._deliver, part):
+                self._refusals.note_taken()
+        except (NeverSentError, RateLimitedError) as error:
+            raise SendingStopped(str(error)) from None
+        except RefusedError as refused:
+            self._unknown_in_a_row = 0
+            self._apply_refusal(refused, halving)
+
+    def _deliver(self, part: _Batch) -> bool:
+        """
+        Put a part on the wire unless it is, and take the answer; tell whether 8x8 has taken it.
+
+        :raises NeverSentError: 8x8 has nothing of it, and its entry says so; likewise :class:`RateLimitedError`
+        :raises RefusedError: 8x8 has nothing of it; it still is on the wire, for what is to become of it
+        """
+        if self._on_wire is None:
+            self._start(part)
+        if self._on_wire is None:
+            return False  # others have all of it
+        try:
+            response = self._on_wire.posting.result()
+        except UnknownOutcomeError as unknown:
+            self._mark_unknown(unknown)
+            return False
+        except (NeverSentError, RateLimitedError):
+            self._mark_not_sent()
+            raise
+        self._settle_from_answer(self._on_wire, response)
+        return True
+
+    def _settle_from_answer(self, sent: _OnWire, response: BatchResponse) -> None:
+        answers = match(sent.batch.rows, response)
+        rejected = answers.row_keys_of(Outcome.REJECTED)
+        if rejected:
+            self._note_rejected(answers.reasons_to_reject())
+        self._ledger.settle(
+            sent.entry,
+            state=EntryState.SENT,
+            batch_id=response.batch_id,
+            rejected_keys=pack(rejected),
+            unknown_keys=pack(answers.row_keys_of(Outcome.UNKNOWN)),
+        )
+        self._on_wire = None
+        self._unknown_in_a_row = 0
+        self._report_batch(sent.entry, answers.lines(response.batch_id))
+        self._progress.note(response)
+
+    def _mark_unknown(self, unknown: UnknownOutcomeError) -> None:
+        """Leave a batch to be reconciled: only 8x8's logs can tell what became of it."""
+        sent = self._clear_wire()
+        self._unknown_in_a_row += 1
+        self._ledger.settle(sent.entry, answer_by=self._clock.now())  # nobody waits for its answer any more
+        log.warning(
+            "Batch %s of %d messages: outcome unknown: %s",
+            sent.entry.client_batch_id,
+            len(sent.batch.rows),
+            unknown.reason,
+        )
+        reason = unknown.reason
+        lines = (ReportLine.of(row, Outcome.UNKNOWN, description=reason) for row in sent.batch.rows)
+        self._report_batch(sent.entry, lines)
+        if self._unknown_in_a_row >= MAX_UNKNOWN_IN_A_ROW:
+            raise SendingStopped(f"{MAX_UNKNOWN_IN_A_ROW} batches in a row have an unknown outcome: {unknown}")
+
+    def _mark_not_sent(self) -> None:
+        """Free the row keys of the batch on the wire, of which 8x8 has nothing."""
+        if self._on_wire is not None:
+            self._ledger.settle(self._on_wire.entry, state=EntryState.NOT_SENT)
+            sent = self._clear_wire()
+            self._fates.take_back(sent.entry, sent.batch.rows)
+
+    def _apply_refusal(self, refused: RefusedError, halving: Halving[RowMessage]) -> None:
+        """Reject a row that was refused alone, and take back all else."""
+        sent = self._on_wire
+        if sent is None:
+            raise RuntimeError("no batch is on the wire")
+        rows = sent.batch.rows
+        if not self._refusals.can_be_a_rows(refused):
+            self._mark_not_sent()
+            raise SendingStopped(str(refused), is_final=not is_passing(refused)) from None
+        if not halving.is_refused:
+            log.info("8x8 refused a batch of %d messages, looking for the bad ones: %s", len(rows), refused.reason)
+        if halving.is_to_reject(refused, len(rows)):
+            self._reject(self._clear_wire(), refused)
+            return
+        self._mark_not_sent()
+        halving.put_back(rows)
+
+    def _reject(self, alone: _OnWire, refused: RefusedError) -> None:
+        self._ledger.settle(alone.entry, state=EntryState.SENT, rejected_keys=alone.entry.row_keys)
+        self._note_rejected((row, f"{refused.description} (code {refused.code})") for row in alone.batch.rows)
+        lines = [
+            ReportLine.of(row, Outcome.REJECTED, code=refused.code, description=refused.description)
+            for row in alone.batch.rows
+        ]
+        self._report_batch(alone.entry, lines)
+
+    def _note_rejected(self, reasons: Iterable[tuple[RowMessage, str]]) -> None:
+        for row, reason in reasons:
+            self.rejected.note(row.number, quotable(reason))
+
+    def _clear_wire(self) -> _OnWire:
+        sent, self._on_wire = self._on_wire, None
+        if sent is None:
+            raise RuntimeError("no batch is on the wire")
+        return sent
+
+    def _report_batch(self, entry: Entry, lines: Iterable[ReportLine]) -> None:
+        """Have a batch reported, once the next one is on the wire: 8x8 need not wait for the file to be written."""
+        if self._report:
+            self._to_report.append(partial(self._report.write_batch, entry.client_batch_id, lines))
+
+    def _write_reports(self) -> None:
+        while self._to_report:
+            self._to_report.popleft()()
