@@ -286,7 +286,7 @@ def kill_other_connections(database: Database) -> None:
 
 def lose_answers(journal: SqlJournal, *, committed: bool, times: int) -> None:
     """Let the answers to commits be lost, whether or not the server had committed."""
-    dialect = journal._transactions._engine.dialect
+    dialect = journal._database._engine.dialect
     commit, left = dialect.do_commit, [times]
 
     def do_commit(connection: Any) -> None:
@@ -488,7 +488,7 @@ def test_the_isolation_level_is_ours_not_the_servers(
             cursor.execute(question)
             levels.append(cursor.fetchone())
 
-    sa.event.listen(journal._transactions._engine, "before_cursor_execute", ask)
+    sa.event.listen(journal._database._engine, "before_cursor_execute", ask)
     journal.begin(always(None))
     assert levels == [("READ-COMMITTED", 0) if journal_database.kind == "mariadb" else ("read committed",)]
 
@@ -507,7 +507,7 @@ def test_sqlites_write_lock_is_taken_before_anything_is_read(
                 other.execute("BEGIN IMMEDIATE")
             refused.append(statement)
 
-    sa.event.listen(journal._transactions._engine, "before_cursor_execute", write)
+    sa.event.listen(journal._database._engine, "before_cursor_execute", write)
     journal.news()
     assert refused
 

@@ -18,7 +18,7 @@ from unittest import mock
 
 from greenlet import getcurrent
 
-from airflow_provider_8x8.api import client as client_module
+from airflow_provider_8x8 import retrying as retrying_module
 from airflow_provider_8x8.surveys.journal import state_store
 from airflow_provider_8x8.surveys.journal import task_memory as task_memory_module
 from airflow_provider_8x8.surveys.journal.entries import Entry
@@ -434,7 +434,7 @@ def _simulated(world: World, more_requests: int) -> Iterator[None]:
             mock.patch.object(sender_module, "secrets", chance),
             mock.patch.object(settling_module, "secrets", chance),
             mock.patch.object(task_memory_module, "secrets", chance),
-            mock.patch.object(client_module, "random", chance),
+            mock.patch.object(retrying_module, "random", chance),
             mock.patch.object(refusals_module, "MORE_REQUESTS", more_requests),
             mock.patch.object(state_store, "_again_if_unavailable", again),
         ):

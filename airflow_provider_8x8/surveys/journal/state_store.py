@@ -17,8 +17,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import msgspec
-import tenacity
 
+from airflow_provider_8x8.retrying import retrying
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
 from airflow_provider_8x8.surveys.journal.errors import (
     CorruptJournalError,
@@ -329,9 +329,6 @@ def _status_of(error: Exception) -> int | None:
     return detail.get("status_code") if isinstance(detail, dict) else None
 
 
-_again_if_unavailable = tenacity.Retrying(
-    retry=tenacity.retry_if_exception_type(JournalUnavailableError),
-    wait=tenacity.wait_exponential(multiplier=0.5, max=5),
-    stop=tenacity.stop_after_attempt(_TRIES),
-    reraise=True,
+_again_if_unavailable = retrying(
+    lambda error: isinstance(error, JournalUnavailableError), max_tries=_TRIES, first_wait=0.5, longest_wait=5.0
 )

@@ -22,10 +22,11 @@ from functools import partial
 
 import msgspec
 
-from airflow_provider_8x8.api.client import EightByEightClient, retrying_until_sent
+from airflow_provider_8x8.api.client import EightByEightClient
 from airflow_provider_8x8.api.errors import NeverSentError, RateLimitedError, RefusedError, UnknownOutcomeError
 from airflow_provider_8x8.api.masking import mask_phone_numbers, quotable
 from airflow_provider_8x8.api.models import MAX_CLIENT_BATCH_ID_LENGTH, BatchResponse, SurveyBatch, SurveyMessage
+from airflow_provider_8x8.api.tries import retrying_until_sent
 from airflow_provider_8x8.surveys.clock import Clock, SystemClock
 from airflow_provider_8x8.surveys.journal.entries import SEND_WITHIN, Entry, EntryState
 from airflow_provider_8x8.surveys.journal.errors import JournalError, JournalUnavailableError, SupersededError
