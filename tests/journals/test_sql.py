@@ -431,6 +431,7 @@ def test_no_row_key_is_begun_twice_by_ten_shards(
 PROCESS = """
 import sys, time
 import sqlalchemy as sa
+from airflow_provider_8x8.surveys.journal.database import JournalDatabase
 from airflow_provider_8x8.surveys.journal.sql import SqlJournal
 from airflow_provider_8x8.surveys.journal.entries import Entry
 from airflow_provider_8x8.surveys.journal.header import Header
