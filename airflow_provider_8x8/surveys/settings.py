@@ -89,6 +89,6 @@ class Run(NamedTuple):
     """On whose behalf is sent: one try of one task instance, in a campaign; None if it is not known how many follow."""
 
     campaign_id: str
-    run: str
+    task_instance: str
     try_number: int = 1
     tries_left: int | None = None

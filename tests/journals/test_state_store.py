@@ -168,6 +168,14 @@ def test_a_journal_that_is_there_goes_on() -> None:
     assert list(journal.news()) == [entry()]
 
 
+def test_what_the_version_before_has_begun_is_read() -> None:
+    values: dict[str, str] = {}
+    opened(Store(values)).begin(lambda news: entry())
+    assert "task_instance" in values["8x8/1/1"]
+    values["8x8/1/1"] = values["8x8/1/1"].replace("task_instance", "run")
+    assert opened_news(values, 2) == [entry()]
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [

@@ -535,13 +535,13 @@ def test_a_campaign_id_that_is_added_or_removed_is_refused_once_something_was_se
 
 
 def test_a_campaign_of_several_runs_is_not_moved(task: TaskInstance) -> None:
-    task.next_try("a", "march").send("batch-1", run="dag/another run/send")
+    task.next_try("a", "march").send("batch-1", task_instance="dag/another run/send")
     with pytest.raises(JournalMismatchError, match=r"journal_conn_id 'a'.*journal_conn_id 'b'"):
         task.next_try("b", "march").open()
 
 
 def test_a_campaign_id_may_be_changed_while_the_task_instance_has_sent_nothing(task: TaskInstance) -> None:
-    first = task.next_try("a", "march").send("batch-1", run="dag/another run/send")
+    first = task.next_try("a", "march").send("batch-1", task_instance="dag/another run/send")
     first.begin("refused", row_keys=keys(9))
     first.ledger.settle(first.ledger["refused"], state=EntryState.NOT_SENT)
     assert task.next_try("a", "april").send("batch-2").known == ["batch-2"]
@@ -645,7 +645,7 @@ def test_a_sql_journal_without_marks_is_not_found_from_elsewhere(task: TaskInsta
 
 
 def test_entries_of_another_task_instance_are_no_marks_of_this_one(old_task: TaskInstance) -> None:
-    old_task.next_try("a", "march").send("batch-1", run="dag/another run/send")
+    old_task.next_try("a", "march").send("batch-1", task_instance="dag/another run/send")
     forget_marks(old_task)
     with pytest.raises(JournalLostError, match=NOTHING_KNOWN):
         old_task.next_try("a", "march").open()

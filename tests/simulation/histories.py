@@ -395,7 +395,7 @@ class History:
         """Return which batches are the task instance's own; None for all."""
         if self.plan.journal is not Where.CAMPAIGN:
             return None
-        return {name for name, stored in self.campaign.batches.items() if stored.entry.run == task.name}
+        return {name for name, stored in self.campaign.batches.items() if stored.entry.task_instance == task.name}
 
     def _accepted_again(self, key: str, client_batch_id: str) -> None:
         if self.plan.on_unknown is not OnUnknown.RESEND:

@@ -65,7 +65,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     One POST of a batch.
 
     :ivar client_batch_id: random; the name under which 8x8's logs have it
-    :ivar run: the task instance that made it
+    :ivar task_instance: the task instance that made it
     :ivar try_number: the task instance's try that made it
     :ivar unique_by: the column that the row keys were made of
     :ivar row_keys: hashes of :data:`ROW_KEY_BYTES` each, one after the other
@@ -84,7 +84,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     client_batch_id: str
-    run: str
+    task_instance: str
     try_number: int
     unique_by: str
     row_keys: bytes
@@ -120,7 +120,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         state: EntryState,
         name: str,
         *,
-        run: str,
+        task_instance: str,
         try_number: int,
         at: float,
         send_by: float | None = None,
@@ -134,7 +134,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         """
         return cls(
             client_batch_id=name,
-            run=run,
+            task_instance=task_instance,
             try_number=try_number,
             unique_by="",
             row_keys=b"",

@@ -71,8 +71,15 @@ class _Begun(msgspec.Struct, frozen=True, tag="begun"):
     entry: Entry
 
 
+class _BegunInFormat1(msgspec.Struct, frozen=True, tag="begun"):
+    """An entry was made, by the version in which its task instance was called its run."""
+
+    entry: dict[str, Any]
+
+
 _Record = _Begun | _Settled
 _decoder: msgspec.json.Decoder[_Record] = msgspec.json.Decoder(_Record)
+_decoder_of_format_1 = msgspec.json.Decoder(_BegunInFormat1)
 
 
 class StateStoreJournal:
@@ -190,7 +197,7 @@ class StateStoreJournal:
     def _read(self, key: str, head: Any) -> _Record:
         try:
             pieces = [head["text"], *(self._piece(key, number) for number in range(1, head["pieces"]))]
-            return _decoder.decode("".join(pieces))
+            return _record_of("".join(pieces))
         except (TypeError, KeyError, msgspec.MsgspecError, UnicodeError) as error:
             raise self._corrupt(f"{key} is not what this provider writes ({type(error).__name__})") from None
 
@@ -218,6 +225,14 @@ class StateStoreJournal:
             "Nothing is sent, since what was sent before is not known; look in 8x8's portal, and trigger a new DAG run "
             "with the rows that are missing",
         )
+
+
+def _record_of(text: str) -> _Record:
+    try:
+        return _decoder.decode(text)
+    except msgspec.ValidationError:
+        entry = _decoder_of_format_1.decode(text).entry
+        return _Begun(msgspec.convert({"task_instance": entry.get("run"), **entry}, Entry))
 
 
 class StateStoreMemory:

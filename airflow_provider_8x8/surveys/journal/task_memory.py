@@ -362,7 +362,7 @@ class RememberedJournal:
         moved = Entry.of_no_batch(
             EntryState.MOVED,
             f"moved-{secrets.token_hex(7)}",
-            run=memory.task_instance,
+            task_instance=memory.task_instance,
             try_number=memory.try_number,
             at=memory.now(),
         )
@@ -386,4 +386,4 @@ class RememberedJournal:
             log.info("Took over %d batches of earlier tries from %s", copied, place.journal)
 
     def _own(self, entries: Iterable[Entry]) -> list[Entry]:
-        return [entry for entry in entries if entry.run == self._memory.task_instance]
+        return [entry for entry in entries if entry.task_instance == self._memory.task_instance]

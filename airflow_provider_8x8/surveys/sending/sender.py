@@ -331,7 +331,7 @@ class SurveySender:
         now = self._clock.now()
         return Entry(
             client_batch_id=client_batch_id,
-            run=self._run.run,
+            task_instance=self._run.task_instance,
             try_number=self._run.try_number,
             unique_by=self._builder.unique_by,
             row_keys=pack([row.row_key for row in rows]),

@@ -413,7 +413,7 @@ class Settling:
         canary = Entry.of_no_batch(
             EntryState.CANARY,
             str(message.client_message_id),
-            run=self._run.run,
+            task_instance=self._run.task_instance,
             try_number=self._run.try_number,
             at=now,
             send_by=now + SEND_WITHIN,  # or its line would be where no later look at the logs expects it
