@@ -47,7 +47,7 @@ def retrying(
     def seconds_to_wait(state: tenacity.RetryCallState) -> float:
         error = failure_of(state)
         seconds = None if error is None else asked(error)
-        return (doubling(state) if seconds is None else seconds) + jitter(spread)
+        return (doubling(state) if seconds is None else seconds) + (jitter(spread) if spread else 0.0)
 
     return tenacity.Retrying(
         sleep=sleep,

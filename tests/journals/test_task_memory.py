@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from airflow_provider_8x8.journals.sql import prune_journal
-from airflow_provider_8x8.surveys.journal import state_store, transactions
+from airflow_provider_8x8.surveys.journal import transactions
 from airflow_provider_8x8.surveys.journal.database import JournalDatabase
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
 from airflow_provider_8x8.surveys.journal.errors import (
@@ -115,7 +115,13 @@ class TaskInstance:
         if self.values is not None:
             self.stores.append(Store(self.values))
             memories.append(
-                StateStoreMemory(self.stores[-1], TASK_INSTANCE, try_number=self.number, never_expire=NEVER)
+                StateStoreMemory(
+                    self.stores[-1],
+                    TASK_INSTANCE,
+                    try_number=self.number,
+                    never_expire=NEVER,
+                    sleep=lambda seconds: None,
+                )
             )
         if journal_conn_id is not None:
             memories.append(self.sql_memory(journal_conn_id))
@@ -141,7 +147,9 @@ class TaskInstance:
     def marks(self, conn_id: str | None) -> list[Mark]:
         """What has been left in a memory."""
         if conn_id is None:
-            store = StateStoreMemory(Store(self.values or {}), TASK_INSTANCE, try_number=99, never_expire=NEVER)
+            store = StateStoreMemory(
+                Store(self.values or {}), TASK_INSTANCE, try_number=99, never_expire=NEVER, sleep=lambda seconds: None
+            )
             return list(store.marks())
         memory = self.sql_memory(conn_id)
         try:
@@ -162,7 +170,6 @@ class TaskInstance:
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(state_store._again_if_unavailable, "wait", lambda state: 0.0)
     monkeypatch.setattr(transactions._RETRYING, "sleep", lambda seconds: None)
 
 
@@ -690,7 +697,9 @@ def test_a_persons_word_does_not_make_a_journal_forgotten_that_is_known(task: Ta
 
 def test_a_store_that_cannot_be_reached_at_first_is_asked_again(task: TaskInstance) -> None:
     assert task.values is not None
-    memory = StateStoreMemory(store := Store(task.values), TASK_INSTANCE, try_number=1, never_expire=NEVER)
+    memory = StateStoreMemory(
+        store := Store(task.values), TASK_INSTANCE, try_number=1, never_expire=NEVER, sleep=lambda seconds: None
+    )
     sql = task.sql_memory("a")
     both = TaskMemory(TASK_INSTANCE, 1, [memory, sql], connect=task.sql_memory, clock=task.clock)  # type: ignore[arg-type]
     store.failures = [OSError("away")] * 4

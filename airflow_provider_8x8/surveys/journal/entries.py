@@ -17,9 +17,6 @@ import msgspec
 
 from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_BYTES, RowKeys, to_client_message_id, unpack
 
-SEND_WITHIN = 30.0
-"""Seconds from an entry's beginning until the last byte of its request must be out."""
-
 _LONGEST_CALL_OF_FORMAT_1 = 60.0
 """Seconds: the default of a connection's timeout, where an entry does not say how long its answer was awaited."""
 

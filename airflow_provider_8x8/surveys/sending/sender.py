@@ -9,8 +9,6 @@ Every row read ends in exactly one outcome, whatever happens.
 from __future__ import annotations
 
 import logging
-import secrets
-import string
 import threading
 import time
 import traceback
@@ -27,8 +25,9 @@ from airflow_provider_8x8.api.errors import NeverSentError, RateLimitedError, Re
 from airflow_provider_8x8.api.masking import mask_phone_numbers, quotable
 from airflow_provider_8x8.api.models import MAX_CLIENT_BATCH_ID_LENGTH, BatchResponse, SurveyBatch, SurveyMessage
 from airflow_provider_8x8.api.tries import retrying_until_sent
+from airflow_provider_8x8.surveys.chance import Chance, SystemChance
 from airflow_provider_8x8.surveys.clock import Clock, SystemClock
-from airflow_provider_8x8.surveys.journal.entries import SEND_WITHIN, Entry, EntryState
+from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
 from airflow_provider_8x8.surveys.journal.errors import JournalError, JournalUnavailableError, SupersededError
 from airflow_provider_8x8.surveys.journal.header import Header
 from airflow_provider_8x8.surveys.journal.ledger import Ledger
@@ -52,8 +51,6 @@ UNEXPECTED = "an unexpected error:"
 
 MAX_UNKNOWN_IN_A_ROW = 3
 """Batches of unknown outcome, one after the other, after which 8x8 is not well and sending stops."""
-
-_ID_ALPHABET = string.ascii_lowercase + string.digits
 
 
 class _Batch:
@@ -90,6 +87,7 @@ class SurveySender:
     :param report: where each row's outcome is written
     :param stop: set from outside when the try is to end: no batch is begun any more
     :param clock: tells the time and waits
+    :param chance: makes ids, and spreads waits
     :param poster: makes the POSTs, so that a batch is built while the one before is on the wire
     """
 
@@ -105,6 +103,7 @@ class SurveySender:
         report: Report | None = None,
         stop: threading.Event | None = None,
         clock: Clock | None = None,
+        chance: Chance | None = None,
         poster: Poster | None = None,
     ) -> None:
         self._client = client
@@ -115,8 +114,11 @@ class SurveySender:
         self._report = report
         self._stop = stop or threading.Event()
         self._clock = clock or SystemClock(self._stop)
+        self._chance = chance or SystemChance()
         self._poster = poster or PostingThread()
-        self._until_sent = retrying_until_sent(self._clock.sleep, settings.longest_wait.total_seconds())
+        self._until_sent = retrying_until_sent(
+            self._clock.sleep, settings.longest_wait.total_seconds(), self._chance.jitter
+        )
         self._ledger = Ledger(journal, run)
         self._settling = Settling(
             client,
@@ -127,6 +129,7 @@ class SurveySender:
             report=report,
             canary=_canary(builder, settings),
             clock=self._clock,
+            chance=self._chance,
             stop=self._stop,
         )
         self._reading = self._new_reading()
@@ -317,7 +320,7 @@ class SurveySender:
 
     def _begin(self, batch: _Batch) -> Entry | None:
         """Make the entry of a batch durable, without the rows that others have entered meanwhile."""
-        client_batch_id = _new_client_batch_id(self._settings.client_batch_id_prefix)
+        client_batch_id = self._new_client_batch_id()
 
         def compose() -> Entry | None:
             missing = batch.rows
@@ -337,10 +340,14 @@ class SurveySender:
             row_keys=pack([row.row_key for row in rows]),
             message_keys=self._builder.message_keys(rows),
             begun=now,
-            send_by=now + SEND_WITHIN,
-            answer_by=now + SEND_WITHIN + self._client.timeout,
+            send_by=now + self._settings.send_within,
+            answer_by=now + self._settings.send_within + self._client.timeout,
             scheduled=self._builder.last_scheduled(rows),
         )
+
+    def _new_client_batch_id(self) -> str:
+        prefix = self._settings.client_batch_id_prefix
+        return prefix + self._chance.client_batch_id(MAX_CLIENT_BATCH_ID_LENGTH - len(prefix))
 
     def _take_out_held(self, batch: _Batch, entry: Entry | None) -> None:
         if entry is not None and len(entry) == len(batch.rows):
@@ -495,8 +502,3 @@ class SurveySender:
 
 def _canary(builder: MessageBuilder, settings: Settings) -> SurveyMessage | None:
     return None if settings.canary_destination is None else builder.canary(settings.canary_destination)
-
-
-def _new_client_batch_id(prefix: str) -> str:
-    length = MAX_CLIENT_BATCH_ID_LENGTH - len(prefix)
-    return prefix + "".join(secrets.choice(_ID_ALPHABET) for _ in range(length))
