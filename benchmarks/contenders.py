@@ -88,7 +88,7 @@ def ours_shard(task: Task) -> Work:
     journal.open(Header(survey_id=SURVEY_ID, subaccount_id=SUBACCOUNT, row_key_rules=ROW_KEY_RULES))
     sent = Entry(
         client_batch_id="",
-        run="another shard",
+        task_instance="another shard",
         try_number=1,
         unique_by="destination",
         row_keys=b"",

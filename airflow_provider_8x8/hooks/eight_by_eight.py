@@ -7,8 +7,9 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import BaseHook
 
-from airflow_provider_8x8.api.client import DEFAULT_REGION, DEFAULT_TIMEOUT, REGIONS, EightByEightClient
+from airflow_provider_8x8.api.client import DEFAULT_TIMEOUT, EightByEightClient
 from airflow_provider_8x8.api.errors import EightByEightError
+from airflow_provider_8x8.api.regions import DEFAULT_REGION, REGIONS
 from airflow_provider_8x8.get_provider_info import CONN_FIELDS, DEFAULT_CONN_NAME, UI_FIELD_BEHAVIOUR
 
 

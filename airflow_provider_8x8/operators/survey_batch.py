@@ -487,7 +487,7 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         if self.report_path:
             from airflow.providers.common.compat.sdk import ObjectStoragePath  # slow, and needed by few
 
-            report = Report(ObjectStoragePath(self.report_path), run.campaign_id, run.run)
+            report = Report(ObjectStoragePath(self.report_path), run.campaign_id, run.task_instance)
         client = EightByEightHook(self.eight_by_eight_conn_id, subaccount_id=self.subaccount_id).client
         self.log.info(
             "Survey %r by %s, campaign %r, journal: %s",

@@ -18,6 +18,8 @@ DEFAULT_RECONCILE_TIMEOUT = timedelta(minutes=15)
 DEFAULT_LOG_SETTLE_TIME = timedelta(minutes=10)
 """How much later than younger messages a message may show in 8x8's logs."""
 
+SEND_WITHIN = 30.0
+"""Seconds from an entry's beginning until the last byte of its request must be out."""
 
 Said = Literal["accepted", "not_accepted"]
 """What a person can say of a batch."""
@@ -61,6 +63,7 @@ class Settings:
     :ivar retry_delay: how long after this try another one begins at the earliest, None if that is not known
     :ivar deployment: which Airflow this is, None if that is not known
     :ivar not_after: no batch is begun later than this
+    :ivar send_within: seconds from the beginning of an entry until the last byte of its request must be out
     """
 
     survey_id: str
@@ -77,6 +80,7 @@ class Settings:
     deployment: str | None = None
     retry_delay: timedelta | None = None
     not_after: datetime | None = None
+    send_within: float = SEND_WITHIN
 
     def problem_with_the_hour(self, now: float) -> str | None:
         """Say why no batch may be begun any more, None if one may."""
@@ -89,6 +93,6 @@ class Run(NamedTuple):
     """On whose behalf is sent: one try of one task instance, in a campaign; None if it is not known how many follow."""
 
     campaign_id: str
-    run: str
+    task_instance: str
     try_number: int = 1
     tries_left: int | None = None

@@ -7,23 +7,23 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from airflow_provider_8x8.api import client as client_module
+from airflow_provider_8x8.api import calls as calls_module
+from airflow_provider_8x8.api import tries
 from tests.api.servers import Serve, serve_each
 
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "_seconds_to_wait", lambda state: 0.0)
-    for policy in (client_module.until_sent, client_module._until_answered):
-        monkeypatch.setattr(policy, "wait", lambda state: 0.0)
+    for policy in (tries.until_sent, tries.until_answered):
+        monkeypatch.setattr(policy, "sleep", lambda seconds: None)
 
 
 @pytest.fixture
 def exchanges(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """One item for each HTTP call that is tried."""
     calls: list[int] = []
-    exchange = client_module.exchange
-    monkeypatch.setattr(client_module, "exchange", lambda *args, **kw: calls.append(1) or exchange(*args, **kw))
+    exchange = calls_module.exchange
+    monkeypatch.setattr(calls_module, "exchange", lambda *args, **kw: calls.append(1) or exchange(*args, **kw))
     return calls
 
 

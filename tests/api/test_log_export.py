@@ -19,10 +19,10 @@ import msgspec
 import pytest
 
 from airflow_provider_8x8.api import links, log_lines, transport
-from airflow_provider_8x8.api.client import REGIONS
 from airflow_provider_8x8.api.errors import EightByEightError, RateLimitedError, RefusedError, UnknownOutcomeError
 from airflow_provider_8x8.api.log_lines import read_log_lines
 from airflow_provider_8x8.api.models import LogExportRequest, LogLine
+from airflow_provider_8x8.api.regions import REGIONS
 from tests.api.servers import Serve, batch, client_of, copy_until_closed, make_certificate, read_head, serve_each
 from tests.conftest import API_KEY
 

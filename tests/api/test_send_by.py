@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from airflow_provider_8x8.api import client as client_module
-from airflow_provider_8x8.api import transport
+from airflow_provider_8x8.api import transport, tries, watchdog
+from airflow_provider_8x8.api.body_stream import BodyStream
 from airflow_provider_8x8.api.errors import (
     EightByEightError,
     NeverSentError,
@@ -118,7 +118,7 @@ def test_a_request_that_is_held_up_is_never_completed(serve: Serve) -> None:
 def test_the_last_byte_waits_for_no_buffer(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """The buffers are full just when the last byte is due: it must not go out once they are read, too late."""
     receiver = Receiver(serve)
-    monkeypatch.setattr(transport, "wait_for_write", lambda connection, timeout: time.sleep(timeout))  # never writable
+    monkeypatch.setattr(watchdog, "wait_for_write", lambda connection, timeout: time.sleep(timeout))  # never writable
     begun = time.monotonic()
     with pytest.raises(NeverSentError, match="time was over"):
         client_of(receiver.url).send_survey_batch("orders", batch(), send_by=time.time() + 0.5)
@@ -178,11 +178,11 @@ def test_a_request_whose_time_is_over_connects_to_nobody(serve: Serve) -> None:
 
 
 def test_what_is_handed_over_at_every_moment_is_no_json_without_the_last_byte() -> None:
-    stream = transport.BodyStream(b'{"a":"' + b"x" * 200_000 + b'"}', time.monotonic() + 30, time.time() + 30)
+    stream = BodyStream(b'{"a":"' + b"x" * 200_000 + b'"}', time.monotonic() + 30, time.time() + 30)
     pieces = list(stream)
     assert pieces[-1] == b"}"
     assert len(b"".join(pieces)) == len(stream)
-    assert [len(piece) for piece in transport.BodyStream(b"{}", time.monotonic() + 30)] == [1, 1]
+    assert [len(piece) for piece in BodyStream(b"{}", time.monotonic() + 30)] == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -247,20 +247,20 @@ def test_a_caller_can_make_such_calls_again_with_its_own_sleep(sandbox: Any) -> 
         begun.append(time.time())
         return client.send_survey_batch("orders", batch(), send_by=begun[-1] + 30).batch_id
 
-    assert client_module.until_sent.copy(sleep=slept.append)(begin_and_post)
+    assert tries.until_sent.copy(sleep=slept.append)(begin_and_post)
     assert (len(begun), len(slept)) == (3, 2)
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux only")
 def test_the_kernel_does_not_deliver_it_much_later_either(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     milliseconds = []
-    watch = transport._give_up_delivery_after
+    watch = transport.give_up_delivery_after
 
     def spy(connection: socket.socket, seconds: float) -> None:
         watch(connection, seconds)
         milliseconds.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT))
 
-    monkeypatch.setattr(transport, "_give_up_delivery_after", spy)
+    monkeypatch.setattr(transport, "give_up_delivery_after", spy)
     receiver = Receiver(serve)
     receiver.may_read.set()
     client_of(receiver.url).send_survey_batch("orders", batch(), send_by=time.time() + 30)

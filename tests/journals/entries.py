@@ -25,7 +25,7 @@ def entry_of(name: str, row_keys: bytes = keys(1, 2, 3), **changes: Any) -> Entr
     """A batch that was begun."""
     given: dict[str, Any] = {
         "client_batch_id": name,
-        "run": TASK_INSTANCE,
+        "task_instance": TASK_INSTANCE,
         "try_number": 1,
         "unique_by": "destination",
         "row_keys": row_keys,

@@ -47,7 +47,13 @@ def connect_to(monkeypatch: pytest.MonkeyPatch, database: Database, extra: dict[
 def keep_a_batch() -> list[Entry]:
     """Make an entry, settle it, and read it back over another connection."""
     entry = Entry(
-        client_batch_id="batch-1", run="run", try_number=1, unique_by="", row_keys=b"0" * 10, begun=0.0, send_by=30.0
+        client_batch_id="batch-1",
+        task_instance="run",
+        try_number=1,
+        unique_by="",
+        row_keys=b"0" * 10,
+        begun=0.0,
+        send_by=30.0,
     )
     written, read = (SqlJournal(JournalDatabase(engine_of("journal"), "journal"), "campaign") for _ in range(2))
     written.open(HEADER)

@@ -86,6 +86,7 @@ def old_database(journal_database: Database) -> Database:
         for number, entry in enumerate(ENTRIES, 1):
             columns = {name: getattr(entry, name) for name in Entry.__struct_fields__ if name in OLD_BATCH.c}
             place = {"campaign": 1, "number": number, "changed": number, "state": entry.state.value}
+            columns["run"] = entry.task_instance
             connection.execute(sa.insert(OLD_BATCH).values({**columns, **place}))
     engine.dispose()
     return journal_database
@@ -162,6 +163,7 @@ def test_a_role_that_may_not_change_tables_is_told_what_is_missing(
             "no table eight_by_eight_journal",
             "no column eight_by_eight_campaign.address, no column eight_by_eight_campaign.deployment",
             "no column eight_by_eight_batch.assumed_keys",
+            "no column eight_by_eight_batch.task_instance (ALTER TABLE eight_by_eight_batch RENAME COLUMN run TO",
             "Have a role that may make them use the journal once",
             "SELECT, INSERT and UPDATE",
             "journal_conn_id 'journal'",

@@ -59,7 +59,7 @@ def test_an_entry_is_kept_whole(new_journal: Callable[..., SqlJournal]) -> None:
     entry = entry_of(
         "Batch-1",
         every_byte,
-        run="dág/run 2027-01-01T00:00:00+00:00/send/12",
+        task_instance="dág/run 2027-01-01T00:00:00+00:00/send/12",
         unique_by="Ordernummer 😀",
         scheduled=NOW + 3600.5,
         message_keys=every_byte[::-1],
@@ -449,7 +449,7 @@ def compose(name, wanted):
         held.update(key for entry in news for key in unpack(entry.row_keys))
         missing = [key for key in wanted if key not in held]
         now = time.time()
-        return Entry(client_batch_id=name, run=f"run-{shard}", try_number=1, unique_by="destination",
+        return Entry(client_batch_id=name, task_instance=f"run-{shard}", try_number=1, unique_by="destination",
                      row_keys=pack(missing), begun=now, send_by=now + 30) if missing else None
     return make
 

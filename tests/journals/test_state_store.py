@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from airflow_provider_8x8.surveys.journal import state_store
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
 from airflow_provider_8x8.surveys.journal.errors import (
     CorruptJournalError,
@@ -23,13 +22,10 @@ from tests.journals.entries import HEADER, entry_of, keys
 from tests.journals.task_state_store import NEVER, ServerRefusedError, Store
 
 
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(state_store._again_if_unavailable, "wait", lambda state: 0.0)
-
-
 def journal_of(store: Store, try_number: int = 1) -> StateStoreJournal:
-    return StateStoreJournal(store, campaign_id="dag/run/send", try_number=try_number, never_expire=NEVER)
+    return StateStoreJournal(
+        store, campaign_id="dag/run/send", try_number=try_number, never_expire=NEVER, sleep=lambda seconds: None
+    )
 
 
 def opened(store: Store, try_number: int = 1) -> StateStoreJournal:
@@ -166,6 +162,14 @@ def test_a_journal_that_is_there_goes_on() -> None:
     journal = journal_of(Store(values), 2)
     journal.open(HEADER, must_exist=True)
     assert list(journal.news()) == [entry()]
+
+
+def test_what_the_version_before_has_begun_is_read() -> None:
+    values: dict[str, str] = {}
+    opened(Store(values)).begin(lambda news: entry())
+    assert "task_instance" in values["8x8/1/1"]
+    values["8x8/1/1"] = values["8x8/1/1"].replace("task_instance", "run")
+    assert opened_news(values, 2) == [entry()]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from airflow_provider_8x8.journals.sql import prune_journal
-from airflow_provider_8x8.surveys.journal import state_store, transactions
+from airflow_provider_8x8.surveys.journal import transactions
 from airflow_provider_8x8.surveys.journal.database import JournalDatabase
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
 from airflow_provider_8x8.surveys.journal.errors import (
@@ -115,7 +115,13 @@ class TaskInstance:
         if self.values is not None:
             self.stores.append(Store(self.values))
             memories.append(
-                StateStoreMemory(self.stores[-1], TASK_INSTANCE, try_number=self.number, never_expire=NEVER)
+                StateStoreMemory(
+                    self.stores[-1],
+                    TASK_INSTANCE,
+                    try_number=self.number,
+                    never_expire=NEVER,
+                    sleep=lambda seconds: None,
+                )
             )
         if journal_conn_id is not None:
             memories.append(self.sql_memory(journal_conn_id))
@@ -141,7 +147,9 @@ class TaskInstance:
     def marks(self, conn_id: str | None) -> list[Mark]:
         """What has been left in a memory."""
         if conn_id is None:
-            store = StateStoreMemory(Store(self.values or {}), TASK_INSTANCE, try_number=99, never_expire=NEVER)
+            store = StateStoreMemory(
+                Store(self.values or {}), TASK_INSTANCE, try_number=99, never_expire=NEVER, sleep=lambda seconds: None
+            )
             return list(store.marks())
         memory = self.sql_memory(conn_id)
         try:
@@ -162,7 +170,6 @@ class TaskInstance:
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(state_store._again_if_unavailable, "wait", lambda state: 0.0)
     monkeypatch.setattr(transactions._RETRYING, "sleep", lambda seconds: None)
 
 
@@ -535,13 +542,13 @@ def test_a_campaign_id_that_is_added_or_removed_is_refused_once_something_was_se
 
 
 def test_a_campaign_of_several_runs_is_not_moved(task: TaskInstance) -> None:
-    task.next_try("a", "march").send("batch-1", run="dag/another run/send")
+    task.next_try("a", "march").send("batch-1", task_instance="dag/another run/send")
     with pytest.raises(JournalMismatchError, match=r"journal_conn_id 'a'.*journal_conn_id 'b'"):
         task.next_try("b", "march").open()
 
 
 def test_a_campaign_id_may_be_changed_while_the_task_instance_has_sent_nothing(task: TaskInstance) -> None:
-    first = task.next_try("a", "march").send("batch-1", run="dag/another run/send")
+    first = task.next_try("a", "march").send("batch-1", task_instance="dag/another run/send")
     first.begin("refused", row_keys=keys(9))
     first.ledger.settle(first.ledger["refused"], state=EntryState.NOT_SENT)
     assert task.next_try("a", "april").send("batch-2").known == ["batch-2"]
@@ -645,7 +652,7 @@ def test_a_sql_journal_without_marks_is_not_found_from_elsewhere(task: TaskInsta
 
 
 def test_entries_of_another_task_instance_are_no_marks_of_this_one(old_task: TaskInstance) -> None:
-    old_task.next_try("a", "march").send("batch-1", run="dag/another run/send")
+    old_task.next_try("a", "march").send("batch-1", task_instance="dag/another run/send")
     forget_marks(old_task)
     with pytest.raises(JournalLostError, match=NOTHING_KNOWN):
         old_task.next_try("a", "march").open()
@@ -690,7 +697,9 @@ def test_a_persons_word_does_not_make_a_journal_forgotten_that_is_known(task: Ta
 
 def test_a_store_that_cannot_be_reached_at_first_is_asked_again(task: TaskInstance) -> None:
     assert task.values is not None
-    memory = StateStoreMemory(store := Store(task.values), TASK_INSTANCE, try_number=1, never_expire=NEVER)
+    memory = StateStoreMemory(
+        store := Store(task.values), TASK_INSTANCE, try_number=1, never_expire=NEVER, sleep=lambda seconds: None
+    )
     sql = task.sql_memory("a")
     both = TaskMemory(TASK_INSTANCE, 1, [memory, sql], connect=task.sql_memory, clock=task.clock)  # type: ignore[arg-type]
     store.failures = [OSError("away")] * 4

@@ -16,6 +16,7 @@ import pytest
 from airflow_provider_8x8.api.client import EightByEightClient
 from airflow_provider_8x8.api.models import BatchResponse
 from airflow_provider_8x8.surveys.journal import transactions
+from tests.operators.send_within import send_within
 from tests.operators.test_survey_batch import (
     BODY,
     COUNTS,
@@ -425,7 +426,7 @@ def test_a_person_settles_what_8x8s_logs_do_not_tell(
     said: str,
     form: str,
 ) -> None:
-    monkeypatch.setattr("airflow_provider_8x8.surveys.sending.entering.SEND_WITHIN", 1.0)
+    send_within(monkeypatch, 1.0)
     sandbox.faults([{"on": "survey_batch", "kind": "close_before_accept", "times": 1}])
     first = run_dag(dag_of(**journal))
     assert first.task_states == {"send": "failed"}

@@ -13,6 +13,7 @@ import pytest
 
 from airflow_provider_8x8.api.client import EightByEightClient
 from tests.conftest import API_KEY
+from tests.operators.send_within import send_within
 from tests.operators.test_survey_batch import person, result_of, survey_dag
 from tests.operators.test_tries import (
     Die,
@@ -91,9 +92,7 @@ def test_what_is_not_known_to_be_sent_may_have_been(
     journal: dict[str, Any],  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        "airflow_provider_8x8.surveys.sending.entering.SEND_WITHIN", 5.0
-    )  # so long the second try waits
+    send_within(monkeypatch, 5.0)  # so long the second try waits
     sandbox.faults([{"on": "survey_batch", "kind": "close_before_accept", "times": 1}])
     first, second = last_lines(run_dag(tried_again(**journal)))
     assert first == "20 rows were read: 15 accepted, 5 unknown; this try sent 15 and may have sent 5 more"

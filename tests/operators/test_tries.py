@@ -14,6 +14,7 @@ import pytest
 
 from airflow_provider_8x8.api.client import EightByEightClient
 from airflow_provider_8x8.api.models import BatchResponse
+from tests.operators.send_within import send_within
 from tests.operators.test_survey_batch import COUNTS, person, result_of, survey_dag, with_state_store
 
 PEOPLE = [person(number) for number in range(20)]
@@ -34,7 +35,7 @@ def sql_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, An
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Arguments with which absence from the logs is proven within seconds, by a canary."""
-    monkeypatch.setattr("airflow_provider_8x8.surveys.sending.entering.SEND_WITHIN", 1.0)
+    send_within(monkeypatch, 1.0)
     return {
         "log_settle_time": timedelta(seconds=0.1),
         "reconcile_timeout": timedelta(seconds=120),

@@ -12,15 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
 from greenlet import getcurrent
 
-from airflow_provider_8x8.api import client as client_module
-from airflow_provider_8x8.surveys.journal import state_store
-from airflow_provider_8x8.surveys.journal import task_memory as task_memory_module
+from airflow_provider_8x8.surveys.chance import ID_ALPHABET
 from airflow_provider_8x8.surveys.journal.entries import Entry
 from airflow_provider_8x8.surveys.journal.errors import JournalError
 from airflow_provider_8x8.surveys.journal.marks import JournalName, Memory
@@ -33,9 +30,7 @@ from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
 from airflow_provider_8x8.surveys.messages.template import Template
 from airflow_provider_8x8.surveys.outcomes.report import Report
 from airflow_provider_8x8.surveys.outcomes.summary import Summary
-from airflow_provider_8x8.surveys.sending import entering as entering_module
 from airflow_provider_8x8.surveys.sending import refusals as refusals_module
-from airflow_provider_8x8.surveys.sending import settling as settling_module
 from airflow_provider_8x8.surveys.sending.sender import SurveySender
 from airflow_provider_8x8.surveys.settings import OnUnknown, Run, Settings
 from tests.simulation import properties
@@ -105,6 +100,7 @@ class History:
     def __init__(self, plan: Plan, seed: int, *, is_traced: bool = False) -> None:
         self.plan = plan
         self.world = World(seed, is_traced=is_traced)
+        self.chance = WorldsChance(self.world)
         self.server = EightByEight(self.world, plan.habits)
         self.server.on_accept = self._accepted_again
         self.databases = {name: Database(self.world, name, plan.store_faults) for name in ("a", "b")}
@@ -133,7 +129,7 @@ class History:
 
     def run(self) -> list[str]:
         """Let it happen, and return what is wrong about it."""
-        with _simulated(self.world, self.plan.more_requests):
+        with _simulated(self.plan.more_requests):
             for task in self.tasks:
                 self.world.start(lambda task=task: self._live(task))
             self.world.run()
@@ -326,6 +322,7 @@ class History:
             report=report,
             stop=process.stop,
             clock=ProcessClock(process),
+            chance=self.chance,
             poster=poster,
         )
 
@@ -370,13 +367,21 @@ class History:
         def connect(name: JournalName) -> Memory:
             return DatabaseMemory(process, self.databases[str(name.conn_id)], task.name)
 
-        return self.task_memory(task.name, number, memories, connect=connect, clock=ProcessClock(process))
+        return self.task_memory(
+            task.name, number, memories, connect=connect, clock=ProcessClock(process), chance=self.chance
+        )
 
     task_memory = TaskMemory
 
     def state_store(self, task: TaskInstance, accessor: Accessor, number: int) -> Memory:
         """Return what one try has of the task state store."""
-        return StateStoreMemory(accessor, task.name, try_number=number, never_expire=None)
+        return StateStoreMemory(
+            accessor,
+            task.name,
+            try_number=number,
+            never_expire=None,
+            sleep=lambda seconds: getcurrent().process.sleep(seconds),
+        )
 
     def _has_marks(self, task: TaskInstance) -> bool:
         """Tell whether any memory that the newest try has at hand knows of the task instance."""
@@ -395,7 +400,7 @@ class History:
         """Return which batches are the task instance's own; None for all."""
         if self.plan.journal is not Where.CAMPAIGN:
             return None
-        return {name for name, stored in self.campaign.batches.items() if stored.entry.run == task.name}
+        return {name for name, stored in self.campaign.batches.items() if stored.entry.task_instance == task.name}
 
     def _accepted_again(self, key: str, client_batch_id: str) -> None:
         if self.plan.on_unknown is not OnUnknown.RESEND:
@@ -418,26 +423,36 @@ class History:
                 self.world.violate(f"{entry} was decided, though its call may be answered for {left:.1f} s")
 
 
+class WorldsChance:
+    """
+    A world's dice.
+
+    :param world: its
+    """
+
+    def __init__(self, world: World) -> None:
+        self._dice = world.random
+
+    def token(self, count: int) -> str:
+        """See :class:`~airflow_provider_8x8.surveys.chance.Chance`."""
+        return "".join(self._dice.choices(string.hexdigits[:16], k=2 * count))
+
+    def client_batch_id(self, length: int) -> str:
+        """See :class:`~airflow_provider_8x8.surveys.chance.Chance`."""
+        return "".join(self._dice.choice(ID_ALPHABET) for _ in range(length))
+
+    def jitter(self, most: float) -> float:
+        """See :class:`~airflow_provider_8x8.surveys.chance.Chance`."""
+        return self._dice.uniform(0.0, most)
+
+
 @contextmanager
-def _simulated(world: World, more_requests: int) -> Iterator[None]:
-    """Have the code under test wait by the world's clock and be lucky by its dice; it logs nothing."""
-    chance = SimpleNamespace(
-        choice=world.random.choice,
-        uniform=world.random.uniform,
-        token_hex=lambda count: "".join(world.random.choices(string.hexdigits[:16], k=2 * count)),
-    )
-    again = state_store._again_if_unavailable.copy(sleep=lambda seconds: getcurrent().process.sleep(seconds))
+def _simulated(more_requests: int) -> Iterator[None]:
+    """Have the code under test give up after fewer refusals; it logs nothing."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with (
-            mock.patch.object(entering_module, "secrets", chance),
-            mock.patch.object(settling_module, "secrets", chance),
-            mock.patch.object(task_memory_module, "secrets", chance),
-            mock.patch.object(client_module, "random", chance),
-            mock.patch.object(refusals_module, "MORE_REQUESTS", more_requests),
-            mock.patch.object(state_store, "_again_if_unavailable", again),
-        ):
+        with mock.patch.object(refusals_module, "MORE_REQUESTS", more_requests):
             yield
     finally:
         logging.disable(before)

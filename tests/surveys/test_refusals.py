@@ -212,7 +212,14 @@ def test_a_source_that_is_mostly_bad_ends_the_try_and_another_goes_on() -> None:
 
 
 def entry(**fields: object) -> Entry:
-    known = {"run": "r", "try_number": 1, "unique_by": "k", "row_keys": b"k" * 10, "begun": 0.0, "send_by": 30.0}
+    known = {
+        "task_instance": "r",
+        "try_number": 1,
+        "unique_by": "k",
+        "row_keys": b"k" * 10,
+        "begun": 0.0,
+        "send_by": 30.0,
+    }
     return Entry(client_batch_id="b", **{**known, **fields})  # type: ignore[arg-type]
 
 

@@ -42,7 +42,7 @@ def sent(*ids: str, unique_by: str | None = None) -> tuple[Entry, list[RowMessag
     assert len(rows) == len(built)
     entry = Entry(
         client_batch_id="b",
-        run="r",
+        task_instance="r",
         try_number=1,
         unique_by=builder.unique_by,
         row_keys=pack([row.row_key for row in rows]),
@@ -73,7 +73,13 @@ def test_ids_that_differ_in_case_only_are_two() -> None:
 
 def test_an_id_that_was_derived_is_found_however_it_comes_back() -> None:
     entry = Entry(
-        client_batch_id="b", run="r", try_number=1, unique_by="destination", row_keys=KEYS.of("1"), begun=0, send_by=0
+        client_batch_id="b",
+        task_instance="r",
+        try_number=1,
+        unique_by="destination",
+        row_keys=KEYS.of("1"),
+        begun=0,
+        send_by=0,
     )
     find = entry.row_keys_by_message(KEYS)
     for text in (KEYS.of("1").hex(), KEYS.of("1").hex().upper(), f"'{KEYS.of('1').hex()} "):

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_8x8.api.client import MAX_TRIES
 from airflow_provider_8x8.api.errors import EightByEightError, NeverSentError, RefusedError, UnknownOutcomeError
 from airflow_provider_8x8.api.models import BatchResponse, MessageResponse, MessageStatus, SurveyBatch
+from airflow_provider_8x8.api.tries import MAX_TRIES
 from airflow_provider_8x8.surveys.journal.entries import Entry
 from airflow_provider_8x8.surveys.journal.memory import MemoryJournal
 from airflow_provider_8x8.surveys.messages.builder import MessageBuilder

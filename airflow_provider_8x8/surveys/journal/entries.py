@@ -17,9 +17,6 @@ import msgspec
 
 from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_BYTES, RowKeys, to_client_message_id, unpack
 
-SEND_WITHIN = 30.0
-"""Seconds from an entry's beginning until the last byte of its request must be out."""
-
 _LONGEST_CALL_OF_FORMAT_1 = 60.0
 """Seconds: the default of a connection's timeout, where an entry does not say how long its answer was awaited."""
 
@@ -65,7 +62,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     One POST of a batch.
 
     :ivar client_batch_id: random; the name under which 8x8's logs have it
-    :ivar run: the task instance that made it
+    :ivar task_instance: the task instance that made it
     :ivar try_number: the task instance's try that made it
     :ivar unique_by: the column that the row keys were made of
     :ivar row_keys: hashes of :data:`ROW_KEY_BYTES` each, one after the other
@@ -84,7 +81,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     client_batch_id: str
-    run: str
+    task_instance: str
     try_number: int
     unique_by: str
     row_keys: bytes
@@ -120,7 +117,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         state: EntryState,
         name: str,
         *,
-        run: str,
+        task_instance: str,
         try_number: int,
         at: float,
         send_by: float | None = None,
@@ -134,7 +131,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         """
         return cls(
             client_batch_id=name,
-            run=run,
+            task_instance=task_instance,
             try_number=try_number,
             unique_by="",
             row_keys=b"",

@@ -46,7 +46,7 @@ class Ledger:
 
     def is_own(self, entry: Entry) -> bool:
         """Tell whether a try of this task instance made an entry."""
-        return entry.run == self._run.run
+        return entry.task_instance == self._run.task_instance
 
     def is_of_this_try(self, entry: Entry) -> bool:
         """Tell whether this very try made an entry."""

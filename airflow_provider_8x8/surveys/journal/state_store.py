@@ -13,12 +13,12 @@ is refused, but what it gets reads as *nothing*. So an entry counts as written o
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import msgspec
-import tenacity
 
+from airflow_provider_8x8.retrying import retrying
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
 from airflow_provider_8x8.surveys.journal.errors import (
     CorruptJournalError,
@@ -71,8 +71,15 @@ class _Begun(msgspec.Struct, frozen=True, tag="begun"):
     entry: Entry
 
 
+class _BegunInFormat1(msgspec.Struct, frozen=True, tag="begun"):
+    """An entry was made, by the version in which its task instance was called its run."""
+
+    entry: dict[str, Any]
+
+
 _Record = _Begun | _Settled
 _decoder: msgspec.json.Decoder[_Record] = msgspec.json.Decoder(_Record)
+_decoder_of_format_1 = msgspec.json.Decoder(_BegunInFormat1)
 
 
 class StateStoreJournal:
@@ -83,10 +90,19 @@ class StateStoreJournal:
     :param campaign_id: names the campaign in messages
     :param try_number: this try's
     :param never_expire: Airflow's word for keeping a value without end
+    :param sleep: waits before what has failed is tried again
     """
 
-    def __init__(self, store: StateStore, *, campaign_id: str, try_number: int, never_expire: Any) -> None:
-        self._store = _Store(store, never_expire)
+    def __init__(
+        self,
+        store: StateStore,
+        *,
+        campaign_id: str,
+        try_number: int,
+        never_expire: Any,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._store = _Store(store, never_expire, sleep)
         self._campaign_id = campaign_id
         self._try_number = try_number
         self._entries: dict[str, Entry] = {}
@@ -190,7 +206,7 @@ class StateStoreJournal:
     def _read(self, key: str, head: Any) -> _Record:
         try:
             pieces = [head["text"], *(self._piece(key, number) for number in range(1, head["pieces"]))]
-            return _decoder.decode("".join(pieces))
+            return _record_of("".join(pieces))
         except (TypeError, KeyError, msgspec.MsgspecError, UnicodeError) as error:
             raise self._corrupt(f"{key} is not what this provider writes ({type(error).__name__})") from None
 
@@ -220,6 +236,14 @@ class StateStoreJournal:
         )
 
 
+def _record_of(text: str) -> _Record:
+    try:
+        return _decoder.decode(text)
+    except msgspec.ValidationError:
+        entry = _decoder_of_format_1.decode(text).entry
+        return _Begun(msgspec.convert({"task_instance": entry.get("run"), **entry}, Entry))
+
+
 class StateStoreMemory:
     """
     What the task state store knows of its task instance.
@@ -230,14 +254,24 @@ class StateStoreMemory:
     :param task_instance: its name, without its tries
     :param try_number: this try's
     :param never_expire: Airflow's word for keeping a value without end
+    :param sleep: waits before what has failed is tried again
     """
 
     name = STATE_STORE
     is_airflows = True
 
-    def __init__(self, store: StateStore, task_instance: str, *, try_number: int, never_expire: Any) -> None:
+    def __init__(
+        self,
+        store: StateStore,
+        task_instance: str,
+        *,
+        try_number: int,
+        never_expire: Any,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._given = store
-        self._store = _Store(store, never_expire)
+        self._store = _Store(store, never_expire, sleep)
+        self._sleep = sleep
         self._task_instance = task_instance
         self._try_number = try_number
         self._never_expire = never_expire
@@ -264,7 +298,11 @@ class StateStoreMemory:
     def journal(self, campaign_id: str) -> StateStoreJournal:
         """See :class:`~airflow_provider_8x8.surveys.journal.marks.Memory`."""
         return StateStoreJournal(
-            self._given, campaign_id=campaign_id, try_number=self._try_number, never_expire=self._never_expire
+            self._given,
+            campaign_id=campaign_id,
+            try_number=self._try_number,
+            never_expire=self._never_expire,
+            sleep=self._sleep,
         )
 
     def close(self) -> None:
@@ -287,15 +325,22 @@ def _mark_key(try_number: int) -> str:
 class _Store:
     """The task state store, with the errors of a journal; what fails is tried again."""
 
-    def __init__(self, store: StateStore, never_expire: Any) -> None:
+    def __init__(self, store: StateStore, never_expire: Any, sleep: Callable[[float], None]) -> None:
         self._store = store
         self._never_expire = never_expire
+        self._again_if_unavailable = retrying(
+            lambda error: isinstance(error, JournalUnavailableError),
+            max_tries=_TRIES,
+            first_wait=0.5,
+            longest_wait=5.0,
+            sleep=sleep,
+        )
 
     def get(self, key: str) -> Any:
-        return _again_if_unavailable(self._call, "read", self._store.get, key)
+        return self._again_if_unavailable(self._call, "read", self._store.get, key)
 
     def set(self, key: str, value: Any) -> None:
-        _again_if_unavailable(self._call, "written", self._store.set, key, value, retention=self._never_expire)
+        self._again_if_unavailable(self._call, "written", self._store.set, key, value, retention=self._never_expire)
 
     def check(self, key: str, value: Any) -> None:
         """
@@ -327,11 +372,3 @@ def _status_of(error: Exception) -> int | None:
     """Return the HTTP status with which Airflow's API server refused."""
     detail = getattr(getattr(error, "error", None), "detail", None)
     return detail.get("status_code") if isinstance(detail, dict) else None
-
-
-_again_if_unavailable = tenacity.Retrying(
-    retry=tenacity.retry_if_exception_type(JournalUnavailableError),
-    wait=tenacity.wait_exponential(multiplier=0.5, max=5),
-    stop=tenacity.stop_after_attempt(_TRIES),
-    reraise=True,
-)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -66,7 +66,7 @@ BATCH = sa.Table(
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=False, comment="in the order of beginning"),
     sa.Column("changed", sa.Integer, nullable=False, comment="the number of the change that wrote it last"),
     sa.Column("client_batch_id", sa.String(64), nullable=False, unique=True, comment="8x8's logs have it"),
-    sa.Column("run", sa.Text, nullable=False, comment="the task instance that sent it"),
+    sa.Column("task_instance", sa.Text, nullable=False, comment="that sent it"),
     sa.Column("try_number", sa.Integer, nullable=False),
     sa.Column("unique_by", sa.Text, nullable=False, comment="the column that row keys were made of"),
     sa.Column("row_keys", _BYTES, nullable=False, comment=f"hashes of {ROW_KEY_BYTES} bytes each"),
@@ -113,6 +113,7 @@ JOURNAL = sa.Table(
 )
 
 _ONLY_ROW = 1
+_NAMES_OF_FORMAT_1 = {"task_instance": "run"}
 
 
 def make_tables(connection: sa.engine.Connection, *, lacking: list[str]) -> str:
@@ -129,15 +130,15 @@ def make_tables(connection: sa.engine.Connection, *, lacking: list[str]) -> str:
     if row is not None and row.journal_format >= JOURNAL_FORMAT:
         return str(row.journal_id)
     there = [table for table in METADATA.sorted_tables if _is_there(connection, table)]
-    new_columns = [column for table in there for column in _new_columns(connection, table)]
+    new_columns = [new for table in there for new in _new_columns(connection, table)]
     lacking[:] = [f"table {table.name}" for table in METADATA.sorted_tables if table not in there]
-    lacking += [f"column {column.table.name}.{column.name}" for column in new_columns]
+    lacking += [new.name for new in new_columns]
     METADATA.create_all(connection)
-    for column in new_columns:
-        _add(connection, column)
+    for new in new_columns:
+        connection.exec_driver_sql(new.statement)
     if row is None:
-        new = {"id": _ONLY_ROW, "journal_id": secrets.token_hex(8), "journal_format": JOURNAL_FORMAT}
-        connection.execute(sa.insert(JOURNAL).values(**new))
+        values = {"id": _ONLY_ROW, "journal_id": secrets.token_hex(8), "journal_format": JOURNAL_FORMAT}
+        connection.execute(sa.insert(JOURNAL).values(**values))
     else:
         connection.execute(sa.update(JOURNAL).values(journal_format=JOURNAL_FORMAT))
     return str(connection.execute(this).one().journal_id)
@@ -150,16 +151,31 @@ def _is_there(connection: sa.engine.Connection, table: sa.Table) -> bool:
         return False
 
 
-def _new_columns(connection: sa.engine.Connection, table: sa.Table) -> list[sa.Column[Any]]:
-    """Return the columns that an older version did not have."""
+class _NewColumn(NamedTuple):
+    """A column that an older version did not have, or under another name."""
+
+    name: str
+    """For whoever has to be told that it is not there."""
+    statement: str
+
+
+def _new_columns(connection: sa.engine.Connection, table: sa.Table) -> list[_NewColumn]:
     there = {column["name"] for column in sa.inspect(connection).get_columns(table.name)}
-    return [column for column in table.columns if column.name not in there]
-
-
-def _add(connection: sa.engine.Connection, column: sa.Column[Any]) -> None:
     prepare = connection.dialect.identifier_preparer
-    definition = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
-    connection.exec_driver_sql(f"ALTER TABLE {prepare.format_table(column.table)} ADD COLUMN {definition}")
+    alter = f"ALTER TABLE {prepare.format_table(table)}"
+    found = []
+    for column in table.columns:
+        former = _NAMES_OF_FORMAT_1.get(column.name)
+        if column.name in there:
+            continue
+        if former in there:
+            statement = f"{alter} RENAME COLUMN {former} TO {column.name}"
+            found.append(_NewColumn(f"column {table.name}.{column.name} ({statement})", statement))
+        else:
+            definition = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
+            statement = f"{alter} ADD COLUMN {definition}"
+            found.append(_NewColumn(f"column {table.name}.{column.name}", statement))
+    return found
 
 
 def header_of(row: Mapping[Any, Any]) -> Header:

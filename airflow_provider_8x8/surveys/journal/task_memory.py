@@ -13,9 +13,9 @@ have left (:mod:`~airflow_provider_8x8.surveys.journal.marks`) wherever it can, 
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Callable, Iterable, Sequence
 
+from airflow_provider_8x8.surveys.chance import Chance, SystemChance
 from airflow_provider_8x8.surveys.clock import Clock
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
 from airflow_provider_8x8.surveys.journal.errors import (
@@ -41,6 +41,7 @@ class TaskMemory:
     :param at_hand: the memories, the one whose journal is to be used last
     :param connect: gives the memory of a SQL journal of which only the name is known; raises what making one raises
     :param clock: tells the time
+    :param chance: makes ids
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class TaskMemory:
         *,
         connect: Callable[[JournalName], Memory],
         clock: Clock,
+        chance: Chance | None = None,
     ) -> None:
         self.task_instance = task_instance
         self.try_number = try_number
@@ -64,6 +66,7 @@ class TaskMemory:
         self._has_store = any(memory.is_airflows for memory in at_hand)
         self._connect = connect
         self._clock = clock
+        self.chance = chance or SystemChance()
         self._places: list[Place] = []
         self._marks: list[tuple[Memory, Mark]] = []
         self._has_begun = False
@@ -361,8 +364,8 @@ class RememberedJournal:
         memory = self._memory
         moved = Entry.of_no_batch(
             EntryState.MOVED,
-            f"moved-{secrets.token_hex(7)}",
-            run=memory.task_instance,
+            f"moved-{memory.chance.token(7)}",
+            task_instance=memory.task_instance,
             try_number=memory.try_number,
             at=memory.now(),
         )
@@ -386,4 +389,4 @@ class RememberedJournal:
             log.info("Took over %d batches of earlier tries from %s", copied, place.journal)
 
     def _own(self, entries: Iterable[Entry]) -> list[Entry]:
-        return [entry for entry in entries if entry.run == self._memory.task_instance]
+        return [entry for entry in entries if entry.task_instance == self._memory.task_instance]

@@ -8,15 +8,9 @@ from typing import TypeVar
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from tenacity import (
-    Retrying,
-    retry_if_exception_type,
-    stop_after_attempt,
-    stop_after_delay,
-    wait_exponential,
-    wait_random,
-)
+from tenacity import stop_after_delay
 
+from airflow_provider_8x8.retrying import retrying
 from airflow_provider_8x8.surveys.journal.errors import JournalUnavailableError
 
 Result = TypeVar("Result")
@@ -33,11 +27,13 @@ _FIRST_STATEMENTS = {
 
 # Whatever the database has refused: which of its errors pass is a list for each driver, and a list has gaps. What does
 # not pass costs a quarter of a minute.
-_RETRYING = Retrying(
-    retry=retry_if_exception_type(DBAPIError),
-    wait=wait_exponential(multiplier=0.2, max=10) + wait_random(0, 0.5),
-    stop=stop_after_attempt(7) | stop_after_delay(2 * LOCK_SECONDS),
-    reraise=True,
+_RETRYING = retrying(
+    lambda error: isinstance(error, DBAPIError),
+    max_tries=7,
+    first_wait=0.2,
+    longest_wait=10.0,
+    spread=0.5,
+    also_stop=stop_after_delay(2 * LOCK_SECONDS),
 )
 
 

@@ -234,13 +234,15 @@ def summarize(run: Run, entries: Iterable[Entry], tally: Tally, *, open_before: 
         rows = tally.rows_by_entry[entry.client_batch_id]
         if not entry.is_batch:
             continue
-        if entry.run == run.run:
+        if entry.task_instance == run.task_instance:
             _count_posted(summary, entry, run.try_number, was_open=entry.client_batch_id in open_before)
         if not entry.is_in_effect:
             outcomes[Outcome.NOT_SENT] += rows
-            if entry.run == run.run and entry.state is EntryState.RESENT:  # 8x8 may have it all the same
+            if (
+                entry.task_instance == run.task_instance and entry.state is EntryState.RESENT
+            ):  # 8x8 may have it all the same
                 summary.client_batch_ids.append(entry.client_batch_id)
-        elif entry.run == run.run:
+        elif entry.task_instance == run.task_instance:
             counted = len(entry) - entry.resent_count
             outcomes[Outcome.NOT_SENT] += max(0, rows - counted)  # set free, and the source was not read since
             summary.rows_read += counted - min(rows, counted)

@@ -16,10 +16,11 @@ from functools import partial
 
 import msgspec
 
-from airflow_provider_8x8.api.client import EightByEightClient, retrying_until_sent
+from airflow_provider_8x8.api.client import EightByEightClient
 from airflow_provider_8x8.api.errors import NeverSentError, RateLimitedError, RefusedError, UnknownOutcomeError
 from airflow_provider_8x8.api.masking import quotable
 from airflow_provider_8x8.api.models import BatchResponse, SurveyBatch
+from airflow_provider_8x8.api.tries import retrying_until_sent
 from airflow_provider_8x8.surveys.clock import Clock
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
 from airflow_provider_8x8.surveys.journal.ledger import Ledger
@@ -97,6 +98,7 @@ class Delivery:
     :param report: gets a file for each batch
     :param stop: set when the try is to end: no batch is begun any more
     :param clock: tells the time and waits
+    :param chance: spreads waits
     :param poster: makes the POSTs
     """
 
@@ -112,6 +114,7 @@ class Delivery:
         report: Report | None,
         stop: threading.Event,
         clock: Clock,
+        chance: Chance,
         poster: Poster,
     ) -> None:
         self._client = client
@@ -124,7 +127,7 @@ class Delivery:
         self._stop = stop
         self._clock = clock
         self._poster = poster
-        self._until_sent = retrying_until_sent(clock.sleep, settings.longest_wait.total_seconds())
+        self._until_sent = retrying_until_sent(clock.sleep, settings.longest_wait.total_seconds(), chance.jitter)
         self._fates = Fates(ledger, report)
         self._on_wire: _OnWire | None = None
         self._to_report: deque[Callable[[], None]] = deque()

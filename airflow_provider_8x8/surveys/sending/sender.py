@@ -16,6 +16,7 @@ from contextlib import closing, nullcontext
 from airflow_provider_8x8.api.client import EightByEightClient
 from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.api.models import SurveyMessage
+from airflow_provider_8x8.surveys.chance import Chance, SystemChance
 from airflow_provider_8x8.surveys.clock import Clock, SystemClock
 from airflow_provider_8x8.surveys.journal.entries import EntryState
 from airflow_provider_8x8.surveys.journal.errors import JournalError, JournalUnavailableError, SupersededError
@@ -55,6 +56,7 @@ class SurveySender:
     :param report: where each row's outcome is written
     :param stop: set from outside when the try is to end: no batch is begun any more
     :param clock: tells the time and waits
+    :param chance: makes ids, and spreads waits
     :param poster: makes the POSTs, so that a batch is built while the one before is on the wire
     """
 
@@ -70,6 +72,7 @@ class SurveySender:
         report: Report | None = None,
         stop: threading.Event | None = None,
         clock: Clock | None = None,
+        chance: Chance | None = None,
         poster: Poster | None = None,
     ) -> None:
         self._client = client
@@ -80,6 +83,7 @@ class SurveySender:
         self._report = report
         self._stop = stop or threading.Event()
         self._clock = clock or SystemClock(self._stop)
+        chance = chance or SystemChance()
         self._poster = poster or PostingThread()
         self._ledger = Ledger(journal, run)
         self._settling = Settling(
@@ -91,6 +95,7 @@ class SurveySender:
             report=report,
             canary=_canary(builder, settings),
             clock=self._clock,
+            chance=chance,
             stop=self._stop,
         )
         self._fates = Fates(self._ledger, report)
@@ -103,8 +108,9 @@ class SurveySender:
                 self._ledger,
                 builder,
                 run,
-                prefix=settings.client_batch_id_prefix,
+                settings=settings,
                 clock=self._clock,
+                chance=chance,
                 timeout=client.timeout,
             ),
             self._refusals,
@@ -112,6 +118,7 @@ class SurveySender:
             report=report,
             stop=self._stop,
             clock=self._clock,
+            chance=chance,
             poster=self._poster,
         )
         self._stopped: SendingStopped | None = None

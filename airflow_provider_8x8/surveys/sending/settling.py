@@ -8,7 +8,6 @@ so that another try goes on where this one ends.
 from __future__ import annotations
 
 import logging
-import secrets
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -19,8 +18,9 @@ import msgspec
 from airflow_provider_8x8.api.client import EightByEightClient
 from airflow_provider_8x8.api.errors import EightByEightError, UnknownOutcomeError
 from airflow_provider_8x8.api.models import SurveyMessage
+from airflow_provider_8x8.surveys.chance import Chance
 from airflow_provider_8x8.surveys.clock import Clock
-from airflow_provider_8x8.surveys.journal.entries import SEND_WITHIN, Entry, EntryState
+from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
 from airflow_provider_8x8.surveys.journal.errors import JournalMismatchError
 from airflow_provider_8x8.surveys.journal.ledger import Ledger
 from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_BYTES, RowKeys
@@ -74,6 +74,7 @@ class Settling:
     :param report: where the outcome of each row is written
     :param canary: a survey to a number of the team's own, for a watermark where nothing else can be one
     :param clock: tells the time and waits
+    :param chance: makes ids
     :param stop: set when the try is to end
     """
 
@@ -88,6 +89,7 @@ class Settling:
         report: Report | None,
         canary: SurveyMessage | None,
         clock: Clock,
+        chance: Chance,
         stop: threading.Event,
     ) -> None:
         self._client = client
@@ -99,6 +101,7 @@ class Settling:
         self._canary = canary
         self._canary_is_spent = False
         self._clock = clock
+        self._chance = chance
         self._stop = stop
         self._logs = Reconciler(
             client, row_keys, clock=clock, stop=stop, settle_time=settings.log_settle_time.total_seconds()
@@ -411,15 +414,15 @@ class Settling:
         due = self._canary_due_at(wanted, now, ends_at)
         if self._canary is None or not due or now < due[0]:
             return
-        message = msgspec.structs.replace(self._canary, client_message_id=secrets.token_hex(16))
+        message = msgspec.structs.replace(self._canary, client_message_id=self._chance.token(16))
         canary = Entry.of_no_batch(
             EntryState.CANARY,
             str(message.client_message_id),
-            run=self._run.run,
+            task_instance=self._run.task_instance,
             try_number=self._run.try_number,
             at=now,
-            send_by=now + SEND_WITHIN,  # or its line would be where no later look at the logs expects it
-            answer_by=now + SEND_WITHIN + self._client.timeout,
+            send_by=now + self._settings.send_within,  # or its line would be where no later look at the logs expects it
+            answer_by=now + self._settings.send_within + self._client.timeout,
         )
         self._canary_is_spent = True
         self._ledger.begin(lambda: canary)  # before it is sent, so that no other try sends another one
