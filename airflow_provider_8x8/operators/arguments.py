@@ -28,6 +28,7 @@ from airflow_provider_8x8.surveys.messages.values import (
     is_missing,
     to_variable,
 )
+from airflow_provider_8x8.surveys.outcomes.verdict import OnEmpty
 from airflow_provider_8x8.surveys.settings import (
     BEFORE_TRY,
     MAX_CLIENT_BATCH_ID_PREFIX_LENGTH,
@@ -72,7 +73,6 @@ NEVER_NONE = frozenset(
 )
 """Arguments that have to be given, or have a default that None would not stand for."""
 
-_ON_EMPTY = ("skip", "fail", "succeed")
 _PREFIX = re.compile(rf"(?:[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_CLIENT_BATCH_ID_PREFIX_LENGTH - 1}}})?")
 _MAX_QUOTED_LENGTH = 60
 _HIDDEN = "***"
@@ -485,7 +485,7 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "not_after": _limit,
     "max_rejected": _max_rejected,
     "on_invalid": _one_of(*OnInvalid),
-    "on_empty": _one_of(*_ON_EMPTY),
+    "on_empty": _one_of(*OnEmpty),
     "on_unknown": _one_of(*OnUnknown),
     "reconcile_timeout": _duration,
     "log_settle_time": _duration,

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from airflow import __version__ as airflow_version
 from airflow.providers.common.compat.sdk import (
@@ -20,7 +20,6 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_provider_8x8.api.advice import with_advice
 from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.api.models import MAX_ALPHANUMERIC_SOURCE_LENGTH, MAX_BATCH_SIZE
 from airflow_provider_8x8.get_provider_info import DEFAULT_CONN_NAME
@@ -47,6 +46,7 @@ from airflow_provider_8x8.surveys.messages.template import Template
 from airflow_provider_8x8.surveys.messages.times import parse_time
 from airflow_provider_8x8.surveys.outcomes.report import Report
 from airflow_provider_8x8.surveys.outcomes.summary import Summary, Tally, summarize
+from airflow_provider_8x8.surveys.outcomes.verdict import Ending, OnEmpty, judge, may_go_better
 from airflow_provider_8x8.surveys.sending.unanswered import HAS_NOT_LOOKED, is_not_known
 from airflow_provider_8x8.surveys.settings import (
     DEFAULT_LOG_SETTLE_TIME,
@@ -71,6 +71,11 @@ if TYPE_CHECKING:
 _COMMON_FIELDS = ("source", "encoding", "scheduled", "expiry", "dlr_callback_url")
 _TIMES = ("scheduled", "expiry")
 _LEAST_WAIT = timedelta(minutes=2)
+_EXCEPTIONS = {
+    Ending.SKIP: AirflowSkipException,
+    Ending.FAIL: AirflowException,
+    Ending.FAIL_FOR_GOOD: AirflowFailException,
+}
 _DEFAULT_ADDRESS = "http://localhost:8080"
 _A_CAMPAIGN_PER_RUN = (
     "Each run of this DAG is a campaign of its own: whoever is in the rows of two runs, such as a scheduled and a "
@@ -467,7 +472,7 @@ class EightByEightSurveyBatchOperator(BaseOperator):
             if not isinstance(error, TypeError | ValueError | AirflowException):
                 # Without the error's own text, which may hold a row.
                 self.log.error("%s at:\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
-            is_final = isinstance(error, TypeError | ValueError | AirflowFailException)
+            is_final = isinstance(error, AirflowFailException) or not may_go_better(error)
             reason = mask_phone_numbers(str(error))
             return _summary_of_before(journals, run, reason, is_final=is_final)
         summary = sender.send(rows)
@@ -570,14 +575,18 @@ class EightByEightSurveyBatchOperator(BaseOperator):
             self.log.warning("%s", reasons)
         self.log.info("%s", summary.in_words)
         problem = self._push(context, result)
-        try:
-            self._judge(summary, may_try_again=may_try_again)
-            if problem is not None:
-                kind = AirflowException if may_try_again else AirflowFailException
-                raise kind(with_advice(f"The result could not be pushed: {problem}", summary.in_words))
-        except AirflowException:
+        verdict = judge(
+            summary,
+            on_empty=OnEmpty(self.on_empty),
+            on_unknown=OnUnknown(self.on_unknown),
+            max_rejected=self.max_rejected,
+            may_try_again=may_try_again,
+            what_is_unknown=_what_is_unknown(summary, may_try_again=may_try_again),
+            problem=None if problem is None else f"The result could not be pushed: {problem}",
+        )
+        if verdict.ending in _EXCEPTIONS:
             self._push(context, {"return_value": result})  # which Airflow does for a success only
-            raise
+            raise _EXCEPTIONS[verdict.ending](verdict.reason)
         return result
 
     def _push(self, context: Context, result: Mapping[str, Any]) -> str | None:
@@ -594,41 +603,6 @@ class EightByEightSurveyBatchOperator(BaseOperator):
                 self.log.error("XCom took no %s. The result is %s", problem, json.dumps(result))
                 return problem  # another call would wait for as long
         return None
-
-    def _judge(self, summary: Summary, *, may_try_again: bool) -> None:
-        """Fail or skip the task if its outcome is not that people were surveyed."""
-        outcomes = summary.outcomes
-        accepted, unknown = outcomes["accepted"], outcomes["unknown"]
-
-        def fail(reason: str, *more: str, is_final: bool = False) -> NoReturn:
-            kind = AirflowFailException if is_final or not may_try_again else AirflowException
-            raise kind(with_advice(reason, summary.in_words, *more))
-
-        what_is_unknown = _what_is_unknown(summary, may_try_again=may_try_again) if unknown else ""
-        if summary.stop is not None:
-            stopped = f"Sending stopped: {summary.stop}" if summary.was_begun else summary.stop
-            fail(stopped, what_is_unknown, is_final=summary.is_final)
-        if not summary.rows_read:
-            if self.on_empty == "fail":
-                fail("There are no rows")
-            if self.on_empty == "skip":
-                raise AirflowSkipException("There are no rows")
-            return
-        if unknown and self.on_unknown != OnUnknown.ASSUME_SENT:
-            reason, _, what_to_do = what_is_unknown.partition("\n")
-            fail(reason, what_to_do)
-        if summary.overdue:
-            fail(
-                f"The time of {summary.overdue} rows passed before they could be sent: they are left out",
-                *summary.reasons_in_words,
-                is_final=True,
-            )
-        rejected = outcomes["rejected"]
-        limit = self.max_rejected
-        if limit is not None and rejected > (limit * (accepted + rejected) if isinstance(limit, float) else limit):
-            fail(f"8x8 rejected more than max_rejected={limit} messages", is_final=True)
-        if not accepted and not unknown and not outcomes["already_sent"]:
-            fail("Nobody was surveyed", *summary.reasons_in_words, is_final=True)
 
 
 def _summary_of_before(journals: JournalsAtHand, run: Run, reason: str, *, is_final: bool) -> Summary:
@@ -676,6 +650,8 @@ def _journal_in_words(conn_id: str | None, journal: Journal) -> str:
 
 
 def _what_is_unknown(summary: Summary, *, may_try_again: bool) -> str:
+    if not summary.outcomes["unknown"]:
+        return ""
     return is_not_known(
         summary.outcomes["unknown"],
         summary.unknown_client_batch_ids,

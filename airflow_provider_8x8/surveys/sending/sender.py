@@ -28,7 +28,7 @@ from airflow_provider_8x8.api.masking import mask_phone_numbers, quotable
 from airflow_provider_8x8.api.models import MAX_CLIENT_BATCH_ID_LENGTH, BatchResponse, SurveyBatch, SurveyMessage
 from airflow_provider_8x8.surveys.clock import Clock, SystemClock
 from airflow_provider_8x8.surveys.journal.entries import SEND_WITHIN, Entry, EntryState
-from airflow_provider_8x8.surveys.journal.errors import JournalError, JournalUnavailableError, SupersededError
+from airflow_provider_8x8.surveys.journal.errors import JournalError
 from airflow_provider_8x8.surveys.journal.header import Header
 from airflow_provider_8x8.surveys.journal.ledger import Ledger
 from airflow_provider_8x8.surveys.journal.protocol import Journal
@@ -40,7 +40,7 @@ from airflow_provider_8x8.surveys.outcomes.report import Report, ReportError, Re
 from airflow_provider_8x8.surveys.outcomes.summary import Reasons, Summary, summarize
 from airflow_provider_8x8.surveys.sending.posting import Poster, Posting, PostingThread
 from airflow_provider_8x8.surveys.sending.reading import Reading, Stopped
-from airflow_provider_8x8.surveys.sending.refusals import Halving, Refusals, is_passing
+from airflow_provider_8x8.surveys.sending.refusals import Halving, Refusals
 from airflow_provider_8x8.surveys.sending.settling import Settling
 from airflow_provider_8x8.surveys.settings import Run, Settings
 
@@ -152,8 +152,7 @@ class SurveySender:
         except ReportError as error:
             self._note(Stopped(str(error)))
         except JournalError as error:
-            may_go_better = isinstance(error, JournalUnavailableError | SupersededError)
-            self._note(Stopped(str(error), is_final=not may_go_better))
+            self._note(Stopped(str(error), is_final=not error.may_go_better))
         except Exception as error:  # noqa: BLE001  # whatever it is, the summary says what was sent
             # Without the error's own text, which may hold a row.
             log.error("%s at:\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
@@ -446,7 +445,7 @@ class SurveySender:
         if not self._refusals.can_be_a_rows(refused):
             self._take_back()
             halving.put_back(rows)
-            raise Stopped(str(refused), is_final=not is_passing(refused)) from None
+            raise Stopped(str(refused), is_final=not refused.may_go_better) from None
         if not halving.is_refused:
             log.info("8x8 refused a batch of %d messages, looking for the bad ones: %s", len(rows), refused.reason)
         if halving.is_to_reject(refused, len(rows)):
