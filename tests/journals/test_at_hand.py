@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_8x8.journals import sql as journals_sql
 from airflow_provider_8x8.journals.at_hand import JournalsAtHand, name_of
 from airflow_provider_8x8.surveys.clock import SystemClock
-from airflow_provider_8x8.surveys.journal import sql as journals_sql
 from airflow_provider_8x8.surveys.journal.errors import JournalLostError
 from airflow_provider_8x8.surveys.journal.memory import MemoryJournal
 from airflow_provider_8x8.surveys.journal.protocol import Journal
