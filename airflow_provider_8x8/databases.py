@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import sys
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL, Engine
 
 _CURSOR_NAME = "eight_by_eight_rows"
+_LOGGING_NAME = "airflow_provider_8x8"
 
 # Arguments of MySqlHook that people write into the connection's extra, from where SQLExecuteQueryOperator hands them to
 # the hook; the hook itself does not look for them there.
@@ -72,7 +74,8 @@ class Database:
         Make an SQLAlchemy engine of the hook's connections; nothing is opened yet.
 
         SQLAlchemy is told the dialect, and no host, user or password. Whatever cursors and transactions the extra
-        asks for, the engine's connections have plain ones.
+        asks for, the engine's connections have plain ones. At no level SQLAlchemy logs what a statement is given or
+        returns.
 
         :param options: for :func:`sqlalchemy.create_engine`
         :raises ValueError: SQLAlchemy has no way to this database
@@ -91,8 +94,17 @@ class Database:
                 raise InvalidRequestError(f"no connection: {self._say(error)}") from None
             return connection
 
+        # At DEBUG level SQLAlchemy logs every row that it reads, and a phone number can be found from its hash.
+        logging.getLogger(f"sqlalchemy.engine.Engine.{_LOGGING_NAME}").setLevel(logging.WARNING)
         try:
-            engine = create_engine(self._bare_url(), creator=connect, **options)
+            engine = create_engine(
+                self._bare_url(),
+                creator=connect,
+                logging_name=_LOGGING_NAME,
+                hide_parameters=True,
+                future=True,  # SQLAlchemy 1.4's way to be as 2.0
+                **options,
+            )
         except (ImportError, NoSuchModuleError, NotImplementedError, TypeError, ValueError) as error:
             reason = self._say(error)
         except ArgumentError as error:

@@ -6,12 +6,10 @@ import logging
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from airflow_provider_8x8.databases import Database, driver_of, server_side_cursor
 from airflow_provider_8x8.surveys.messages.builder import ColumnsError
-
-if TYPE_CHECKING:
-    from airflow_provider_8x8.databases import Database
 
 log = logging.getLogger(__name__)
 
@@ -134,6 +132,25 @@ class SqlRows:
         self._has_said_how = False
         self.columns: Collection[str] | None = None
 
+    @classmethod
+    def from_connection(
+        cls,
+        sql_conn_id: str,
+        sql: str,
+        parameters: Mapping[str, Any] | Sequence[Any] | None = None,
+        *,
+        hook_params: Mapping[str, Any] | None = None,
+    ) -> SqlRows:
+        """
+        Return the rows of a query in the database of an Airflow connection; nothing is opened yet.
+
+        :param sql_conn_id: the connection
+        :param hook_params: further arguments for the database's hook
+        :raises TypeError: the connection is not a database's, or its hook does not know one of ``hook_params``
+        :raises ValueError: there is no such connection, or its hook is not installed
+        """
+        return cls(Database(sql_conn_id, named_by="sql_conn_id", hook_params=hook_params), sql, parameters)
+
     def __iter__(self) -> Generator[Sequence[Any], None, None]:
         with closing(self._database.connect()) as connection, closing(self._cursor(connection)) as cursor:
             # Without parameters a % in the statement is just a %, as in SQLExecuteQueryOperator.
@@ -148,8 +165,6 @@ class SqlRows:
                 chunk = cursor.fetchmany(_ROWS_AT_A_TIME)
 
     def _cursor(self, connection: Any) -> Any:
-        from airflow_provider_8x8.databases import driver_of, server_side_cursor
-
         cursor = server_side_cursor(connection)
         if cursor is not None:
             return cursor

@@ -44,6 +44,8 @@ _SECONDS = re.compile(r"\s*[0-9]+(\.[0-9]*)?\s*(,\s*[0-9]+(\.[0-9]*)?\s*)*")
 # What 8x8 says where key, sub-account and region do not belong together.
 _NOT_YOURS = frozenset({401, 403})
 _NOT_YOURS_CODES = frozenset({1001, 1200, 1201})
+# Refusals that are over after a while: an interval that is to be kept, an error of 8x8's own.
+_PASSING_CODES = frozenset({1400, 2000})
 # What servers say to who speaks plain HTTP to them: nginx, Apache, and those written in Go.
 _WANTS_TLS = re.compile(rb"plain HTTP|HTTP request to an HTTPS server")
 
@@ -58,6 +60,11 @@ class EightByEightError(Exception):
 
     advice: str = ""
     connection: str = "the client"
+
+    @property
+    def may_go_better(self) -> bool:
+        """Whether another try may do better, where no row is the cause."""
+        return True
 
     @property
     def reason(self) -> str:
@@ -99,6 +106,11 @@ class RefusedError(EightByEightError):
             )
 
     @property
+    def may_go_better(self) -> bool:
+        """Whether another try may do better, where no row is the cause: what 8x8 refuses for a while only."""
+        return self.code in _PASSING_CODES
+
+    @property
     def reason(self) -> str:
         """What 8x8 said, on one line."""
         details = [f"HTTP {self.http_status}"]
@@ -120,6 +132,11 @@ class RateLimitedError(RefusedError):
 
     retry_after: float | None = None
     retry_at: datetime | None = None
+
+    @property
+    def may_go_better(self) -> bool:
+        """Always: 8x8 takes it later."""
+        return True
 
     @property
     def reason(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,6 @@ from airflow_provider_8x8.surveys.journal.pruning import prune
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
-_LOGGING_NAME = "airflow_provider_8x8_journal"
 _RECYCLE_SECONDS = 60
 _SHORTEST_REST = timedelta(days=1)
 
@@ -32,8 +30,6 @@ def engine_of(journal_conn_id: str) -> Engine:
     :raises TypeError: the connection is not a database's
     :raises ValueError: there is no such connection, or SQLAlchemy has no way to its database
     """
-    # At DEBUG level SQLAlchemy logs every row that it reads, and a phone number can be found from its hash.
-    logging.getLogger(f"sqlalchemy.engine.Engine.{_LOGGING_NAME}").setLevel(logging.WARNING)
     return Database(journal_conn_id, named_by="journal_conn_id").engine(
         # One connection, since a new one for each of a batch's two transactions would cost as much as the batch's
         # building. It is tried before use, and replaced when it has been at rest: firewalls and servers close such
@@ -43,9 +39,6 @@ def engine_of(journal_conn_id: str) -> Engine:
         max_overflow=0,
         pool_pre_ping=True,
         pool_recycle=_RECYCLE_SECONDS,
-        hide_parameters=True,
-        logging_name=_LOGGING_NAME,
-        future=True,  # SQLAlchemy 1.4's way to be as 2.0
     )
 
 

@@ -4,74 +4,49 @@ from __future__ import annotations
 
 import json
 import threading
-import traceback
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from airflow import __version__ as airflow_version
 from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowFailException,
     AirflowSkipException,
     BaseOperator,
-    conf,
 )
 
-from airflow_provider_8x8.api.advice import with_advice
 from airflow_provider_8x8.api.masking import mask_phone_numbers
-from airflow_provider_8x8.api.models import MAX_ALPHANUMERIC_SOURCE_LENGTH, MAX_BATCH_SIZE
+from airflow_provider_8x8.api.models import MAX_BATCH_SIZE
 from airflow_provider_8x8.get_provider_info import DEFAULT_CONN_NAME
 from airflow_provider_8x8.operators.arguments import (
-    CHECKS,
-    NEVER_NONE,
-    TEXTS,
-    CanaryNumber,
-    Masked,
-    Unusable,
-    as_written,
-    came_to_nothing,
+    COMMON_FIELDS,
+    are_to_be_resolved,
+    check_arguments,
     is_to_be_resolved,
-    parameter_as_written,
-    quoted,
-    unmasked,
-    usable,
 )
-from airflow_provider_8x8.rows import GivenRows, SqlRows
-from airflow_provider_8x8.surveys.clock import SystemClock
-from airflow_provider_8x8.surveys.messages.builder import MessageBuilder, Rows, check_common
-from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
-from airflow_provider_8x8.surveys.messages.template import Template
-from airflow_provider_8x8.surveys.messages.times import parse_time
-from airflow_provider_8x8.surveys.outcomes.report import Report
-from airflow_provider_8x8.surveys.outcomes.summary import Summary, Tally, summarize
-from airflow_provider_8x8.surveys.sending.unanswered import HAS_NOT_LOOKED, is_not_known
-from airflow_provider_8x8.surveys.settings import (
-    DEFAULT_LOG_SETTLE_TIME,
-    DEFAULT_RECONCILE_TIMEOUT,
-    OnInvalid,
-    OnUnknown,
-    Run,
-    Said,
-    Settings,
-)
+from airflow_provider_8x8.operators.masked import CanaryNumber, Masked, Unusable
+from airflow_provider_8x8.operators.rendering import render_argument
+from airflow_provider_8x8.rows import GivenRows
+from airflow_provider_8x8.surveys.outcomes.summary import Summary
+from airflow_provider_8x8.surveys.outcomes.verdict import Ending, OnEmpty, judge
+from airflow_provider_8x8.surveys.sending.unanswered import is_not_known
+from airflow_provider_8x8.surveys.settings import DEFAULT_LOG_SETTLE_TIME, DEFAULT_RECONCILE_TIMEOUT, OnUnknown
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
     from jinja2 import Environment
 
     from airflow_provider_8x8.journals.at_hand import JournalsAtHand
-    from airflow_provider_8x8.surveys.journal.protocol import Journal
-    from airflow_provider_8x8.surveys.sending.sender import SurveySender
 
-# What only a running task needs (requests and all that it brings) is imported there: DAG files are parsed every minute.
+# What only a running task needs (operators.sending, and requests with all that it brings) is imported there: DAG files
+# are parsed every minute.
 
-_COMMON_FIELDS = ("source", "encoding", "scheduled", "expiry", "dlr_callback_url")
-_TIMES = ("scheduled", "expiry")
-_LEAST_WAIT = timedelta(minutes=2)
-_DEFAULT_ADDRESS = "http://localhost:8080"
+_EXCEPTIONS = {
+    Ending.SKIP: AirflowSkipException,
+    Ending.FAIL: AirflowException,
+    Ending.FAIL_FOR_GOOD: AirflowFailException,
+}
 _A_CAMPAIGN_PER_RUN = (
     "Each run of this DAG is a campaign of its own: whoever is in the rows of two runs, such as a scheduled and a "
     "manual one of a day, gets two texts. Give campaign_id with the day that is surveyed, and a SQL journal "
@@ -184,7 +159,7 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         "sql_conn_id",
         "parameters",
         "sql_hook_params",
-        *_COMMON_FIELDS,
+        *COMMON_FIELDS,
         "not_after",
         "canary_destination",
         "settled_batches",
@@ -268,7 +243,7 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         # What a mapped instance gets is an upstream's, which may have had no rows.
         is_mapped = getattr(self, "_BaseOperator__from_mapped", False)
         with self._named_in_errors():
-            self._check_arguments(has_rows=rows is not None or (is_mapped and sql is None))
+            check_arguments(self, has_rows=rows is not None or (is_mapped and sql is None))
 
     @contextmanager
     def _named_in_errors(self) -> Iterator[None]:
@@ -289,7 +264,7 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         with self._named_in_errors():
             self._rows = (
                 rows
-                if rows is None or isinstance(rows, GivenRows | Unusable) or _is_to_be_resolved(rows)
+                if rows is None or isinstance(rows, GivenRows | Unusable) or are_to_be_resolved(rows)
                 else GivenRows(rows)
             )
 
@@ -312,11 +287,13 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         :raises AirflowSkipException: there are no rows, and ``on_empty`` is ``skip``
         """
         self._stop = threading.Event()
+        from airflow_provider_8x8.operators.sending import send
+
         if self.campaign_id is None and self._is_run_by_a_schedule():
             self.log.warning(_A_CAMPAIGN_PER_RUN)
         journals = self._journals_of(context)
         try:
-            summary = self._send(context, journals)
+            summary = send(self, context, journals, self._stop)
         finally:
             self._journals = None
             journals.close()
@@ -326,36 +303,6 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         """See the batch that is on the wire through, if Airflow leaves it the time, and begin no other."""
         if self._stop is not None:
             self._stop.set()
-
-    # when the DAG is parsed
-
-    def _check_arguments(self, *, has_rows: bool) -> None:
-        for name, check in CHECKS.items():
-            value = getattr(self, name)
-            is_left_out = value is None and name not in NEVER_NONE
-            if not is_left_out and not (name in self.template_fields and is_to_be_resolved(value)):
-                setattr(self, name, check(name, value))
-        if has_rows == (self.sql is not None):
-            raise ValueError(f"found {'both' if has_rows else 'neither'}; expected exactly one of rows and sql")
-        if self.sql is not None and not self.sql_conn_id:
-            raise ValueError("sql needs sql_conn_id, the connection to run it on")
-        if not is_to_be_resolved(self.source) and _phones_may_cut(self.source):
-            warnings.warn(_source_warning(self.source), UserWarning, stacklevel=3)
-        if self.campaign_id is not None and self.journal_conn_id is None:
-            raise ValueError(
-                "campaign_id needs journal_conn_id, a SQL journal: Airflow's own task state store ends with the task "
-                "instance. A DAG's default_args can give it to all of its tasks"
-            )
-        if self.retries and self.journal_conn_id is None and not _has_task_state_store():
-            warnings.warn(
-                f"{self.task_id}: retries is {self.retries}, but a second try refuses to send, because it cannot know "
-                "what the first one sent; set journal_conn_id, or retries=0 (unless the connection "
-                f"{self.eight_by_eight_conn_id!r} names a journal in its extra)",
-                UserWarning,
-                stacklevel=3,
-            )
-
-    # when Airflow renders
 
     def _do_render_template_fields(
         self,
@@ -372,52 +319,12 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         if getattr(context.get("ti"), "state", None) == "running":  # else somebody only looks at what it would be
             self._journals_of(context)  # before anything can fail: an earlier try that has left nothing is a riddle
         for name in template_fields:
-            value = getattr(self, name)
-            if value is None:
+            if getattr(self, name) is None:
                 continue
             try:
-                rendered = self._rendered(name, value, context, jinja_env, seen_oids)
-            except AirflowSkipException:
-                raise
-            except Exception as error:  # noqa: BLE001  # templates call what they like
-                # Not raised: Airflow would log the template, and the result could not say what was sent before.
-                said = mask_phone_numbers(str(error))
-                rendered = Unusable(f"{name} could not be rendered: {type(error).__name__}: {said}", may_go_better=True)
-            try:
-                setattr(self, name, usable(name, rendered) if name in CHECKS else rendered)
+                setattr(self, name, render_argument(self, name, context, jinja_env, seen_oids))
             except (TypeError, ValueError) as error:
                 setattr(self, name, Unusable(str(error)))
-
-    def _rendered(self, name: str, value: Any, context: Context, jinja_env: Environment, seen_oids: set[int]) -> Any:
-        if callable(value):
-            return value(context=context, jinja_env=jinja_env)
-
-        def render(template: Any) -> Any:
-            return self.render_template(template, context, jinja_env, seen_oids)
-
-        rendered = render(value)
-        is_from_file = isinstance(value, str) and value.endswith(tuple(self.template_ext))
-        if id(value) in seen_oids or is_from_file:
-            return rendered
-        if not self._renders_natively():
-            is_nothing = name in TEXTS and rendered == "None" and is_to_be_resolved(value)
-            return came_to_nothing(name) if is_nothing else rendered
-        if name in TEXTS:
-            return as_written(value, rendered, render)
-        if name == "template_variables" and isinstance(value, dict):
-            return {key: as_written(value[key], item, render) for key, item in rendered.items()}
-        if name == "parameters" and isinstance(value, dict):
-            return {key: parameter_as_written(value[key], item, render) for key, item in rendered.items()}
-        if name == "parameters" and isinstance(value, list | tuple):
-            return [parameter_as_written(*pair, render) for pair in zip(value, rendered, strict=True)]
-        return rendered
-
-    def _renders_natively(self) -> bool:
-        own: bool | None = getattr(self, "render_template_as_native_obj", None)  # Airflow 3 lets a task differ
-        dag = self.get_dag()
-        return bool(dag and dag.render_template_as_native_obj) if own is None else own
-
-    # when the task runs
 
     def _is_run_by_a_schedule(self) -> bool:
         """Tell whether Airflow makes runs of the DAG by itself, at times or when assets are updated."""
@@ -427,136 +334,11 @@ class EightByEightSurveyBatchOperator(BaseOperator):
     def _journals_of(self, context: Context) -> JournalsAtHand:
         """Return what this try knows of those before it, having left in all of it that it has begun."""
         if self._journals is None:
-            from airflow_provider_8x8.journals.at_hand import JournalsAtHand
+            from airflow_provider_8x8.operators.sending import journals_at_hand
 
-            self._journals = JournalsAtHand(
-                context, self._journal_connection, deployment=_deployment(), clock=SystemClock(threading.Event())
-            )
+            self._journals = journals_at_hand(self, context)
             self._journals.leave_mark()
         return self._journals
-
-    def _journal_connection(self) -> str | None:
-        """
-        Return the connection of the SQL journal: the task's own, else the one that the connection to 8x8 names.
-
-        :raises ValueError: what that one names is no connection's id
-        :raises Exception: what else Airflow raises when it is asked for the connection to 8x8
-        """
-        if self.journal_conn_id is not None:
-            return self.journal_conn_id
-        from airflow_provider_8x8.hooks.eight_by_eight import EightByEightHook
-
-        named = EightByEightHook(self.eight_by_eight_conn_id).journal_conn_id
-        try:
-            return None if named is None else CHECKS["journal_conn_id"]("journal_conn_id", named)
-        except ValueError as error:
-            raise ValueError(f"Connection {self.eight_by_eight_conn_id!r}: in its extra {error}") from None
-
-    def _send(self, context: Context, journals: JournalsAtHand) -> Summary:
-        ti = context["ti"]
-        tries_left = max(0, ti.max_tries - ti.try_number + 1)
-        run = Run(journals.task_instance, journals.task_instance, ti.try_number, tries_left)
-        try:
-            if self.campaign_id is not None:
-                run = run._replace(campaign_id=unmasked(self.campaign_id))
-            journals.choose(run.campaign_id)
-            self._check_rendered()
-            journal = journals.journal(self._settled_batches())
-            sender, rows = self._sender(run, journal), self._source_of_rows()
-        except Exception as error:  # noqa: BLE001  # whatever it is, the result says what was sent before
-            if not isinstance(error, TypeError | ValueError | AirflowException):
-                # Without the error's own text, which may hold a row.
-                self.log.error("%s at:\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
-            is_final = isinstance(error, TypeError | ValueError | AirflowFailException)
-            reason = mask_phone_numbers(str(error))
-            return _summary_of_before(journals, run, reason, is_final=is_final)
-        summary = sender.send(rows)
-        if summary.was_begun:
-            return summary
-        return _summary_of_before(journals, run, str(summary.stop), is_final=summary.is_final)
-
-    def _sender(self, run: Run, journal: Journal) -> SurveySender:
-        from airflow_provider_8x8.hooks.eight_by_eight import EightByEightHook
-        from airflow_provider_8x8.surveys.sending.sender import SurveySender
-
-        common = _parse_common({name: getattr(self, name) for name in _COMMON_FIELDS})
-        if _phones_may_cut(self.source):
-            self.log.warning(_source_warning(self.source))
-        row_keys = RowKeys(run.campaign_id)
-        report = None
-        if self.report_path:
-            from airflow.providers.common.compat.sdk import ObjectStoragePath  # slow, and needed by few
-
-            report = Report(ObjectStoragePath(self.report_path), run.campaign_id, run.task_instance)
-        client = EightByEightHook(self.eight_by_eight_conn_id, subaccount_id=self.subaccount_id).client
-        self.log.info(
-            "Survey %r by %s, campaign %r, journal: %s",
-            self.survey_id,
-            client.connection,
-            run.campaign_id,
-            _journal_in_words(self.journal_conn_id, journal),
-        )
-        return SurveySender(
-            client,
-            MessageBuilder(
-                row_keys=row_keys,
-                template=None if self.template_body is None else Template.parse(self.template_body),
-                common=common,
-                variables=self.template_variables,
-                unique_by=self.unique_by,
-            ),
-            row_keys,
-            run=run,
-            settings=self._settings(),
-            journal=journal,
-            report=report,
-            stop=self._stop,
-        )
-
-    def _check_rendered(self) -> None:
-        """
-        Check what only rendering has told.
-
-        :raises ValueError: an argument was rendered to something that it cannot be
-        """
-        for name in self.template_fields:
-            unmasked(getattr(self, name))
-
-    def _settings(self) -> Settings:
-        return Settings(
-            survey_id=self.survey_id,
-            batch_size=self.batch_size,
-            client_batch_id_prefix=self.client_batch_id_prefix,
-            max_messages=self.max_messages,
-            on_invalid=OnInvalid(self.on_invalid),
-            on_unknown=OnUnknown(self.on_unknown),
-            reconcile_timeout=self.reconcile_timeout,
-            longest_wait=self._longest_wait(),
-            log_settle_time=self.log_settle_time,
-            canary_destination=None if not self.canary_destination else self.canary_destination.checked(),
-            settled_batches=self._settled_batches(),
-            deployment=_deployment(),
-            retry_delay=self.retry_delay,
-            not_after=None if self.not_after is None else parse_time("not_after", self.not_after),
-        )
-
-    def _longest_wait(self) -> timedelta:
-        """How long a batch may wait for 8x8 to take it, as ``Retry-After`` asks: the try has no more time."""
-        wait = max(self.reconcile_timeout, _LEAST_WAIT)
-        return min(wait, self.execution_timeout) if self.execution_timeout else wait
-
-    def _settled_batches(self) -> Mapping[str, Said]:
-        said: Mapping[str, Said] = unmasked(self.settled_batches) or {}
-        return said
-
-    def _source_of_rows(self) -> Rows:
-        if self.sql is None:
-            return self.rows if self.rows is not None else GivenRows(None)
-        from airflow_provider_8x8.databases import Database
-
-        hook_params = unmasked(self.sql_hook_params)
-        database = Database(str(self.sql_conn_id), named_by="sql_conn_id", hook_params=hook_params)
-        return SqlRows(database, unmasked(self.sql), unmasked(self.parameters))
 
     def _conclude(self, context: Context, summary: Summary, *, may_try_again: bool) -> dict[str, Any]:
         """
@@ -565,19 +347,23 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         :param summary: any, also one that has only a ``stop``
         :param may_try_again: whether another try would know what was sent
         """
-        result = _result(summary)
+        result = summary.as_result()
         for reasons in summary.reasons_in_words:
             self.log.warning("%s", reasons)
         self.log.info("%s", summary.in_words)
         problem = self._push(context, result)
-        try:
-            self._judge(summary, may_try_again=may_try_again)
-            if problem is not None:
-                kind = AirflowException if may_try_again else AirflowFailException
-                raise kind(with_advice(f"The result could not be pushed: {problem}", summary.in_words))
-        except AirflowException:
+        verdict = judge(
+            summary,
+            on_empty=OnEmpty(self.on_empty),
+            on_unknown=OnUnknown(self.on_unknown),
+            max_rejected=self.max_rejected,
+            may_try_again=may_try_again,
+            what_is_unknown=_what_is_unknown(summary, may_try_again=may_try_again),
+            problem=None if problem is None else f"The result could not be pushed: {problem}",
+        )
+        if verdict.ending in _EXCEPTIONS:
             self._push(context, {"return_value": result})  # which Airflow does for a success only
-            raise
+            raise _EXCEPTIONS[verdict.ending](verdict.reason)
         return result
 
     def _push(self, context: Context, result: Mapping[str, Any]) -> str | None:
@@ -595,140 +381,14 @@ class EightByEightSurveyBatchOperator(BaseOperator):
                 return problem  # another call would wait for as long
         return None
 
-    def _judge(self, summary: Summary, *, may_try_again: bool) -> None:
-        """Fail or skip the task if its outcome is not that people were surveyed."""
-        outcomes = summary.outcomes
-        accepted, unknown = outcomes["accepted"], outcomes["unknown"]
-
-        def fail(reason: str, *more: str, is_final: bool = False) -> NoReturn:
-            kind = AirflowFailException if is_final or not may_try_again else AirflowException
-            raise kind(with_advice(reason, summary.in_words, *more))
-
-        what_is_unknown = _what_is_unknown(summary, may_try_again=may_try_again) if unknown else ""
-        if summary.stop is not None:
-            stopped = f"Sending stopped: {summary.stop}" if summary.was_begun else summary.stop
-            fail(stopped, what_is_unknown, is_final=summary.is_final)
-        if not summary.rows_read:
-            if self.on_empty == "fail":
-                fail("There are no rows")
-            if self.on_empty == "skip":
-                raise AirflowSkipException("There are no rows")
-            return
-        if unknown and self.on_unknown != OnUnknown.ASSUME_SENT:
-            reason, _, what_to_do = what_is_unknown.partition("\n")
-            fail(reason, what_to_do)
-        if summary.overdue:
-            fail(
-                f"The time of {summary.overdue} rows passed before they could be sent: they are left out",
-                *summary.reasons_in_words,
-                is_final=True,
-            )
-        rejected = outcomes["rejected"]
-        limit = self.max_rejected
-        if limit is not None and rejected > (limit * (accepted + rejected) if isinstance(limit, float) else limit):
-            fail(f"8x8 rejected more than max_rejected={limit} messages", is_final=True)
-        if not accepted and not unknown and not outcomes["already_sent"]:
-            fail("Nobody was surveyed", *summary.reasons_in_words, is_final=True)
-
-
-def _summary_of_before(journals: JournalsAtHand, run: Run, reason: str, *, is_final: bool) -> Summary:
-    """Return what earlier tries have sent, for one that could not begin to."""
-    known = journals.known_entries()
-    summary = summarize(run, known or (), Tally())
-    summary.was_begun, summary.is_final = False, is_final
-    summary.outlook = HAS_NOT_LOOKED if any(entry.is_open for entry in known or ()) else None
-    if known is None:
-        what = "This try sent nothing; what earlier tries have sent could not be read"
-    elif summary.rows_read:
-        what = "This try sent nothing; what earlier tries have sent is counted"
-    else:
-        what = "Nothing was sent"
-    summary.stop = f"{what}: {reason}"
-    return summary
-
-
-def _result(summary: Summary) -> dict[str, Any]:
-    outcomes = summary.outcomes
-    return {
-        "campaign_id": summary.campaign_id,
-        "batch_id": summary.batch_ids[0] if summary.batch_ids else None,
-        "batch_ids": summary.batch_ids,
-        "client_batch_ids": summary.client_batch_ids,
-        "rows_read": summary.rows_read,
-        "accepted_count": outcomes["accepted"],
-        "rejected_count": outcomes["rejected"],
-        "invalid_count": outcomes["invalid"],
-        "duplicate_count": outcomes["duplicate"],
-        "already_sent_count": outcomes["already_sent"],
-        "not_sent_count": outcomes["not_sent"],
-        "unknown_count": outcomes["unknown"],
-        "invalid_samples": summary.invalid_samples,
-        "report": summary.report,
-    }
-
-
-def _journal_in_words(conn_id: str | None, journal: Journal) -> str:
-    if conn_id is not None:
-        return f"SQL, connection {conn_id!r}"
-    if journal.outlives_try:
-        return "Airflow's task state store"
-    return "none, so that another try cannot know what this one has sent"
-
 
 def _what_is_unknown(summary: Summary, *, may_try_again: bool) -> str:
+    if not summary.outcomes["unknown"]:
+        return ""
     return is_not_known(
         summary.outcomes["unknown"],
         summary.unknown_client_batch_ids,
         summary.outlook,
         problem=summary.logs_problem,
         is_remembered=may_try_again,
-    )
-
-
-def _deployment() -> str | None:
-    """Return by what name this Airflow is told from others that share a journal; None if it has none."""
-    named = conf.get("eight_by_eight", "deployment", fallback=None)
-    address = conf.get("webserver" if airflow_version.startswith("2.") else "api", "base_url", fallback=None)
-    return named or (None if address in (None, "", _DEFAULT_ADDRESS) else address.rstrip("/"))
-
-
-def _has_task_state_store() -> bool:
-    """Tell whether this Airflow gives tasks a place to remember in: 3.3 does."""
-    try:
-        from airflow import sdk
-    except ImportError:
-        return False
-    return "NEVER_EXPIRE" in sdk.__all__
-
-
-def _parse_common(fields: Mapping[str, Any]) -> dict[str, Any]:
-    given = {name: unmasked(value) for name, value in fields.items()}
-    parsed = {
-        name: parse_time(name, value) if name in _TIMES else value
-        for name, value in given.items()
-        if value not in (None, "")
-    }
-    check_common(parsed)
-    return parsed
-
-
-def _is_to_be_resolved(value: Any) -> bool:
-    """Tell what Airflow fills in before the task runs: XCom arguments, a list of nothing else, and Jinja."""
-    if isinstance(value, list | tuple):
-        references = [is_to_be_resolved(item) for item in value if not isinstance(item, str)]
-        if any(references) and not all(references):
-            raise ValueError("rows mixes outputs of tasks with rows of the DAG file; give one or the other")
-        return any(references)
-    return is_to_be_resolved(value)
-
-
-def _phones_may_cut(source: Any) -> bool:
-    sender = str(unmasked(source) or "")
-    return not sender.isdigit() and len(sender) > MAX_ALPHANUMERIC_SOURCE_LENGTH
-
-
-def _source_warning(source: Any) -> str:
-    return (
-        f"source {quoted(unmasked(source))} has more than {MAX_ALPHANUMERIC_SOURCE_LENGTH} characters and is not all "
-        "digits; operators may replace or cut such a sender"
     )

@@ -9,7 +9,6 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from airflow_provider_8x8.databases import Database as AirflowDatabase
 from airflow_provider_8x8.journals.sql import engine_of
 from airflow_provider_8x8.rows import SqlRows
 from airflow_provider_8x8.surveys.journal.database import JournalDatabase
@@ -141,7 +140,7 @@ def test_what_a_hook_does_with_a_new_connection_stays_done(
     journal_database.execute("CREATE SCHEMA uat")
     assert [entry.batch_id for entry in keep_a_batch()] == ["b-1"]
     assert journal_database.execute("SELECT count(*) FROM uat.eight_by_eight_batch") == [(1,)]
-    rows = SqlRows(AirflowDatabase("journal", named_by="sql_conn_id"), "SELECT batch_id FROM eight_by_eight_batch")
+    rows = SqlRows.from_connection("journal", "SELECT batch_id FROM eight_by_eight_batch")
     assert list(rows) == [("b-1",)]
 
 

@@ -448,7 +448,7 @@ def test_what_was_rendered_is_checked_as_in_the_dag_file(
 
 
 def test_a_masked_argument_can_be_copied(run_dag: Any) -> None:
-    from airflow_provider_8x8.operators.arguments import CanaryNumber, MaskedMapping, unmasked
+    from airflow_provider_8x8.operators.masked import CanaryNumber, MaskedMapping, unmasked
 
     for masked in (CanaryNumber(NUMBER), MaskedMapping({"hotline": NUMBER}, {"hotline": "+12*******23"})):
         for copied in (copy.copy(masked), copy.deepcopy(masked)):

@@ -167,12 +167,10 @@ def test_postgres_is_read_with_a_server_side_cursor(
 ) -> None:
     if warehouse != "postgres":
         pytest.skip("only PostgreSQL's driver has server-side cursors among the three")
-    from airflow_provider_8x8.databases import Database
     from airflow_provider_8x8.rows import SqlRows
 
-    database = Database("warehouse", named_by="sql_conn_id")
     open_cursors = "SELECT count(*) FROM pg_cursors"
-    rows = SqlRows(database, f"SELECT o.*, ({open_cursors}) AS cursors FROM orders o")
+    rows = SqlRows.from_connection("warehouse", f"SELECT o.*, ({open_cursors}) AS cursors FROM orders o")
     with contextlib.closing(iter(rows)) as values:
         row = next(values)
     first = dict(zip(rows.columns or (), row, strict=True))

@@ -30,6 +30,7 @@ from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
 from airflow_provider_8x8.surveys.messages.template import Template
 from airflow_provider_8x8.surveys.outcomes.report import Report
 from airflow_provider_8x8.surveys.outcomes.summary import Summary
+from airflow_provider_8x8.surveys.outcomes.verdict import Ending, OnEmpty, judge
 from airflow_provider_8x8.surveys.sending import refusals as refusals_module
 from airflow_provider_8x8.surveys.sending.sender import SurveySender
 from airflow_provider_8x8.surveys.settings import OnUnknown, Run, Settings
@@ -72,8 +73,8 @@ class TaskInstance:
     is_lost: bool = False
     """What was known of it has been thrown away, or a try has died before anything was: it may refuse."""
     processes: list[Process] = field(default_factory=list)
-    verdict: str = ""
-    """How its newest try has ended: green, failed, final; empty if it has not, or died."""
+    ending: Ending | None = None
+    """How its newest try has ended; None if it has not, or died."""
     last: Try | None = None
     """Its newest try that has ended by itself."""
 
@@ -141,7 +142,7 @@ class History:
         """Run a task instance's tries while things go wrong, and the last ones when they do not."""
         for _ in range(self.plan.tries):
             self._try(task)
-            if task.verdict in ("green", "final") and not self._is_cleared(task):
+            if task.ending in (Ending.SUCCESS, Ending.FAIL_FOR_GOOD) and not self._is_cleared(task):
                 break
             if self.plan.changes:
                 task.table.change()
@@ -168,7 +169,7 @@ class History:
     def _start(self, task: TaskInstance) -> Process:
         task.try_number += 1
         task.store.newest += 1
-        task.verdict = ""
+        task.ending = None
         if task.try_number > 1 and not self._has_marks(task):
             task.is_lost = True
         skew = self.world.random.uniform(-1, 1) * self.plan.skew
@@ -198,7 +199,7 @@ class History:
 
     def _is_cleared(self, task: TaskInstance) -> bool:
         """Clear a task that has ended, if somebody wants to."""
-        if task.verdict == "green" and self.plan.clear_on_success:
+        if task.ending is Ending.SUCCESS and self.plan.clear_on_success:
             task.store.throw_away()
             task.is_lost = True
         if not self.world.happens(self.plan.clears):
@@ -226,11 +227,11 @@ class History:
     def _finish(self, task: TaskInstance) -> None:
         if self.plan.journal is Where.MEMORY:
             return
-        if task.verdict in ("green", "final"):
+        if task.ending in (Ending.SUCCESS, Ending.FAIL_FOR_GOOD):
             self._clear(task)
         for _ in range(MAX_CALM_TRIES):
             self.world.wait_for(self._start(task))
-            if task.verdict in ("green", "final"):
+            if task.ending in (Ending.SUCCESS, Ending.FAIL_FOR_GOOD):
                 break
             self.world.wait(self.plan.settle_time)  # as retries do, or somebody who clears it
         self._living -= 1
@@ -247,16 +248,16 @@ class History:
             if memory is not None:
                 self._leave_mark(memory)
         except (TimedOut, Terminated):
-            verdict = "failed"
+            ending = Ending.FAIL
         else:
             if memory is None and number > 1:
-                verdict = "final"
+                ending = Ending.FAIL_FOR_GOOD
             else:
                 journal = MemoryJournal(self.world.now) if memory is None else memory.journal(_CAMPAIGN)
-                verdict = self._send(task, process, number, journal)
+                ending = self._send(task, process, number, journal)
         if task.processes[-1] is process:
-            task.verdict = verdict
-            self.world.note("the try is %s", verdict)
+            task.ending = ending
+            self.world.note("the try ends: %s", ending.name)
 
     def _leave_mark(self, memory: TaskMemory) -> None:
         try:
@@ -264,40 +265,32 @@ class History:
         except JournalError as error:
             self.world.note("no mark everywhere: %s", error)
 
-    def _send(self, task: TaskInstance, process: Process, number: int, journal: Journal) -> str:
+    def _send(self, task: TaskInstance, process: Process, number: int, journal: Journal) -> Ending:
         source = Source(process, task.table)
         sender = self._sender(task, process, number, journal)
         try:
             summary = sender.send(source)
         except (TimedOut, Terminated):
-            return "failed"
+            return Ending.FAIL
         except Crashed:
             raise
         except BaseException as error:  # noqa: BLE001  # nothing else may come out
             self.world.violate(f"try {process.name} raised {type(error).__name__}: {error}")
-            return "failed"
+            return Ending.FAIL
         if process.is_dead:
             raise Crashed
         self.world.note("summary: %s", summary)
         done = Try(number, process, summary, source, self.disk if self.plan.has_report else None)
-        verdict = self.judge(summary)
-        properties.check_try(self, task, done, verdict)
+        ending = judge(
+            summary,
+            on_empty=OnEmpty.SUCCEED,
+            on_unknown=self.plan.on_unknown,
+            may_try_again=self.plan.journal is not Where.MEMORY,
+        ).ending
+        properties.check_try(self, task, done, ending)
         if task.processes[-1] is process:
             task.last = done
-        return verdict
-
-    def judge(self, summary: Summary) -> str:
-        """Tell what the operator makes of a summary."""
-        outcomes = summary.outcomes
-        if summary.stop is not None:
-            return "final" if summary.is_final else "failed"
-        if outcomes["unknown"] and self.plan.on_unknown is not OnUnknown.ASSUME_SENT:
-            return "failed"
-        if summary.overdue:
-            return "final"
-        if summary.rows_read and not (outcomes["accepted"] or outcomes["unknown"] or outcomes["already_sent"]):
-            return "final"  # nobody was surveyed
-        return "green"
+        return ending
 
     def _sender(self, task: TaskInstance, process: Process, number: int, journal: Journal) -> SurveySender:
         plan = self.plan

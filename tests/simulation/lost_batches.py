@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from airflow_provider_8x8.api.models import LogExportRequest
+from airflow_provider_8x8.surveys.outcomes.verdict import Ending
 from airflow_provider_8x8.surveys.settings import Settings
 from tests.simulation.eight_by_eight import EightByEight, Habits
 from tests.simulation.histories import History, TaskInstance
@@ -74,10 +75,10 @@ class LostBatch(History):
             tried = self.world.now
             self._try(task)
             self.working += self.world.now - tried
-            if task.verdict == "green":
+            if task.ending is Ending.SUCCESS:
                 break
             self.world.wait(RETRY_DELAY)
-        is_settled = task.verdict == "green"
+        is_settled = task.ending is Ending.SUCCESS
         self.outcome = Outcome(
             tries=task.try_number,
             exports=self.server.exports,

@@ -8,6 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_8x8.surveys.journal.entries import EntryState
+from airflow_provider_8x8.surveys.outcomes.verdict import Ending
 from airflow_provider_8x8.surveys.sending.sender import UNEXPECTED
 from airflow_provider_8x8.surveys.settings import OnUnknown
 from tests.simulation.plans import Where
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _ROW_FILES = ("invalid", "duplicate", "already_sent", "not_sent")
 
 
-def check_try(history: History, task: TaskInstance, done: Try, verdict: str) -> None:
+def check_try(history: History, task: TaskInstance, done: Try, ending: Ending) -> None:
     """Check what one try says of itself, when it ends."""
     summary = done.summary
     if (summary.stop or "").startswith(UNEXPECTED) and "Terminated" not in (summary.stop or ""):
@@ -29,7 +30,7 @@ def check_try(history: History, task: TaskInstance, done: Try, verdict: str) -> 
     who = done.process.name
     if sum(outcomes.values()) != summary.rows_read or min(outcomes.values(), default=0) < 0:
         history.world.violate(f"{who}: {dict(outcomes)} does not add up to {summary.rows_read}")
-    if verdict != "green" or task.processes[-1] is not done.process:
+    if ending is not Ending.SUCCESS or task.processes[-1] is not done.process:
         return  # what an overtaken try says, Airflow does not take
     if history.plan.on_unknown is not OnUnknown.ASSUME_SENT and (
         outcomes["unknown"] or summary.unknown_client_batch_ids
@@ -84,9 +85,9 @@ def check_end(history: History) -> None:
 def _check_ended(history: History, task: TaskInstance) -> None:
     if task.is_lost or not history.plan.final_canary or _may_refuse(history):
         return
-    if task.verdict == "final" and task.last is not None and _may_be_final(history, task, task.last):
+    if task.ending is Ending.FAIL_FOR_GOOD and task.last is not None and _may_be_final(history, task, task.last):
         pass
-    elif task.verdict != "green" and not _waits_for_another_run(history, task):
+    elif task.ending is not Ending.SUCCESS and not _waits_for_another_run(history, task):
         last = task.last.summary if task.last else None
         history.world.violate(f"{task.name} does not end: {last}")
         return
@@ -103,7 +104,7 @@ def _late_keys(history: History, task: TaskInstance) -> set[str]:
     if not history.plan.has_times:
         return set()
     began = history.first_begun(task)
-    says_so = task.verdict == "final" and task.last is not None and task.last.summary.overdue > 0
+    says_so = task.ending is Ending.FAIL_FOR_GOOD and task.last is not None and task.last.summary.overdue > 0
     return {str(row["k"]) for row in task.table.rows if expiry(row) < began or (says_so and _is_past(history, row))}
 
 
@@ -111,7 +112,9 @@ def _says_that_it_is_too_late(history: History, task: TaskInstance) -> bool:
     """Tell whether a task says that it leaves rows out since the time of its messages has passed."""
     last, times = task.last, (history.plan.scheduled, history.plan.not_after)
     is_past = any(time is not None and time < history.world.now + history.plan.skew for time in times)
-    return is_past and task.verdict == "final" and last is not None and last.summary.outcomes["not_sent"] > 0
+    return (
+        is_past and task.ending is Ending.FAIL_FOR_GOOD and last is not None and last.summary.outcomes["not_sent"] > 0
+    )
 
 
 def _may_refuse(history: History) -> bool:
@@ -143,7 +146,7 @@ def _waits_for_another_run(history: History, task: TaskInstance) -> bool:
 def _check_report(history: History, task: TaskInstance) -> None:
     """Check that each row that the last try has read is in the report, once."""
     done = task.last
-    if done is None or done.disk is None or task.verdict != "green" or not _was_alone(history):
+    if done is None or done.disk is None or task.ending is not Ending.SUCCESS or not _was_alone(history):
         return
     batches, rows = _lines(history, task, done)
     for client_batch_id in done.summary.client_batch_ids:

@@ -12,7 +12,7 @@ import pytest
 from airflow_provider_8x8.api.errors import RefusedError
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
 from airflow_provider_8x8.surveys.sending import refusals as refusals_module
-from airflow_provider_8x8.surveys.sending.refusals import MORE_REQUESTS, Halving, Refusals, is_passing
+from airflow_provider_8x8.surveys.sending.refusals import MORE_REQUESTS, Halving, Refusals
 
 
 @dataclass(slots=True)
@@ -270,8 +270,8 @@ def test_which_refusals_a_row_can_cause(refused: RefusedError, own_fields: Colle
 
 
 def test_an_error_of_8x8s_own_may_pass() -> None:
-    assert is_passing(RefusedError(400, 2000))
-    assert not is_passing(RefusedError(401, 1200))
+    assert RefusedError(400, 2000).may_go_better
+    assert not RefusedError(401, 1200).may_go_better
 
 
 def test_rows_that_are_sent_alone_are_from_all_over_the_batch() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from airflow_provider_8x8.api.advice import with_advice
 
 
@@ -11,7 +13,10 @@ class JournalError(Exception):
 
     :param reason: what was found
     :param advice: what to do
+    :cvar may_go_better: whether another try may find it well
     """
+
+    may_go_better: ClassVar[bool] = False
 
     def __init__(self, reason: str, *advice: str) -> None:
         super().__init__(with_advice(reason, *advice))
@@ -20,9 +25,13 @@ class JournalError(Exception):
 class JournalUnavailableError(JournalError):
     """The journal could not be read or written just now; another try may find it well."""
 
+    may_go_better = True
+
 
 class SupersededError(JournalError):
     """Airflow has begun a newer try of this task instance, or no longer knows this one: only the newest may send."""
+
+    may_go_better = True
 
 
 class JournalMismatchError(JournalError):

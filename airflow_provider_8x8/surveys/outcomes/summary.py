@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from airflow_provider_8x8.api.advice import with_advice
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
@@ -128,6 +129,26 @@ class Summary:
         invalid = self.invalid_reasons.in_words(Outcome.INVALID, self.outcomes[Outcome.INVALID])
         rejected = self.rejected_reasons.in_words(Outcome.REJECTED, self.outcomes[Outcome.REJECTED])
         return [said for said in (invalid, rejected) if said is not None]
+
+    def as_result(self) -> dict[str, Any]:
+        """Return what the task pushes: the counts, what names its batches, and where the report is."""
+        outcomes = self.outcomes
+        return {
+            "campaign_id": self.campaign_id,
+            "batch_id": self.batch_ids[0] if self.batch_ids else None,
+            "batch_ids": self.batch_ids,
+            "client_batch_ids": self.client_batch_ids,
+            "rows_read": self.rows_read,
+            "accepted_count": outcomes["accepted"],
+            "rejected_count": outcomes["rejected"],
+            "invalid_count": outcomes["invalid"],
+            "duplicate_count": outcomes["duplicate"],
+            "already_sent_count": outcomes["already_sent"],
+            "not_sent_count": outcomes["not_sent"],
+            "unknown_count": outcomes["unknown"],
+            "invalid_samples": self.invalid_samples,
+            "report": self.report,
+        }
 
     def _rows_in_words(self) -> str:
         outcomes = [f"{count} {outcome}" for outcome in Outcome if (count := self.outcomes[outcome])]

@@ -21,6 +21,7 @@ from airflow_provider_8x8.api.errors import NeverSentError, RateLimitedError, Re
 from airflow_provider_8x8.api.masking import quotable
 from airflow_provider_8x8.api.models import BatchResponse, SurveyBatch
 from airflow_provider_8x8.api.tries import retrying_until_sent
+from airflow_provider_8x8.surveys.chance import Chance
 from airflow_provider_8x8.surveys.clock import Clock
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
 from airflow_provider_8x8.surveys.journal.ledger import Ledger
@@ -34,7 +35,7 @@ from airflow_provider_8x8.surveys.outcomes.report import Report, ReportLine
 from airflow_provider_8x8.surveys.outcomes.summary import Reasons
 from airflow_provider_8x8.surveys.sending.entering import Entering
 from airflow_provider_8x8.surveys.sending.posting import Poster, Posting
-from airflow_provider_8x8.surveys.sending.refusals import Halving, Refusals, is_passing
+from airflow_provider_8x8.surveys.sending.refusals import Halving, Refusals
 from airflow_provider_8x8.surveys.sending.stopped import SendingStopped
 from airflow_provider_8x8.surveys.settings import Settings
 
@@ -299,7 +300,7 @@ class Delivery:
         rows = sent.batch.rows
         if not self._refusals.can_be_a_rows(refused):
             self._mark_not_sent()
-            raise SendingStopped(str(refused), is_final=not is_passing(refused)) from None
+            raise SendingStopped(str(refused), is_final=not refused.may_go_better) from None
         if not halving.is_refused:
             log.info("8x8 refused a batch of %d messages, looking for the bad ones: %s", len(rows), refused.reason)
         if halving.is_to_reject(refused, len(rows)):

@@ -45,9 +45,6 @@ _ROW_LEVEL_IF_OWN = {
     3020: "dlr_callback_url",
 }
 
-# Refusals that are over after a while: an interval that is to be kept, an error of 8x8's own.
-_PASSING_CODES = frozenset({1400, 2000})
-
 _AT_LEAST_ALONE = 10
 _GOLDEN_RATIO = 0.618033988749895
 
@@ -164,11 +161,6 @@ class Refusals:
                 is_final=not self._may_go_better,
             )
         return None
-
-
-def is_passing(refused: RefusedError) -> bool:
-    """Tell whether another try may do better, where no row is the cause of a refusal."""
-    return refused.code in _PASSING_CODES
 
 
 class Halving(Generic[Row]):

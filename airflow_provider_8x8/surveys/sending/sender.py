@@ -19,7 +19,7 @@ from airflow_provider_8x8.api.models import SurveyMessage
 from airflow_provider_8x8.surveys.chance import Chance, SystemChance
 from airflow_provider_8x8.surveys.clock import Clock, SystemClock
 from airflow_provider_8x8.surveys.journal.entries import EntryState
-from airflow_provider_8x8.surveys.journal.errors import JournalError, JournalUnavailableError, SupersededError
+from airflow_provider_8x8.surveys.journal.errors import JournalError
 from airflow_provider_8x8.surveys.journal.header import Header
 from airflow_provider_8x8.surveys.journal.ledger import Ledger
 from airflow_provider_8x8.surveys.journal.protocol import Journal
@@ -137,8 +137,7 @@ class SurveySender:
         except ReportError as error:
             self._note(SendingStopped(str(error)))
         except JournalError as error:
-            may_go_better = isinstance(error, JournalUnavailableError | SupersededError)
-            self._note(SendingStopped(str(error), is_final=not may_go_better))
+            self._note(SendingStopped(str(error), is_final=not error.may_go_better))
         except Exception as error:  # noqa: BLE001  # whatever it is, the summary says what was sent
             # Without the error's own text, which may hold a row.
             log.error("%s at:\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
