@@ -33,9 +33,9 @@ from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
 from airflow_provider_8x8.surveys.messages.template import Template
 from airflow_provider_8x8.surveys.outcomes.report import Report
 from airflow_provider_8x8.surveys.outcomes.summary import Summary
+from airflow_provider_8x8.surveys.sending import canary as canary_module
 from airflow_provider_8x8.surveys.sending import entering as entering_module
 from airflow_provider_8x8.surveys.sending import refusals as refusals_module
-from airflow_provider_8x8.surveys.sending import settling as settling_module
 from airflow_provider_8x8.surveys.sending.sender import SurveySender
 from airflow_provider_8x8.surveys.settings import OnUnknown, Run, Settings
 from tests.simulation import properties
@@ -432,7 +432,7 @@ def _simulated(world: World, more_requests: int) -> Iterator[None]:
     try:
         with (
             mock.patch.object(entering_module, "secrets", chance),
-            mock.patch.object(settling_module, "secrets", chance),
+            mock.patch.object(canary_module, "secrets", chance),
             mock.patch.object(task_memory_module, "secrets", chance),
             mock.patch.object(client_module, "random", chance),
             mock.patch.object(refusals_module, "MORE_REQUESTS", more_requests),
