@@ -16,22 +16,20 @@ from itertools import count
 import msgspec
 
 from airflow_provider_8x8.api.client import EightByEightClient
-from airflow_provider_8x8.api.errors import EightByEightError, UnknownOutcomeError
 from airflow_provider_8x8.api.models import SurveyMessage
 from airflow_provider_8x8.surveys.chance import Chance
 from airflow_provider_8x8.surveys.clock import Clock
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
 from airflow_provider_8x8.surveys.journal.errors import JournalMismatchError
 from airflow_provider_8x8.surveys.journal.ledger import Ledger
-from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_BYTES, RowKeys
+from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
 from airflow_provider_8x8.surveys.outcomes.report import Report
 from airflow_provider_8x8.surveys.outcomes.summary import Tally
+from airflow_provider_8x8.surveys.sending.canary import Canary
+from airflow_provider_8x8.surveys.sending.prospects import Prospects, messages_of
 from airflow_provider_8x8.surveys.sending.reconcile import Finding, Reconciler
 from airflow_provider_8x8.surveys.sending.unanswered import (
-    Outlook,
     Tries,
-    Unanswered,
-    Watermark,
     counted,
     is_decided,
     is_looked_for,
@@ -74,7 +72,7 @@ class Settling:
     :param report: where the outcome of each row is written
     :param canary: a survey to a number of the team's own, for a watermark where nothing else can be one
     :param clock: tells the time and waits
-    :param chance: makes ids
+    :param chance: makes the canary's id
     :param stop: set when the try is to end
     """
 
@@ -92,20 +90,18 @@ class Settling:
         chance: Chance,
         stop: threading.Event,
     ) -> None:
-        self._client = client
         self._ledger = ledger
         self._row_keys = row_keys
         self._run = run
         self._settings = settings
         self._report = report
-        self._canary = canary
-        self._canary_is_spent = False
         self._clock = clock
-        self._chance = chance
         self._stop = stop
         self._logs = Reconciler(
             client, row_keys, clock=clock, stop=stop, settle_time=settings.log_settle_time.total_seconds()
         )
+        self._canary = Canary(client, ledger, canary, run=run, settings=settings, clock=clock, chance=chance)
+        self._prospects = Prospects(self._logs, ledger, self._canary, settings)
         self._tally = Tally()
         self._resends = 0
         self._tries = Tries(left=run.tries_left, retry_delay=settings.retry_delay, is_remembered=ledger.outlives_try)
@@ -189,37 +185,7 @@ class Settling:
         now = self._clock.now()
         tries = replace(self._tries, left=0) if is_last_try else self._tries
         wanted = [entry for entry in self._ledger.entries() if entry.is_open and self._is_wanted(entry, now)]
-        return outlook(self._unanswered(wanted, now), tries, now=now) if wanted else None
-
-    def _unanswered(self, wanted: Sequence[Entry], now: float, *, has_canary: bool = True) -> Unanswered:
-        return Unanswered(
-            client_batch_ids=[entry.client_batch_id for entry in wanted],
-            messages=sum(map(_messages_of, wanted)),
-            outlooks=[self._outlook_of(entry, now, has_canary=has_canary) for entry in wanted],
-        )
-
-    def _outlook_of(self, entry: Entry, now: float, *, has_canary: bool) -> Outlook:
-        counts_from = self._logs.counts_from(entry)
-        tells_from = self._tells_at(entry, now, has_canary=has_canary)
-        worth_until = self._logs.worth_waiting_for_until(entry)
-        if tells_from is None:
-            watermark, serves_from = Watermark.NONE, counts_from
-            tells_from = max(now, counts_from) + self._settings.log_settle_time.total_seconds()
-        elif self._logs.proven_from(entry) is not None:
-            watermark, serves_from = Watermark.SEEN, tells_from
-        elif self._logs.watermarks(entry, self._ledger.entries(), now):
-            watermark, serves_from = Watermark.BEGUN, now
-        else:
-            watermark, serves_from = Watermark.CANARY, counts_from
-        if watermark is not Watermark.NONE:
-            worth_until = max(worth_until, tells_from)
-        return Outlook(
-            watermark=watermark,
-            counts_from=counts_from,
-            tells_from=tells_from,
-            serves_from=serves_from,
-            worth_until=worth_until,
-        )
+        return outlook(self._prospects.unanswered(wanted, now), tries, now=now) if wanted else None
 
     # looking
 
@@ -308,58 +274,16 @@ class Settling:
             if not wanted or self._stop.is_set():
                 return
             now = self._clock.now()
-            self._send_canary_if_due(wanted, now, ends_at)
-            if now >= began + LOOK_AROUND and self._is_in_vain(wanted, now, ends_at):
+            due = self._prospects.canary_due_at(wanted, now, ends_at)
+            if due and now >= due[0]:
+                self._canary.send()
+            if now >= began + LOOK_AROUND and self._prospects.is_in_vain(wanted, now, ends_at):
                 return
-            next_look = self._next_look(wanted, now, ends_at, pause, last_export - self._logs.exports)
+            next_look = self._prospects.next_look(wanted, now, ends_at, pause, last_export - self._logs.exports)
             if next_look is None:
                 return
             self._log_progress(wanted, now, next_look, ends_at)
             self._clock.sleep(next_look - now)
-
-    def _is_in_vain(self, wanted: Sequence[Entry], now: float, ends_at: float) -> bool:
-        """Tell whether nothing can be proven in this try's time, and a later try can go on with the looking."""
-        return self._settings.on_unknown is OnUnknown.FAIL and not self._telling(wanted, now, ends_at)
-
-    def _next_look(
-        self, wanted: Sequence[Entry], now: float, ends_at: float, pause: float, exports_left: int
-    ) -> float | None:
-        """Return when to look again, in seconds since 1970; None if not in this try's time."""
-        can_wait = self._logs.not_before <= ends_at and exports_left > 0
-        if now >= ends_at or (not can_wait and self._settings.on_unknown is OnUnknown.FAIL):
-            return None
-        if not can_wait:
-            return ends_at  # on_unknown decides then, and no sooner
-        telling = self._telling(wanted, now, ends_at)
-        if exports_left <= self._logs.exports_of_a_look:  # the last look is to tell as much as it can
-            due = max([moment for moment in telling if moment > now], default=ends_at)
-            return max(due, min(now + pause, ends_at), self._logs.not_before)
-        due_later = (*telling, *self._canary_due_at(wanted, now, ends_at))
-        soonest = min([now + pause, ends_at, *(moment for moment in due_later if now < moment <= ends_at)])
-        return max(soonest, self._logs.not_before)
-
-    def _telling(self, wanted: Sequence[Entry], now: float, ends_at: float) -> list[float]:
-        """Return the moments to come in this try's time at which the logs can prove something."""
-        moments = [self._tells_at(entry, now, has_canary=not self._canary_is_spent) for entry in wanted]
-        return [moment for moment in moments if moment is not None and moment <= ends_at]
-
-    def _tells_at(self, entry: Entry, now: float, *, has_canary: bool = True) -> float | None:
-        """
-        Return when at the earliest the logs can prove what became of a batch, None if never by what there is.
-
-        :param has_canary: one can still be sent, if there is a number for it
-        """
-        if not entry.is_open:
-            return None
-        proven_from = self._logs.proven_from(entry)
-        if proven_from is not None:
-            return proven_from
-        settle_time = self._settings.log_settle_time.total_seconds()
-        if self._logs.watermarks(entry, self._ledger.entries(), now):
-            return now + settle_time
-        if self._canary is not None and has_canary:
-            return max(now, self._logs.counts_from(entry)) + settle_time
-        return None
 
     def _log_progress(self, wanted: Sequence[Entry], now: float, next_look: float, ends_at: float) -> None:
         is_open = [entry for entry in wanted if entry.is_open]
@@ -374,8 +298,8 @@ class Settling:
         )
 
     def _say_what_is_looked_for(self, is_open: Sequence[Entry], now: float, ends_at: float) -> None:
-        until = min(ends_at, now + LOOK_AROUND) if self._is_in_vain(is_open, now, ends_at) else ends_at
-        unanswered = self._unanswered(is_open, now, has_canary=not self._canary_is_spent)
+        until = min(ends_at, now + LOOK_AROUND) if self._prospects.is_in_vain(is_open, now, ends_at) else ends_at
+        unanswered = self._prospects.unanswered(is_open, now, has_canary=self._canary.can_be_sent)
         log.warning(
             "%s",
             is_looked_for(
@@ -388,62 +312,6 @@ class Settling:
             ),
         )
 
-    # the canary
-
-    def _canary_due_at(self, wanted: Sequence[Entry], now: float, ends_at: float) -> list[float]:
-        """
-        Return when the canary is to be sent, if that is near.
-
-        One for all batches that nothing there is can be the watermark for: it waits for the youngest of those.
-        """
-        if self._canary is None or self._canary_is_spent:
-            return []
-        entries = list(self._ledger.entries())
-        in_need = [
-            entry
-            for entry in wanted
-            if entry.is_open
-            and self._logs.proven_from(entry) is None
-            and not self._logs.watermarks(entry, entries, now)
-        ]
-        horizon = max(ends_at, now + self._settings.log_settle_time.total_seconds())
-        near = [moment for entry in in_need if (moment := self._logs.counts_from(entry)) <= horizon]
-        return [max(near)] if near else []
-
-    def _send_canary_if_due(self, wanted: Sequence[Entry], now: float, ends_at: float) -> None:
-        due = self._canary_due_at(wanted, now, ends_at)
-        if self._canary is None or not due or now < due[0]:
-            return
-        message = msgspec.structs.replace(self._canary, client_message_id=self._chance.token(16))
-        canary = Entry.of_no_batch(
-            EntryState.CANARY,
-            str(message.client_message_id),
-            task_instance=self._run.task_instance,
-            try_number=self._run.try_number,
-            at=now,
-            send_by=now + self._settings.send_within,  # or its line would be where no later look at the logs expects it
-            answer_by=now + self._settings.send_within + self._client.timeout,
-        )
-        self._canary_is_spent = True
-        self._ledger.begin(lambda: canary)  # before it is sent, so that no other try sends another one
-        try:
-            response = self._client.send_survey(self._settings.survey_id, message, send_by=canary.send_by)
-        except UnknownOutcomeError as error:
-            log.warning("Whether 8x8 has the canary, which is to show how far its logs are, is not known: %s", error)
-        except EightByEightError as error:
-            self._give_up_canary(canary, str(error))
-        else:
-            if response.status.code == "REJECTED":
-                self._give_up_canary(canary, f"8x8 rejected it: {response.status.description}")
-                return
-            # When it was made 8x8 has it: it may have been held up on its way.
-            self._ledger.settle(canary, state=EntryState.SENT, answer_by=self._clock.now())
-            log.info("Sent the canary, one survey to the team's own number: its log line shows how far the logs are")
-
-    def _give_up_canary(self, canary: Entry, reason: str) -> None:
-        self._ledger.settle(canary, state=EntryState.NOT_SENT)
-        log.warning("The canary, which was to show how far 8x8's logs are, was not sent: %s", reason)
-
     # deciding
 
     def _apply_on_unknown(self) -> None:
@@ -455,11 +323,11 @@ class Settling:
             if entry.is_open and self._may_be_decided(entry):
                 decided = _decided(entry, on_unknown, may_resend=self._resends <= MAX_RESENDS)
                 if decided is not None:
-                    log.warning("%s", is_decided(on_unknown, entry.client_batch_id, _messages_of(entry)))
+                    log.warning("%s", is_decided(on_unknown, entry.client_batch_id, messages_of(entry)))
                     self._apply_finding(Finding(decided))
                     continue
                 if on_unknown is OnUnknown.RESEND:
-                    log.warning("%s", is_resent_too_often(entry.client_batch_id, _messages_of(entry), MAX_RESENDS))
+                    log.warning("%s", is_resent_too_often(entry.client_batch_id, messages_of(entry), MAX_RESENDS))
             if self._report and entry.is_open and not self._report.has_batch(entry.client_batch_id):
                 self._report.write_batch_from_logs(entry, {}, self._row_keys)
 
@@ -495,8 +363,3 @@ def _decided(entry: Entry, on_unknown: OnUnknown, *, may_resend: bool) -> Entry 
 def _pauses() -> Iterator[float]:
     """Yield how long to wait for another look: twice as long each time."""
     return (_FIRST_PAUSE * 2.0**number for number in count())
-
-
-def _messages_of(entry: Entry) -> int:
-    """Return of how many of a batch's messages it is not known what became of them."""
-    return entry.unknown_count - len(entry.assumed_keys) // ROW_KEY_BYTES
