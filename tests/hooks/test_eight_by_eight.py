@@ -191,7 +191,7 @@ def test_airflow_3_shows_the_connections_form(airflow_db: None) -> None:
     from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService
 
     (form,) = (form for form in HookMetaService.hook_meta_data() if form.connection_type == "eight_by_eight")
-    assert set(form.extra_fields) == {"region", "account_id", "timeout"}
+    assert set(form.extra_fields) == {"region", "account_id", "timeout", "journal_conn_id"}
     assert form.extra_fields["region"]["value"] == "asia_pacific"
     assert form.standard_fields.url_schema.hidden
     assert form.standard_fields.password.title == "API key"
