@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from airflow_provider_8x8.api import transport, tries, watchdog
+from airflow_provider_8x8.api import body_stream, transport, tries, watchdog
 from airflow_provider_8x8.api.body_stream import BodyStream
 from airflow_provider_8x8.api.errors import (
     EightByEightError,
@@ -144,7 +144,7 @@ class Clock:
 def test_a_wall_clock_that_is_set_back_gives_no_more_time(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     receiver = Receiver(serve)
     clock = Clock(0)
-    monkeypatch.setattr(transport, "time", clock)
+    monkeypatch.setattr(body_stream, "time", clock)
     threading.Thread(target=lambda: receiver.head_read.wait(30) and setattr(clock, "shift", -3600)).start()
     with pytest.raises(NeverSentError, match="time was over"):
         client_of(receiver.url, timeout=5).send_survey_batch("orders", big_batch(), send_by=time.time() + 0.5)
@@ -156,7 +156,7 @@ def test_a_wall_clock_that_is_set_back_gives_no_more_time(serve: Serve, monkeypa
 def test_a_wall_clock_that_is_set_on_ends_it_at_once(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     receiver = Receiver(serve)
     clock = Clock(0)
-    monkeypatch.setattr(transport, "time", clock)
+    monkeypatch.setattr(body_stream, "time", clock)
 
     def stall() -> None:
         receiver.head_read.wait(30)
