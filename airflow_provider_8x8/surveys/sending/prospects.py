@@ -9,8 +9,14 @@ from airflow_provider_8x8.surveys.journal.ledger import Ledger
 from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_BYTES
 from airflow_provider_8x8.surveys.sending.canary import Canary
 from airflow_provider_8x8.surveys.sending.reconcile import Reconciler
-from airflow_provider_8x8.surveys.sending.unanswered import Outlook, Unanswered, Watermark
+from airflow_provider_8x8.surveys.sending.unanswered import Outlook, Tries, Unanswered, Watermark, is_looked_for
 from airflow_provider_8x8.surveys.settings import OnUnknown, Settings
+
+LOOK_AROUND = 60.0
+"""
+Seconds for which a try looks for batches that 8x8 may have accepted even though it cannot prove in its own time that
+it has not: most logs lag by less.
+"""
 
 
 class Prospects:
@@ -35,6 +41,18 @@ class Prospects:
             client_batch_ids=[entry.client_batch_id for entry in wanted],
             messages=sum(map(messages_of, wanted)),
             outlooks=[self._outlook_of(entry, now, has_canary=has_canary) for entry in wanted],
+        )
+
+    def in_words(self, is_open: Sequence[Entry], tries: Tries, now: float, ends_at: float) -> str:
+        """Say what is looked for, and what can tell of it when."""
+        until = min(ends_at, now + LOOK_AROUND) if self.is_in_vain(is_open, now, ends_at) else ends_at
+        return is_looked_for(
+            self.unanswered(is_open, now, has_canary=self._canary.can_be_sent),
+            tries,
+            now=now,
+            until=until,
+            log_settle_time=self._settings.log_settle_time,
+            on_unknown=self._settings.on_unknown,
         )
 
     def _outlook_of(self, entry: Entry, now: float, *, has_canary: bool) -> Outlook:

@@ -26,13 +26,12 @@ from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
 from airflow_provider_8x8.surveys.outcomes.report import Report
 from airflow_provider_8x8.surveys.outcomes.summary import Tally
 from airflow_provider_8x8.surveys.sending.canary import Canary
-from airflow_provider_8x8.surveys.sending.prospects import Prospects, messages_of
+from airflow_provider_8x8.surveys.sending.prospects import LOOK_AROUND, Prospects, messages_of
 from airflow_provider_8x8.surveys.sending.reconcile import Finding, Reconciler
 from airflow_provider_8x8.surveys.sending.unanswered import (
     Tries,
     counted,
     is_decided,
-    is_looked_for,
     is_resent_too_often,
     outlook,
 )
@@ -45,12 +44,6 @@ MAX_EXPORTS = 12
 
 MAX_RESENDS = 3
 """How often one try sends again, by ``on_unknown="resend"``, what then becomes unknown again."""
-
-LOOK_AROUND = 60.0
-"""
-Seconds for which a try looks for batches that 8x8 may have accepted even though it cannot prove in its own time that
-it has not: most logs lag by less.
-"""
 
 ONE_LOOK = 30.0
 """Seconds that a look at the logs may take at least, once it has begun."""
@@ -121,19 +114,9 @@ class Settling:
         :param said: by client batch id
         :raises JournalMismatchError: the campaign has none of them, or another one of unknown outcome instead
         """
-        entries = {entry.client_batch_id: entry for entry in self._ledger.entries() if entry.is_batch}
-        batches = {name: what for name, what in said.items() if not name.startswith(BEFORE_TRY)}
-        strangers = sorted(set(batches) - set(entries))
-        is_open = [name for name, entry in entries.items() if entry.is_open and name not in batches]
-        if strangers and (is_open or len(strangers) == len(batches)):
-            raise JournalMismatchError(
-                f"settled_batches names {', '.join(strangers)}, and campaign {self._run.campaign_id!r} has no such "
-                f"batch\nthose of unknown outcome are: {', '.join(is_open) or 'none'}"
-            )
-        if strangers:  # several tasks of a run may have been told the same
-            log.warning("settled_batches names batches that are none of this campaign's: %s", ", ".join(strangers))
-        for name in sorted(set(batches) & set(entries)):
-            self._apply_what_is_said(entries[name], batches[name])
+        entries = [entry for entry in self._ledger.entries() if entry.is_batch]
+        for entry, what in _named(said, entries, self._run.campaign_id):
+            self._apply_what_is_said(entry, what)
 
     def _apply_what_is_said(self, entry: Entry, what: Said) -> None:
         name = entry.client_batch_id
@@ -143,14 +126,7 @@ class Settling:
             entry = self._ledger[name]
         if entry.is_open and not self._may_be_decided(entry):
             return  # the task is to end
-        undecided = entry.unknown_keys + entry.assumed_keys + entry.resent_keys
-        settled = msgspec.structs.replace(
-            entry, state=EntryState.SENT, unknown_keys=b"", assumed_keys=b"", resent_keys=b""
-        )
-        if what == "not_accepted" and entry.state is EntryState.SENT:
-            settled = msgspec.structs.replace(settled, rejected_keys=entry.rejected_keys + undecided)
-        elif what == "not_accepted":
-            settled = msgspec.structs.replace(entry, state=EntryState.NOT_SENT)
+        settled = _as_said(entry, what)
         if not entry.gives_way_to(settled):
             log.info("settled_batches: batch %s is %s already, by what 8x8 has said", name, entry.state)
             return
@@ -289,27 +265,12 @@ class Settling:
         is_open = [entry for entry in wanted if entry.is_open]
         if is_open and not self._has_said_what_is_looked_for:
             self._has_said_what_is_looked_for = True
-            self._say_what_is_looked_for(is_open, now, ends_at)
+            log.warning("%s", self._prospects.in_words(is_open, self._tries, now, ends_at))
         log.info(
             "Looking for %s in 8x8's logs: again in %.0f s, for %.0f s at most",
             counted(len(wanted), "batch", "batches"),
             next_look - now,
             ends_at - now,
-        )
-
-    def _say_what_is_looked_for(self, is_open: Sequence[Entry], now: float, ends_at: float) -> None:
-        until = min(ends_at, now + LOOK_AROUND) if self._prospects.is_in_vain(is_open, now, ends_at) else ends_at
-        unanswered = self._prospects.unanswered(is_open, now, has_canary=self._canary.can_be_sent)
-        log.warning(
-            "%s",
-            is_looked_for(
-                unanswered,
-                self._tries,
-                now=now,
-                until=until,
-                log_settle_time=self._settings.log_settle_time,
-                on_unknown=self._settings.on_unknown,
-            ),
         )
 
     # deciding
@@ -344,6 +305,37 @@ class Settling:
         met = self._tally.seen_open.get(entry.client_batch_id)
         # What was free already when the entry came up was not left to it.
         return met is not None and free_keys != self._ledger.free_keys(met)
+
+
+def _named(said: Mapping[str, Said], entries: Sequence[Entry], campaign_id: str) -> list[tuple[Entry, Said]]:
+    """
+    Return of which batches a person says something, and what.
+
+    :raises JournalMismatchError: the campaign has none of them, or another one of unknown outcome instead
+    """
+    by_name = {entry.client_batch_id: entry for entry in entries}
+    batches = {name: what for name, what in said.items() if not name.startswith(BEFORE_TRY)}
+    strangers = sorted(set(batches) - set(by_name))
+    is_open = [name for name, entry in by_name.items() if entry.is_open and name not in batches]
+    if strangers and (is_open or len(strangers) == len(batches)):
+        raise JournalMismatchError(
+            f"settled_batches names {', '.join(strangers)}, and campaign {campaign_id!r} has no such "
+            f"batch\nthose of unknown outcome are: {', '.join(is_open) or 'none'}"
+        )
+    if strangers:  # several tasks of a run may have been told the same
+        log.warning("settled_batches names batches that are none of this campaign's: %s", ", ".join(strangers))
+    return [(by_name[name], batches[name]) for name in sorted(set(batches) & set(by_name))]
+
+
+def _as_said(entry: Entry, what: Said) -> Entry:
+    """Return an entry as a person says that it is."""
+    if what == "not_accepted" and entry.state is not EntryState.SENT:
+        return msgspec.structs.replace(entry, state=EntryState.NOT_SENT)
+    undecided = entry.unknown_keys + entry.assumed_keys + entry.resent_keys
+    rejected = entry.rejected_keys + (undecided if what == "not_accepted" else b"")
+    return msgspec.structs.replace(
+        entry, state=EntryState.SENT, rejected_keys=rejected, unknown_keys=b"", assumed_keys=b"", resent_keys=b""
+    )
 
 
 def _decided(entry: Entry, on_unknown: OnUnknown, *, may_resend: bool) -> Entry | None:
