@@ -271,7 +271,7 @@ def test_without_a_doubt_about_what_is_refused_as_a_whole(monkeypatch: pytest.Mo
 
 
 def test_without_halving_what_seemed_to_be_refused_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Refusals, "conclude", lambda refusals, entries: False)
+    monkeypatch.setattr(Refusals, "conclude", lambda refusals, entries, *, has_open_rows: False)
     assert left_out()
 
 

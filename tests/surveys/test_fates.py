@@ -41,7 +41,7 @@ class Reading:
 
     def entry(self, *numbers: int) -> Entry:
         entry = Entry(
-            run="c",
+            task_instance="c",
             try_number=1,
             client_batch_id=f"batch-{numbers[0]}",
             row_keys=b"".join(each.row_key for each in rows(*numbers)),
