@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseHook
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
 from airflow_provider_8x8.api.client import DEFAULT_TIMEOUT, EightByEightClient
 from airflow_provider_8x8.api.errors import EightByEightError
 from airflow_provider_8x8.api.regions import DEFAULT_REGION, REGIONS
 from airflow_provider_8x8.get_provider_info import CONN_FIELDS, DEFAULT_CONN_NAME, UI_FIELD_BEHAVIOUR
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Connection
 
 
 class EightByEightHook(BaseHook):
@@ -63,10 +66,19 @@ class EightByEightHook(BaseHook):
 
         :raises AirflowNotFoundException: there is no such connection
         """
-        return self.get_connection(self.eight_by_eight_conn_id).extra_dejson.get("journal_conn_id") or None
+        return self._connection().extra_dejson.get("journal_conn_id") or None
+
+    def _connection(self) -> Connection:
+        try:
+            return self.get_connection(self.eight_by_eight_conn_id)
+        except AirflowNotFoundException:
+            raise AirflowNotFoundException(
+                f"eight_by_eight_conn_id {self.eight_by_eight_conn_id!r}: there is no such connection; add it to "
+                "Airflow, or name another"
+            ) from None
 
     def _client_of(self, named: str) -> EightByEightClient:
-        connection = self.get_connection(self.eight_by_eight_conn_id)
+        connection = self._connection()
         extra = connection.extra_dejson
         return EightByEightClient(
             connection.password or "",

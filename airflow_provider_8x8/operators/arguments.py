@@ -327,7 +327,9 @@ def check_arguments(task: EightByEightSurveyBatchOperator, *, has_rows: bool) ->
         if not is_left_out and not (name in task.template_fields and is_to_be_resolved(value)):
             setattr(task, name, check(name, value))
     if has_rows == (task.sql is not None):
-        raise ValueError(f"found {'both' if has_rows else 'neither'}; expected exactly one of rows and sql")
+        raise ValueError(
+            f"rows and sql: found {'both' if has_rows else 'neither'}; expected exactly one of rows and sql"
+        )
     if task.sql is not None and not task.sql_conn_id:
         raise ValueError("sql needs sql_conn_id, the connection to run it on")
     if not is_to_be_resolved(task.source) and (warning := warning_about_source(task.source)):

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
+from airflow_provider_8x8.api.advice import with_advice
 from airflow_provider_8x8.api.models import MAX_BATCH_SIZE
 
 MAX_CLIENT_BATCH_ID_PREFIX_LENGTH = 8
@@ -86,7 +87,10 @@ class Settings:
         """Say why no batch may be begun any more, None if one may."""
         if self.not_after is None or now <= self.not_after.timestamp():
             return None
-        return f"it is later than not_after, {self.not_after.isoformat()}: nothing more is sent"
+        return with_advice(
+            f"it is later than not_after, {self.not_after.isoformat()}: nothing more is sent",
+            "To send what is missing all the same, move not_after on and clear the task",
+        )
 
 
 class Run(NamedTuple):

@@ -238,7 +238,11 @@ class Outliving(Entries):
             ("subaccount_id", "other_hq", "subaccount_id 'sandbox_hq', and this task has 'other_hq'"),
             ("row_key_rules", 2, "row_key_rules 1, and this task has 2"),
             ("address", "https://us.example.com", "8x8 at 'https://sms.example.com', and .* 'https://us.example.com'"),
-            ("deployment", "staging", "deployment 'https://airflow.example.com', and .* 'staging'.*\\[eight_by_eight"),
+            (
+                "deployment",
+                "staging",
+                "deployment 'https://airflow.example.com', and .* 'staging'\\n.*\\[eight_by_eight",
+            ),
         ],
     )
     def test_a_journal_of_another_meaning_is_refused_and_both_are_named(

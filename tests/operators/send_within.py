@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from airflow_provider_8x8.operators.survey_batch import EightByEightSurveyBatchOperator
+from airflow_provider_8x8.operators import sending
 from airflow_provider_8x8.surveys.settings import Settings
 
 
 def send_within(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Have the operator's settings say how long a request may take to go out."""
-    settings = EightByEightSurveyBatchOperator._settings
+    settings = sending._settings
 
-    def shorter(operator: EightByEightSurveyBatchOperator) -> Settings:
-        return replace(settings(operator), send_within=seconds)
+    def shorter(task: Any) -> Settings:
+        return replace(settings(task), send_within=seconds)
 
-    monkeypatch.setattr(EightByEightSurveyBatchOperator, "_settings", shorter)
+    monkeypatch.setattr(sending, "_settings", shorter)

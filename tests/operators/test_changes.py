@@ -638,7 +638,7 @@ def test_a_connection_that_is_away_for_a_try_does_not_change_the_journal(
     at_batch(3, go_away)
     run = run_dag(dag_of(retries=2, on_retry_callback=come_back, on_failure_callback=come_back))
     assert sandbox.stats()["max_per_key"] == 1
-    assert "The conn_id `eight_by_eight_default` isn't defined" in run.log
+    assert "eight_by_eight_conn_id 'eight_by_eight_default': there is no such connection" in run.log
     if run.try_numbers == {"send": 3}:  # with a store; without one, nothing is known by the try between
         assert_sent_once(sandbox, run)
 

@@ -157,7 +157,8 @@ def mended_destination(value: Any, country: str | None) -> str:
         raise InvalidRowError(f"destination {_cell(value)} has a leading 0; give an international number, {example}")
     if country is None and is_north_american(value):
         raise InvalidRowError(
-            f"destination {_cell(value)} has no country code; write + and the country code, or say country='US'"
+            f"destination {_cell(value)} has no country code; write + and the country code, or say country='US' in a "
+            "column of that name"
         )
     raise InvalidRowError(
         f"destination {_cell(value)} is not a phone number; expected one number, and nothing else, of 7 to "

@@ -34,7 +34,9 @@ def parse_time(name: str, value: Any) -> datetime:
     if not isinstance(moment, datetime):
         raise ValueError(f"{name} is {value!r}; expected a datetime or ISO 8601 such as 2026-01-31T09:00:00+08:00")
     if moment.utcoffset() is None:
-        raise ValueError(f"{name} is {value!s}, without an offset from UTC; expected one such as +08:00 or Z")
+        # In words, since the digits of a date alone could be those of a phone number, and would be masked.
+        said = f"{moment:%B %d %Y at %Hh%M}"
+        raise ValueError(f"{name} is {said}, without an offset from UTC; expected one such as +08:00 or Z")
     # pendulum's and pandas' own classes are datetimes that msgspec does not take.
     return datetime.fromisoformat(moment.isoformat(timespec="milliseconds"))
 

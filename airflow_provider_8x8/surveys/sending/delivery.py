@@ -73,11 +73,12 @@ class _Progress:
         self._messages_sent = 0
         self._began = time.monotonic()
 
-    def note(self, response: BatchResponse) -> None:
+    def note(self, client_batch_id: str, response: BatchResponse) -> None:
         """Take note of a batch that 8x8 has taken."""
         self._messages_sent += response.accepted_count + response.rejected_count
         log.info(
-            "Batch %s: %d accepted, %d rejected; this try has sent %d messages, %.0f a second",
+            "Batch %s (8x8's %s): %d accepted, %d rejected; this try has sent %d messages, %.0f a second",
+            client_batch_id,
             response.batch_id,
             response.accepted_count,
             response.rejected_count,
@@ -266,7 +267,7 @@ class Delivery:
         self._on_wire = None
         self._unknown_in_a_row = 0
         self._report_batch(sent.entry, answers.lines(response.batch_id))
-        self._progress.note(response)
+        self._progress.note(sent.entry.client_batch_id, response)
 
     def _mark_unknown(self, unknown: UnknownOutcomeError) -> None:
         """Leave a batch to be reconciled: only 8x8's logs can tell what became of it."""

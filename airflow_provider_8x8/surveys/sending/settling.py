@@ -267,10 +267,9 @@ class Settling:
             self._has_said_what_is_looked_for = True
             log.warning("%s", self._prospects.in_words(is_open, self._tries, now, ends_at))
         log.info(
-            "Looking for %s in 8x8's logs: again in %.0f s, for %.0f s at most",
+            "Looking for %s in 8x8's logs: again in %.0f s",
             counted(len(wanted), "batch", "batches"),
             next_look - now,
-            ends_at - now,
         )
 
     # deciding

@@ -168,8 +168,11 @@ def is_not_known(
     if what_follows is None:
         decided = "They were decided about by on_unknown='assume_sent', and are never sent again."
     else:
-        decided = "They are not sent again until the logs prove that they were not accepted"
-        decided += "; another try looks again." if is_remembered else "."
+        decided = (
+            "They are not sent again until the logs prove that they were not accepted; another try looks again."
+            if is_remembered
+            else "They are not sent again."
+        )
     return "\n".join(
         [
             IS_NOT_KNOWN.format(messages=counted(messages, "message")),
