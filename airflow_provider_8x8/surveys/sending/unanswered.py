@@ -120,7 +120,7 @@ def is_looked_for(
     return "\n".join(
         [
             IS_LOOKED_FOR.format(messages=messages, batches=batches, until=moment(until)),
-            *_listed("Client batch ids: ", unanswered.client_batch_ids),
+            *_listed("To look for: client batch ids ", unanswered.client_batch_ids),
             f"What the logs show was accepted. What they lack for {settled} after showing a younger message was not.",
             f"Younger is what this campaign, or a canary of it, began at {moment(last.counts_from)} or later.",
             *_by_what(last, now),
@@ -177,7 +177,7 @@ def is_not_known(
         [
             IS_NOT_KNOWN.format(messages=counted(messages, "message")),
             *([f"8x8's logs could not be read: {problem}"] if problem else []),
-            *_listed("Client batch ids: ", client_batch_ids),
+            *_listed("To look for: client batch ids ", client_batch_ids),
             decided,
             *([what_follows] if what_follows else []),
             *_a_person(client_batch_ids, is_remembered=is_remembered),
