@@ -660,3 +660,10 @@ def test_a_huge_name_is_cut_in_a_reason() -> None:
     with pytest.raises(InvalidRowError) as caught:
         build({"destination": "+12025550123", "template_body": "{{" + "a" * 100_000 + "}} {{url}}"})
     assert len(str(caught.value)) < 200
+
+
+def test_a_mapping_that_lacks_the_column_says_what_it_has() -> None:
+    with pytest.raises(InvalidRowError, match="the row has no destination; it has destinaton, name"):
+        build({"destinaton": "+12025550123", "name": "x"})
+    with pytest.raises(InvalidRowError, match="the row has no oder_nr; it has destination, name, order_nr"):
+        build({"destination": "+12025550123", "name": "x", "order_nr": "1"}, builder(unique_by="oder_nr"))

@@ -117,6 +117,8 @@ class Plan:
                 own = NOTHING if is_plain else self._own_fields(values)
                 destination = None if destination_at is None else values[destination_at]
                 if type(destination) is not str or not is_destination(destination):
+                    if destination_at is None:
+                        raise InvalidRowError(self._lacking("destination"))
                     destination = mended_destination(destination, own.get("country"))
                 template = self._template if self._template_body is None else self._template_of(values)
                 if template is None:
@@ -277,11 +279,17 @@ class Plan:
         if self._unique_by == "client_message_id":
             text = own_id  # as it is sent, and found again in 8x8's logs
         else:
-            value = None if self._unique == _MISSING else values[self._unique]
+            if self._unique == _MISSING:
+                raise InvalidRowError(self._lacking(self._unique_column))
+            value = values[self._unique]
             text = None if is_blank(value) else to_unique_text(value)
         if text is None:
             raise InvalidRowError(f"the column {self._unique_column}, which tells rows apart, is NULL or empty")
         return text
+
+    def _lacking(self, column: str) -> str:
+        """Say that a row, which is a mapping, has no such column: of a query's rows that is found before."""
+        return f"the row has no {column}; it has {shown(self._index) or 'nothing'}"
 
 
 _parse = lru_cache(maxsize=256)(Template.parse)
