@@ -134,7 +134,8 @@ def test_without_time_for_the_logs_to_settle() -> None:
 
 
 def test_without_a_watermark(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Reconciler, "proven_from", lambda self, entry: self.counts_from(entry))
+    monkeypatch.setattr(Reconciler, "proven_from", lambda self, entry: entry.send_by + self._settle_time)
+    monkeypatch.setattr(Reconciler, "counts_from", lambda self, entry: 0.0)
     assert texted_twice(History)
 
 
