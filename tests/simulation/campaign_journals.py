@@ -15,7 +15,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
-from airflow_provider_8x8.surveys.journal.errors import CorruptJournalError, JournalLostError, JournalUnavailableError
+from airflow_provider_8x8.surveys.journal.errors import (
+    CorruptJournalError,
+    JournalLostError,
+    JournalUnavailableError,
+    SupersededError,
+)
 from airflow_provider_8x8.surveys.journal.header import Header, check_header, completed_header
 from airflow_provider_8x8.surveys.journal.marks import JournalName, Mark
 from airflow_provider_8x8.surveys.journal.protocol import Compose
@@ -114,6 +119,9 @@ class DatabaseMemory:
         """Write this try's."""
 
         def write(_: None) -> None:
+            tries = [number for name, number in self._database.marks if name == self._task_instance]
+            if max(tries, default=0) > mark.try_number:
+                raise SupersededError("a newer try has begun")
             self._process.world.note("mark in %s: %s", self._database.name, mark)
             self._database.marks[self._task_instance, mark.try_number] = mark
 

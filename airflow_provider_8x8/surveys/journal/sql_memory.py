@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from airflow_provider_8x8.surveys.journal.database import JournalDatabase
-from airflow_provider_8x8.surveys.journal.errors import CorruptJournalError
+from airflow_provider_8x8.surveys.journal.errors import CorruptJournalError, SupersededError
 from airflow_provider_8x8.surveys.journal.marks import JournalName, Mark, Place
 from airflow_provider_8x8.surveys.journal.sql import SqlJournal
 from airflow_provider_8x8.surveys.journal.tables import MARK
@@ -84,6 +84,11 @@ class SqlMemory:
     def _write_mark(self, mark: Mark, connection: Connection) -> None:
         places = msgspec.json.encode(mark.places).decode()
         what = {"began": mark.began, "places": places, "had_store": mark.had_store, "is_open": mark.is_open}
+        # All are locked: of two tries that leave a mark at once the older sees the newer one's, or is seen by it.
+        tries = sa.select(MARK.c.try_number).where(MARK.c.task_key.in_(self._task_keys)).with_for_update()
+        newest = max(connection.execute(tries).scalars(), default=0)
+        if newest > mark.try_number:
+            raise SupersededError(f"try {newest} of this task instance has begun: this one may not send any more")
         this_try = sa.and_(MARK.c.task_key == self._task_key, MARK.c.try_number == mark.try_number)
         if connection.execute(sa.select(MARK.c.try_number).where(this_try)).first() is not None:
             connection.execute(sa.update(MARK).where(this_try).values(**what))
