@@ -88,7 +88,7 @@ class SqlMemory:
         tries = sa.select(MARK.c.try_number).where(MARK.c.task_key.in_(self._task_keys)).with_for_update()
         newest = max(connection.execute(tries).scalars(), default=0)
         if newest > mark.try_number:
-            raise SupersededError(f"try {newest} of this task instance has begun: this one may not send any more")
+            raise SupersededError("a newer try of this task instance has begun, so this one sends nothing more")
         this_try = sa.and_(MARK.c.task_key == self._task_key, MARK.c.try_number == mark.try_number)
         if connection.execute(sa.select(MARK.c.try_number).where(this_try)).first() is not None:
             connection.execute(sa.update(MARK).where(this_try).values(**what))
