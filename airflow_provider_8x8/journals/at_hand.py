@@ -50,6 +50,8 @@ class JournalsAtHand:
         self._deployment = deployment
         self._began = clock.now()
         self._problem: Exception | None = None
+        self.journal_conn_id: str | None = None
+        """The connection of the SQL journal, None if there is none."""
         memories: list[Memory] = []
         if (store := context.get("task_state_store")) is not None:
             from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined]  # its stub lags behind
@@ -60,8 +62,9 @@ class JournalsAtHand:
                 StateStoreMemory(store, self.task_instance, try_number=self._try_number, never_expire=NEVER_EXPIRE)
             )
         try:
-            if (conn_id := journal_conn_id()) is not None:
-                memories.append(self._sql_memory(conn_id))
+            self.journal_conn_id = journal_conn_id()
+            if self.journal_conn_id is not None:
+                memories.append(self._sql_memory(self.journal_conn_id))
         except Exception as error:  # noqa: BLE001  # secrets backends and hooks raise what they like
             self._problem = error
         self._memory = (

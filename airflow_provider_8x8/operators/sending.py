@@ -84,7 +84,8 @@ def send(
         journals.choose(run.campaign_id)
         _check_rendered(task)
         journal = journals.journal(_settled_batches(task))
-        sender, rows = _sender(task, run, journal, stop), _source_of_rows(task)
+        sender = _sender(task, run, journal, stop, journal_conn_id=journals.journal_conn_id)
+        rows = _source_of_rows(task)
     except Exception as error:  # noqa: BLE001  # whatever it is, the result says what was sent before
         if not isinstance(error, TypeError | ValueError | AirflowException):
             # Without the error's own text, which may hold a row.
@@ -98,7 +99,14 @@ def send(
     return _summary_of_before(journals, run, str(summary.stop), is_final=summary.is_final)
 
 
-def _sender(task: EightByEightSurveyBatchOperator, run: Run, journal: Journal, stop: threading.Event) -> SurveySender:
+def _sender(
+    task: EightByEightSurveyBatchOperator,
+    run: Run,
+    journal: Journal,
+    stop: threading.Event,
+    *,
+    journal_conn_id: str | None,
+) -> SurveySender:
     common = _parse_common({name: getattr(task, name) for name in COMMON_FIELDS})
     if warning := warning_about_source(task.source):
         log.warning("%s", warning)
@@ -114,7 +122,7 @@ def _sender(task: EightByEightSurveyBatchOperator, run: Run, journal: Journal, s
         task.survey_id,
         client.connection,
         run.campaign_id,
-        _journal_in_words(task.journal_conn_id, journal),
+        _journal_in_words(journal_conn_id, journal),
     )
     return SurveySender(
         client,

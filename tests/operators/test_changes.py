@@ -596,8 +596,11 @@ def test_the_operators_own_journal_wins_and_naming_it_there_instead_changes_noth
     name_in_extra(monkeypatch, "journal_that_is_not_there")
     first = run_dag(dag_of(**A))
     assert_sent_once(sandbox, first)
+    assert "journal: SQL, connection 'journal_a'" in first.log
     name_in_extra(monkeypatch, "journal_a")
-    assert_sent_once(sandbox, clear_and_run(dag_of(), first.run_id))
+    second = clear_and_run(dag_of(), first.run_id)
+    assert_sent_once(sandbox, second)
+    assert "journal: SQL, connection 'journal_a'" in second.log
     assert sandbox.stats()["requests"] == 4
 
 
