@@ -121,7 +121,7 @@ def _execute(task: Task, **arguments: Any) -> None:
         report_path=task.report_path,
         **arguments,
     )
-    operator.execute({"ti": _TaskInstance(task.run_id), "task_state_store": _StateStore()})  # type: ignore[typeddict-item]
+    operator.execute({"ti": _TaskInstance(task.run_id), "task_state_store": _StateStore()})  # type: ignore[typeddict-item]  # stand-ins
 
 
 @dataclass

@@ -42,7 +42,7 @@ def main() -> int:
     for name in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, _exit)
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # both are text streams
     screen = Screen(Console(highlight=False))
     try:
         with tempfile.TemporaryDirectory(prefix="airflow-provider-8x8-demo-") as folder:

@@ -10,7 +10,6 @@ is a batch that 8x8 may have accepted, or not: only 8x8's logs can tell, by
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from enum import StrEnum
 
 import msgspec
@@ -234,11 +233,6 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def _undecided(self) -> int:
         return len(self.unknown_keys) + len(self.assumed_keys) + len(self.resent_keys)
-
-    @property
-    def begun_at(self) -> str:
-        """When it was begun, for people."""
-        return datetime.fromtimestamp(self.begun, UTC).isoformat(timespec="seconds")
 
 
 def states_that_give_way_to(state: EntryState) -> list[EntryState]:

@@ -61,8 +61,12 @@ class SqlMemory:
         """See :class:`~airflow_provider_8x8.surveys.journal.marks.Memory`."""
         self._database.close()
 
+    def _is_ours(self) -> Any:
+        """Say in SQL that a mark is of this task instance."""
+        return MARK.c.task_key.in_(self._task_keys)
+
     def _read_marks(self, connection: Connection) -> list[Mark]:
-        found = connection.execute(sa.select(MARK).where(MARK.c.task_key.in_(self._task_keys))).mappings()
+        found = connection.execute(sa.select(MARK).where(self._is_ours())).mappings()
         return [self._mark(row) for row in found]
 
     def _mark(self, row: Mapping[Any, Any]) -> Mark:
@@ -85,12 +89,12 @@ class SqlMemory:
         places = msgspec.json.encode(mark.places).decode()
         what = {"began": mark.began, "places": places, "had_store": mark.had_store, "is_open": mark.is_open}
         # All are locked: of two tries that leave a mark at once the older sees the newer one's, or is seen by it.
-        tries = sa.select(MARK.c.try_number).where(MARK.c.task_key.in_(self._task_keys)).with_for_update()
-        newest = max(connection.execute(tries).scalars(), default=0)
-        if newest > mark.try_number:
+        key_of = (MARK.c.task_key, MARK.c.try_number)
+        left = [tuple(row) for row in connection.execute(sa.select(*key_of).where(self._is_ours()).with_for_update())]
+        if any(try_number > mark.try_number for _, try_number in left):
             raise SupersededError("a newer try of this task instance has begun, so this one sends nothing more")
-        this_try = sa.and_(MARK.c.task_key == self._task_key, MARK.c.try_number == mark.try_number)
-        if connection.execute(sa.select(MARK.c.try_number).where(this_try)).first() is not None:
+        if (self._task_key, mark.try_number) in left:
+            this_try = sa.and_(MARK.c.task_key == self._task_key, MARK.c.try_number == mark.try_number)
             connection.execute(sa.update(MARK).where(this_try).values(**what))
             return
         key = {"task_key": self._task_key, "try_number": mark.try_number, "task_instance": self._task_instance}

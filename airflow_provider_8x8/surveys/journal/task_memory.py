@@ -61,7 +61,7 @@ class TaskMemory:
         self.is_complete = try_number == 1
         """Whether no earlier try can have sent what no memory knows of."""
         self._kept_in = at_hand[-1]
-        # The task state store's mark comes first: a try that dies before it has all is then known of for sure.
+        # The task state store's mark comes first, where begin() may: a try that then dies is known of for sure.
         self._memories = sorted(at_hand, key=lambda memory: not memory.is_airflows)
         self._has_store = any(memory.is_airflows for memory in at_hand)
         self._connect = connect

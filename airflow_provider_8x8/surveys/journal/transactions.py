@@ -94,7 +94,7 @@ class Transactions:
 def _begin_immediate(connection: Connection) -> None:
     """Take SQLite's write lock at once: taken later, it may be refused without waiting."""
     # The driver's own BEGIN would come late, and not before every statement.
-    connection.connection.driver_connection.isolation_level = None  # type: ignore[union-attr]
+    connection.connection.driver_connection.isolation_level = None  # type: ignore[union-attr]  # it has one
     connection.exec_driver_sql(f"PRAGMA busy_timeout = {LOCK_SECONDS * 1000}")
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
