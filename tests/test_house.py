@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from importlib.metadata import entry_points, version
@@ -72,6 +73,14 @@ def test_every_folder_of_a_part_with_wings_is_one(part: str) -> None:
 def test_airflow_is_not_imported_for(module: str) -> None:
     code = f"import sys, airflow_provider_8x8.{module}; sys.exit('airflow' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("folder", ["api", "surveys", "sandbox"])
+def test_what_needs_no_airflow_is_tested_without_it(folder: str) -> None:
+    for file in (ROOT / "tests" / folder).rglob("*.py"):
+        source = file.read_text()
+        found = re.findall(r"^\s*(?:from|import) airflow\b.*", source, re.MULTILINE)
+        assert not found or 'pytest.importorskip("airflow")' in source, f"{file}: {found}"
 
 
 def test_what_only_a_running_task_needs_is_not_imported_when_a_dag_is_parsed() -> None:

@@ -337,3 +337,16 @@ def test_invalid_rows_are_reported_with_what_stands_in_them(
         3: (None, 'ord"3', person(3)["destination"]),
         4: ("ord-4", "ord-4", person(4)["destination"]),
     }
+
+
+def test_airflows_variables_are_known() -> None:
+    from airflow_provider_8x8.surveys.messages.template import hint_at_jinja
+
+    try:
+        from airflow.sdk.definitions.context import Context
+
+        names = set(Context.__annotations__)
+    except ImportError:
+        from airflow.utils.context import KNOWN_CONTEXT_KEYS as names  # noqa: N811
+    assert not [name for name in names if hint_at_jinja(name) is None]
+    assert hint_at_jinja("firstName") is None

@@ -90,19 +90,6 @@ def test_jinja_in_a_template_says_where_jinja_goes(jinja: str, goes: str) -> Non
     assert goes in str(no.value)
 
 
-def test_airflows_variables_are_known() -> None:
-    from airflow_provider_8x8.surveys.messages.template import hint_at_jinja
-
-    try:
-        from airflow.sdk.definitions.context import Context
-
-        names = set(Context.__annotations__)
-    except ImportError:
-        from airflow.utils.context import KNOWN_CONTEXT_KEYS as names  # noqa: N811
-    assert not [name for name in names if hint_at_jinja(name) is None]
-    assert hint_at_jinja("firstName") is None
-
-
 def test_a_text_is_rendered_as_the_phone_shows_it() -> None:
     template = Template.parse("Hi {{firstName}}, {{ n }} at {{url:n}} ({{firstName}})")
     assert template.render({"firstName": "{{n}}", "n": 3}) == f"Hi {{{{n}}}}, 3 at {LINK} ({{{{n}}}})"
