@@ -22,6 +22,9 @@ MAX_BATCH_SIZE = 10_000
 MAX_CLIENT_BATCH_ID_LENGTH = 20
 """Characters of a client batch id."""
 
+MAX_CLIENT_MESSAGE_ID_LENGTH = 50
+"""Characters of a client message id. 8x8's OpenAPI file allows 350, an older copy of its page 50: both take these."""
+
 MAX_SCHEDULED_AHEAD = timedelta(days=7)
 """How far ahead a message may be scheduled."""
 
@@ -42,8 +45,7 @@ _DESTINATION = r"\+?[1-9][0-9]{6,14}"
 Destination = Annotated[str, Meta(pattern=rf"^{_DESTINATION}\Z")]
 CountryCode = Annotated[str, Meta(pattern=r"^[A-Z]{2}\Z")]
 Source = Annotated[str, Meta(min_length=1, max_length=MAX_SOURCE_LENGTH)]
-# 8x8's OpenAPI file allows 350, an older copy of its page 50: what fits both is safe.
-ClientMessageId = Annotated[str, Meta(min_length=1, max_length=50)]
+ClientMessageId = Annotated[str, Meta(min_length=1, max_length=MAX_CLIENT_MESSAGE_ID_LENGTH)]
 ClientBatchId = Annotated[str, Meta(min_length=1, max_length=MAX_CLIENT_BATCH_ID_LENGTH)]
 CallbackUrl = Annotated[str, Meta(pattern=r"^https?://[^\s/]+\S*\Z")]
 Encoding = Literal["AUTO", "GSM7", "UCS2"]

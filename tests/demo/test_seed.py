@@ -17,6 +17,7 @@ from airflow_provider_8x8.surveys.messages.builder import MessageBuilder
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
 from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError, RowMessage
 from airflow_provider_8x8.surveys.messages.template import Template
+from tests.support.built import build as build_all
 
 TOTAL = 4_000
 MONTH = date(2026, 2, 14)
@@ -50,7 +51,7 @@ def builder() -> MessageBuilder:
 
 def build(customer: Customer) -> RowMessage:
     row = {"destination": customer.phone, "firstName": customer.first_name, "order_nr": 1}
-    (built,) = builder().build(1, [row])
+    (built,) = build_all(builder(), 1, [row])
     if isinstance(built, InvalidRowError):
         raise built
     return built

@@ -8,11 +8,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_8x8.api.models import SurveyMessage
 from airflow_provider_8x8.surveys.journal.entries import Entry
 from airflow_provider_8x8.surveys.journal.ledger import Ledger
 from airflow_provider_8x8.surveys.journal.memory import MemoryJournal
-from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_BYTES
-from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError, RowMessage
+from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_BYTES, pack
+from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError, RowMessage, RowMessages
 from airflow_provider_8x8.surveys.outcomes.fates import Fates
 from airflow_provider_8x8.surveys.outcomes.report import Report
 from airflow_provider_8x8.surveys.settings import Run
@@ -21,11 +22,13 @@ from tests.surveys.test_reading import Campaign, person
 
 def row(number: int) -> RowMessage:
     key = number.to_bytes(ROW_KEY_BYTES, "big")
-    return RowMessage(number, key, str(number), f"+12025550{number:03d}", f"id-{number}", b"{}")
+    return RowMessage(
+        number, key, str(number), f"+12025550{number:03d}", f"id-{number}", SurveyMessage(destination="+12025550123")
+    )
 
 
-def rows(*numbers: int) -> list[RowMessage]:
-    return [row(number) for number in numbers]
+def rows(*numbers: int) -> RowMessages:
+    return RowMessages.of(row(number) for number in numbers)
 
 
 class Reading:
@@ -44,7 +47,7 @@ class Reading:
             task_instance="c",
             try_number=1,
             client_batch_id=f"batch-{numbers[0]}",
-            row_keys=b"".join(each.row_key for each in rows(*numbers)),
+            row_keys=pack(rows(*numbers).row_keys),
             begun=0.0,
             send_by=1.0,
             answer_by=2.0,
@@ -96,7 +99,7 @@ def test_a_row_has_one_outcome(tmp_path: Path) -> None:
         fates.take(rows(1, 2, 3))
         fates.report_not_sent(rows(1))
         fates.note_held(row(2), reading.entry(2).client_batch_id)
-        fates.note_duplicate(row(4))
+        fates.note_duplicates([row(4)])
         fates.note_invalid(InvalidRowError.of(row(5), "no"), is_overdue=False)
     assert reading.reported == {"not_sent": [1, 3], "duplicate": [4], "invalid": [5]}
     assert (fates.tally.not_sent, fates.tally.duplicate, fates.tally.invalid, fates.tally.rows_read) == (2, 1, 1, 5)

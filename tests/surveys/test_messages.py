@@ -16,6 +16,7 @@ from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError, R
 from airflow_provider_8x8.surveys.messages.template import Template
 from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
 from airflow_provider_8x8.surveys.outcomes.report import ReportLine
+from tests.support.built import build as build_all
 
 
 def builder(body: str | None = "Hi {{name}} {{url}}", **arguments: Any) -> MessageBuilder:
@@ -26,7 +27,7 @@ def builder(body: str | None = "Hi {{name}} {{url}}", **arguments: Any) -> Messa
 def build(row: Any, made_by: MessageBuilder | None = None) -> RowMessage:
     made_by = made_by or builder()
     made_by.use_columns(getattr(row, "keys", tuple)(), complete=False)
-    (built,) = made_by.build(1, [row])
+    (built,) = build_all(made_by, 1, [row])
     if isinstance(built, InvalidRowError):
         raise built
     return built
@@ -254,7 +255,7 @@ def test_columns_fill_fields_without_regard_to_case_separators_and_margins(
     made_by = builder("{{url}}")
     made_by.use_columns(columns, complete=True)
     soon = datetime.now(UTC) + timedelta(hours=5)
-    (built,) = made_by.build(1, [("2025550123", "ord-1", "US", soon)])
+    (built,) = build_all(made_by, 1, [("2025550123", "ord-1", "US", soon)])
     assert isinstance(built, RowMessage)
     message = built.message
     assert (message.client_message_id, message.country, built.unique_value) == ("ord-1", "US", "ord-1")
@@ -264,7 +265,7 @@ def test_columns_fill_fields_without_regard_to_case_separators_and_margins(
 def test_the_readmes_query_works_in_upper_case() -> None:
     made_by = builder("Hi {{firstName}}, how was order {{order_nr}}? {{url:order_nr}}")
     made_by.use_columns(["DESTINATION", "FIRSTNAME", "ORDER_NR"], complete=True)
-    (built,) = made_by.build(1, [("+12025550123", "Zoë", 7)])
+    (built,) = build_all(made_by, 1, [("+12025550123", "Zoë", 7)])
     assert isinstance(built, RowMessage)
     assert built.message.template_variables == {"firstName": "Zoë", "order_nr": 7}
 
@@ -275,7 +276,7 @@ def test_the_readmes_query_works_in_upper_case() -> None:
 def test_unique_by_is_found_as_fields_are(unique_by: str) -> None:
     made_by = builder("{{url}}", unique_by=unique_by)
     made_by.use_columns(["DESTINATION", "ORDER_NR"], complete=True)
-    (built,) = made_by.build(1, [("+12025550123", 7)])
+    (built,) = build_all(made_by, 1, [("+12025550123", 7)])
     assert built.unique_value == "7"
 
 
@@ -283,7 +284,7 @@ def test_unique_by_may_name_a_field_in_any_spelling() -> None:
     made_by = builder("{{url}}", unique_by="CLIENTMESSAGEID")
     assert made_by.unique_by == "client_message_id"
     made_by.use_columns(["DESTINATION", "clientMessageId"], complete=True)
-    (built,) = made_by.build(1, [("+12025550123", "ord-1")])
+    (built,) = build_all(made_by, 1, [("+12025550123", "ord-1")])
     assert built.unique_value == "ord-1"
 
 
@@ -298,7 +299,7 @@ def test_a_placeholder_finds_its_column_whatever_is_invisible_around_the_name(co
 def test_a_placeholder_takes_the_column_of_just_its_name_first() -> None:
     made_by = builder("{{firstName}} {{url}}")
     made_by.use_columns(["destination", "FIRSTNAME", "firstName"], complete=True)
-    (built,) = made_by.build(1, [("+12025550123", "not me", "me")])
+    (built,) = build_all(made_by, 1, [("+12025550123", "not me", "me")])
     assert isinstance(built, RowMessage)
     assert built.message.template_variables == {"firstName": "me"}
 
@@ -512,7 +513,7 @@ def test_what_is_known_of_an_invalid_row_goes_with_it(
     made_by = builder(**arguments)
     whole = {"destination": "+12025550123", "name": "x", **row}
     made_by.use_columns(list(whole), complete=False)
-    _, invalid = made_by.build(6, ["no mapping", whole])
+    _, invalid = build_all(made_by, 6, ["no mapping", whole])
     assert isinstance(invalid, InvalidRowError)
     unique_value, destination = known
     assert (invalid.number, invalid.unique_value, invalid.destination) == (7, unique_value, destination)
@@ -545,7 +546,7 @@ def test_what_is_known_of_an_invalid_row_goes_with_it(
 def test_an_invalid_row_is_reported_as_it_came(row: dict[str, Any], reported: tuple[str | None, str | None]) -> None:
     made_by = builder("{{gone}} {{url}}", unique_by="destination")
     made_by.use_columns(["destination"], complete=False)
-    (invalid,) = made_by.build(1, [row])
+    (invalid,) = build_all(made_by, 1, [row])
     assert isinstance(invalid, InvalidRowError)
     line = ReportLine.of(invalid, Outcome.INVALID, description=str(invalid))
     assert (line.destination, line.client_message_id) == reported

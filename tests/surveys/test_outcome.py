@@ -17,6 +17,6 @@ def test_the_readme_says_of_a_count_what_the_outcome_means(outcome: Outcome) -> 
 
 @pytest.mark.parametrize("outcome", Outcome)
 def test_the_report_has_an_outcome_as_its_name(outcome: Outcome) -> None:
-    encoded = msgspec.json.encode(ReportLine(outcome=outcome))
+    encoded = msgspec.json.encode(ReportLine(1, outcome))
     assert f'"outcome":"{outcome.value}"' in encoded.decode()
     assert msgspec.json.decode(encoded, type=ReportLine).outcome is outcome

@@ -11,7 +11,7 @@ from airflow_provider_8x8.api.models import BatchResponse, MessageResponse, Mess
 from airflow_provider_8x8.surveys.journal.entries import Entry
 from airflow_provider_8x8.surveys.messages.builder import MessageBuilder
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys, are_folded, fold_message_id, pack
-from airflow_provider_8x8.surveys.messages.row_message import RowMessage
+from airflow_provider_8x8.surveys.messages.row_message import RowMessages
 from airflow_provider_8x8.surveys.messages.template import Template
 from airflow_provider_8x8.surveys.outcomes.answers import match
 
@@ -33,19 +33,19 @@ CHANGES: list[Callable[[str], str]] = [
 ]
 
 
-def sent(*ids: str, unique_by: str | None = None) -> tuple[Entry, list[RowMessage]]:
+def sent(*ids: str, unique_by: str | None = None) -> tuple[Entry, RowMessages]:
     """Return the journal's entry of some rows, and the rows."""
     builder = MessageBuilder(row_keys=KEYS, template=Template.parse("{{url}}"), unique_by=unique_by)
     builder.use_columns(["destination", "client_message_id"], complete=True)
     built = builder.build(1, [(f"+12025550{number:03d}", each) for number, each in enumerate(ids)])
-    rows = [row for row in built if isinstance(row, RowMessage)]
-    assert len(rows) == len(built)
+    (rows,) = built
+    assert isinstance(rows, RowMessages)
     entry = Entry(
         client_batch_id="b",
         task_instance="r",
         try_number=1,
         unique_by=builder.unique_by,
-        row_keys=pack([row.row_key for row in rows]),
+        row_keys=pack(rows.row_keys),
         message_keys=builder.message_keys(rows),
         begun=0,
         send_by=0,
@@ -108,7 +108,7 @@ def test_8x8s_answer_is_matched_however_ids_come_back(change: Callable[[str], st
             client_message_id=change(row.client_message_id),
             status=MessageStatus(code="REJECTED" if row.number == 2 else "QUEUED"),
         )
-        for row in reversed(rows)
+        for row in reversed(list(rows))
     ]
     answers = match(rows, BatchResponse(batch_id="b", accepted_count=2, rejected_count=1, messages=listed))
     assert answers.outcomes == ["accepted", "rejected", "accepted"]

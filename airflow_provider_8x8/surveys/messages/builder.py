@@ -23,7 +23,7 @@ from airflow_provider_8x8.surveys.messages.names import (
 )
 from airflow_provider_8x8.surveys.messages.plan import Plan
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys, are_folded
-from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError, RowMessage
+from airflow_provider_8x8.surveys.messages.row_message import Built, InvalidRowError, RowMessages
 from airflow_provider_8x8.surveys.messages.template import Template, hint_at_jinja
 from airflow_provider_8x8.surveys.messages.times import check_times
 from airflow_provider_8x8.surveys.messages.values import is_missing, to_variable
@@ -110,14 +110,13 @@ class MessageBuilder:
         """Whether rows have brought client message ids of their own."""
         return "client_message_id" in self.own_fields
 
-    def message_keys(self, rows: Sequence[RowMessage]) -> bytes | None:
+    def message_keys(self, rows: RowMessages) -> bytes | None:
         """Return what finds some rows by their client message ids, None if their row keys do."""
         if not self.rows_bring_ids:
             return None
-        ids = [row.client_message_id for row in rows]
-        if self.unique_by == "client_message_id" and are_folded(ids):
+        if self.unique_by == "client_message_id" and are_folded(rows.client_message_ids):
             return None
-        return self._row_keys.of_messages(ids)
+        return self._row_keys.of_messages(rows.client_message_ids)
 
     def problem_with_common_times(self) -> str | None:
         """
@@ -133,12 +132,13 @@ class MessageBuilder:
             return str(error)
         return None
 
-    def last_scheduled(self, rows: Iterable[RowMessage]) -> float | None:
+    def last_scheduled(self, rows: RowMessages) -> float | None:
         """Return when the last of some messages goes out, in seconds since 1970; None for at once."""
         common: datetime | None = self._common.get("scheduled")
         times = [common] if common is not None else []
         if "scheduled" in self.own_fields:
-            times += [scheduled for row in rows if (scheduled := row.message.scheduled) is not None]
+            whole = [message for message in rows.messages if isinstance(message, SurveyMessage)]
+            times += [message.scheduled for message in whole if message.scheduled is not None]
         return max(times).timestamp() if times else None
 
     def canary(self, destination: str) -> SurveyMessage:
@@ -208,7 +208,7 @@ class MessageBuilder:
                 )
             )
 
-    def build(self, first_number: int, rows: Sequence[Any]) -> list[RowMessage | InvalidRowError]:
+    def build(self, first_number: int, rows: Sequence[Any]) -> Built:
         """
         Make the messages of rows that follow one another, or the reasons why there are none.
 
@@ -217,19 +217,23 @@ class MessageBuilder:
         """
         if self._plan is not None:
             return self._plan.build(first_number, rows)
-        built: list[RowMessage | InvalidRowError] = []
-        for columns, alike in groupby(rows, _columns_of):
-            number = first_number + len(built)
+        built: Built = []
+        number = first_number
+        for columns, group in groupby(rows, _columns_of):
+            alike = list(group)
             if columns is None:
-                reasons = [_NO_MAPPING.format(type(row).__name__) for row in alike]
-                built += _all_invalid(number, reasons)
-                continue
-            values = [tuple(row.values()) for row in alike]
-            try:
-                built += self._plan_of(columns).build(number, values)
-            except ColumnsError as error:
-                built += self._with_what_is_known(_all_invalid(number, [str(error)] * len(values)), columns, values)
+                built += _all_invalid(number, [_NO_MAPPING.format(type(row).__name__) for row in alike])
+            else:
+                built += self._build_alike(number, columns, [tuple(row.values()) for row in alike])
+            number += len(alike)
         return built
+
+    def _build_alike(self, number: int, columns: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> Built:
+        """Make the messages of rows that all have the same columns."""
+        try:
+            return self._plan_of(columns).build(number, rows)
+        except ColumnsError as error:
+            return [*self._with_what_is_known(_all_invalid(number, [str(error)] * len(rows)), columns, rows)]
 
     def _with_what_is_known(
         self, errors: Iterable[InvalidRowError], columns: tuple[str, ...], rows: Iterable[Sequence[Any]]

@@ -34,9 +34,11 @@ CAMEL_CASE = dict(zip(SurveyMessage.__struct_fields__, SurveyMessage.__struct_en
 NOTHING: Mapping[str, Any] = {}
 """What a row says that says nothing."""
 
+NOT_IN_IDS = frozenset("\"'\\")
+"""What no client message id may hold, beside what cannot be seen."""
+
 _MAX_REPORTED_LENGTH = 350  # which no number and no id that 8x8 could take is longer than
 _TIMES = frozenset({"scheduled", "expiry"})
-_NOT_IN_IDS = frozenset("\"'\\")
 
 # What msgspec says in types and in regular expressions.
 _EXPECTED = {
@@ -73,7 +75,7 @@ def message_id_of(value: Any) -> str | None:
     if is_blank(value):
         return None
     text = to_unique_text(value)
-    if not text.isprintable() or not _NOT_IN_IDS.isdisjoint(text):
+    if not text.isprintable() or not NOT_IN_IDS.isdisjoint(text):
         raise InvalidRowError(
             f"client_message_id is {quoted(text)}; expected characters that can be seen, without quotes and "
             "backslashes: 8x8's logs must have it as it was sent"

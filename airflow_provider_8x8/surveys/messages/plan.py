@@ -30,8 +30,9 @@ from airflow_provider_8x8.surveys.messages.fields import (
     text_of,
 )
 from airflow_provider_8x8.surveys.messages.names import AmbiguousNameError, Names, find_value, shown
+from airflow_provider_8x8.surveys.messages.plain_columns import PlainColumns
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys, to_client_message_id
-from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError, RowMessage
+from airflow_provider_8x8.surveys.messages.row_message import Built, InvalidRowError, RowMessage, RowMessages, in_order
 from airflow_provider_8x8.surveys.messages.template import Template, TemplateError, count_parts, hint_at_jinja
 from airflow_provider_8x8.surveys.messages.times import PastTimeError, check_order, check_times
 from airflow_provider_8x8.surveys.messages.values import (
@@ -54,7 +55,7 @@ class Plan:
     """
     How the rows with certain columns become messages: what can be known of the columns is found out once.
 
-    Most rows bring a plain number and short texts, and pay for nothing else: see :meth:`build`.
+    Most rows bring a plain number and short texts: these are read a column at a time, and only the others one by one.
     """
 
     def __init__(
@@ -97,70 +98,125 @@ class Plan:
         self._row_key_of = row_keys.of
         self._now = now
         self._places = [] if template is None else self._places_of(template)
-        self._is_plain = not self._own and not self._common_in_message
+        self._plain_columns = self._find_plain_columns(row_keys)
 
-    def build(self, first_number: int, rows: Iterable[Sequence[Any]]) -> list[RowMessage | InvalidRowError]:
+    def build(self, first_number: int, rows: Sequence[Sequence[Any]]) -> Built:
         """
         Make the messages of some rows, or the reasons why there are none.
 
-        One loop, with nothing called for a row that brings a number as 8x8 wants it, short texts and whole numbers:
-        nearly all do, and each call would be a twentieth of what such a row costs.
-
         :param first_number: the first row's
+        :param rows: at least one
         """
-        built: list[RowMessage | InvalidRowError] = []
-        is_plain, destination_at, unique_at = self._is_plain, self._destination, self._unique
-        variables_at = self._template_variables
-        encode = msgspec.json.Encoder().encode
-        for number, values in enumerate(rows, first_number):
-            try:
-                own = NOTHING if is_plain else self._own_fields(values)
-                destination = None if destination_at is None else values[destination_at]
-                if type(destination) is not str or not is_destination(destination):
-                    if destination_at is None:
-                        raise InvalidRowError(self._lacking("destination"))
-                    destination = mended_destination(destination, own.get("country"))
-                template = self._template if self._template_body is None else self._template_of(values)
-                if template is None:
-                    raise InvalidRowError(_NO_TEMPLATE)
-                given = NOTHING if variables_at is None else given_variables(values[variables_at])
-                variables: TemplateVariables = {}
-                longest = SURVEY_LINK_LENGTH
-                for name, index in self._places if template is self._template else self._places_of(template):
-                    value: Any = None if index is None else values[index]
-                    kind = type(value)
-                    # The two kinds that nearly all values are of, as to_variable takes them.
-                    if kind is str and (value.isascii() or is_encodable(value)):
-                        if len(value) > longest:
-                            longest = len(value)
-                    elif kind is not int or not -MAX_EXACT_NUMBER <= value <= MAX_EXACT_NUMBER:
-                        value = self._variable(name, value, given)
-                        longest = max(longest, len(str(value)))
-                    variables[name] = value
-                if unique_at is None and not own:
-                    unique_value = destination.removeprefix("+")
-                else:
-                    own_id = own.get("clientMessageId")
-                    unique_value = self._unique_value(values, destination, own.get("country"), own_id)
-                row_key = self._row_key_of(unique_value)
-                client_message_id = own.get("clientMessageId") or to_client_message_id(row_key)
-                # Every part of it has been checked: msgspec's own check of it all would cost as much again.
-                message = SurveyMessage(
-                    destination=destination,
-                    template_body=None if template is self._template else template.body,
-                    template_variables=variables or None,
-                    client_message_id=client_message_id,
-                )
-                if not is_plain:
-                    message = self._with_other_fields(message, own)
-                if longest > template.longest_safe_value:
-                    _check_parts(template, variables, message.encoding or self._common.get("encoding"))
-                built.append(RowMessage(number, row_key, unique_value, destination, client_message_id, encode(message)))
-            except InvalidRowError as error:
-                built.append(self.with_what_is_known(error.with_traceback(None), number, values))
-            except (AmbiguousNameError, UnusableValueError) as error:
-                built.append(self.with_what_is_known(InvalidRowError(str(error)), number, values))
-        return built
+        if self._plain_columns is None:
+            built = [self._build_row(number, values) for number, values in enumerate(rows, first_number)]
+            sendable = RowMessages.of(row for row in built if isinstance(row, RowMessage))
+            return in_order(sendable, [row for row in built if not isinstance(row, RowMessage)])
+        sendable, odd = self._plain_columns.build(first_number, rows)
+        invalid = []
+        for place in sorted(odd):
+            row = self._build_row(first_number + place, rows[place])
+            if isinstance(row, RowMessage):
+                sendable.replace(place, row)
+            else:
+                invalid.append(row)
+        if invalid:
+            unusable = {error.number for error in invalid}
+            sendable = sendable.picked([number not in unusable for number in sendable.numbers])
+        return in_order(sendable, invalid)
+
+    def _find_plain_columns(self, row_keys: RowKeys) -> PlainColumns | None:
+        """Return what reads the rows by columns, None if they have to be read row by row."""
+        template, at = self._template, {field: index for field, _, _, index in self._own}
+        if (
+            template is None
+            or self._template_body is not None
+            or self._template_variables is not None
+            or self._destination is None
+            or self._unique == _MISSING
+            or at.keys() - {"client_message_id"}
+            or template.longest_safe_value < SURVEY_LINK_LENGTH  # then any value may be too long
+        ):
+            return None
+        try:
+            constants = {name: self._variable(name, None, NOTHING) for name, index in self._places if index is None}
+        except (AmbiguousNameError, InvalidRowError):  # each row has to say so
+            return None
+        if any(len(str(value)) > template.longest_safe_value for value in constants.values()):
+            return None
+        return PlainColumns(
+            destination=self._destination,
+            unique=self._unique,
+            message_id=at.get("client_message_id"),
+            values={name: index for name, index in self._places if index is not None},
+            constants=constants,
+            longest_value=template.longest_safe_value,
+            row_keys=row_keys,
+        )
+
+    def _build_row(self, number: int, values: Sequence[Any]) -> RowMessage | InvalidRowError:
+        try:
+            return self._message_of(number, values)
+        except InvalidRowError as error:
+            return self.with_what_is_known(error.with_traceback(None), number, values)
+        except (AmbiguousNameError, UnusableValueError) as error:
+            return self.with_what_is_known(InvalidRowError(str(error)), number, values)
+
+    def _message_of(self, number: int, values: Sequence[Any]) -> RowMessage:
+        """
+        Make a row's message.
+
+        :raises InvalidRowError: there is none
+        :raises AmbiguousNameError: more than one value fits a name
+        :raises UnusableValueError: a value is neither text nor number
+        """
+        own = self._own_fields(values) if self._own else NOTHING
+        if self._destination is None:
+            raise InvalidRowError(self._lacking("destination"))
+        destination = values[self._destination]
+        if type(destination) is not str or not is_destination(destination):
+            destination = mended_destination(destination, own.get("country"))
+        template = self._template if self._template_body is None else self._template_of(values)
+        if template is None:
+            raise InvalidRowError(_NO_TEMPLATE)
+        places = self._places if template is self._template else self._places_of(template)
+        variables = self._variables_of(places, values)
+        own_id = own.get("clientMessageId")
+        unique_value = self._unique_value(values, destination, own.get("country"), own_id)
+        row_key = self._row_key_of(unique_value)
+        client_message_id = own_id or to_client_message_id(row_key)
+        # Every part of it has been checked: msgspec's own check of it all would cost as much again.
+        message = SurveyMessage(
+            destination=destination,
+            template_body=None if template is self._template else template.body,
+            template_variables=variables or None,
+            client_message_id=client_message_id,
+        )
+        if own or self._common_in_message:
+            message = self._with_other_fields(message, own)
+        if max((len(str(value)) for value in variables.values()), default=0) > template.longest_safe_value or (
+            template.longest_safe_value < SURVEY_LINK_LENGTH
+        ):
+            _check_parts(template, variables, message.encoding or self._common.get("encoding"))
+        return RowMessage(number, row_key, unique_value, destination, client_message_id, message)
+
+    def _variables_of(self, places: Iterable[tuple[str, int | None]], values: Sequence[Any]) -> TemplateVariables:
+        """
+        Return what fills a template.
+
+        :param places: its names, each with where its column is
+        """
+        given = NOTHING if self._template_variables is None else given_variables(values[self._template_variables])
+        variables: TemplateVariables = {}
+        for name, index in places:
+            value: Any = None if index is None else values[index]
+            kind = type(value)
+            # The two kinds that nearly all values are of, as to_variable takes them.
+            if (kind is not str or not is_encodable(value)) and (
+                kind is not int or not -MAX_EXACT_NUMBER <= value <= MAX_EXACT_NUMBER
+            ):
+                value = self._variable(name, value, given)
+            variables[name] = value
+        return variables
 
     def with_what_is_known(self, error: InvalidRowError, number: int, values: Sequence[Any]) -> InvalidRowError:
         """Give the reason why a row is invalid what can be known of the row, whatever that reason is."""

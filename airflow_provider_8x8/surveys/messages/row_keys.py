@@ -34,6 +34,15 @@ class RowKeys:
         row_key.update(text.encode())
         return row_key.digest()
 
+    def of_all(self, texts: Iterable[str]) -> list[bytes]:
+        """Return the row keys of many values."""
+        seeded, row_keys = self._seeded, []
+        for text in texts:
+            row_key = seeded.copy()
+            row_key.update(text.encode())
+            row_keys.append(row_key.digest())
+        return row_keys
+
     def of_messages(self, client_message_ids: Sequence[str]) -> bytes:
         """
         Return the message keys of a batch whose rows bring their ids: hashes of what no way back from 8x8 changes.
@@ -47,7 +56,7 @@ class RowKeys:
                 client_message_id if times[its] > 1 else its
                 for client_message_id, its in zip(client_message_ids, folded, strict=True)
             ]
-        return pack(map(self.of, folded))
+        return pack(self.of_all(folded))
 
     def by_message(
         self, row_keys: Sequence[bytes], message_keys: Sequence[bytes] | None

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 from airflow_provider_8x8.api.models import BatchResponse, MessageResponse
 from airflow_provider_8x8.surveys.messages.row_keys import fold_message_id
-from airflow_provider_8x8.surveys.messages.row_message import RowMessage
+from airflow_provider_8x8.surveys.messages.row_message import RowMessage, RowMessages
 from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
 from airflow_provider_8x8.surveys.outcomes.report import ReportLine
 
@@ -27,7 +28,7 @@ class RowAnswers:
     :ivar answers: 8x8's words for each row, None where it has none
     """
 
-    rows: Sequence[RowMessage]
+    rows: RowMessages
     outcomes: list[Outcome]
     answers: Sequence[MessageResponse | None]
 
@@ -35,7 +36,7 @@ class RowAnswers:
         """Return the row keys with one outcome."""
         if outcome not in self.outcomes:
             return []
-        return [row.row_key for row, its in zip(self.rows, self.outcomes, strict=True) if its is outcome]
+        return [row_key for row_key, its in zip(self.rows.row_keys, self.outcomes, strict=True) if its is outcome]
 
     def reasons_to_reject(self) -> Iterator[tuple[RowMessage, str]]:
         """Yield each row that 8x8 rejects, and why."""
@@ -44,33 +45,33 @@ class RowAnswers:
                 yield row, _NOT_LISTED if answer is None else answer.status.description or answer.status.code
 
     def lines(self, batch_id: str) -> Iterator[ReportLine]:
-        """Yield each row's line of the report."""
-        for row, outcome, answer in zip(self.rows, self.outcomes, self.answers, strict=True):
-            if answer is None:
-                yield ReportLine.of(row, outcome, batch_id=batch_id, description=_NOT_LISTED)
-            else:
-                status = answer.status
-                yield ReportLine.of(
-                    row,
-                    outcome,
-                    batch_id=batch_id,
-                    umid=answer.umid,
-                    code=status.code,
-                    description=status.description,
-                )
+        """Return each row's line of the report."""
+        rows, answers = self.rows, self.answers
+        return map(
+            ReportLine,
+            rows.numbers,
+            self.outcomes,
+            rows.unique_values,
+            rows.client_message_ids,
+            rows.destinations,
+            [None if answer is None else answer.umid for answer in answers],
+            repeat(batch_id),
+            [None if answer is None else answer.status.code for answer in answers],
+            [_NOT_LISTED if answer is None else answer.status.description for answer in answers],
+        )
 
 
-def match(rows: Sequence[RowMessage], response: BatchResponse) -> RowAnswers:
+def match(rows: RowMessages, response: BatchResponse) -> RowAnswers:
     """Find what 8x8's answer says of each row, by client message id, and say what does not add up."""
     messages = response.messages or []
     answers: Sequence[MessageResponse | None] = messages
     strangers = 0
-    if [answer.client_message_id for answer in messages] != [row.client_message_id for row in rows]:
+    if [answer.client_message_id for answer in messages] != rows.client_message_ids:
         # 8x8 promises no order, though it keeps that of the request.
         listed = {answer.client_message_id or "": answer for answer in messages}
-        answers = [listed.get(row.client_message_id) for row in rows]
+        answers = [listed.get(client_message_id) for client_message_id in rows.client_message_ids]
         if None in answers:
-            answers = _found_alike(rows, answers, listed)
+            answers = _found_alike(rows.client_message_ids, answers, listed)
         strangers = len(listed) - sum(answer is not None for answer in answers)
     accepted, rejected, unknown = (
         Outcome.ACCEPTED,
@@ -105,14 +106,13 @@ def match(rows: Sequence[RowMessage], response: BatchResponse) -> RowAnswers:
 
 
 def _found_alike(
-    rows: Sequence[RowMessage], answers: Sequence[MessageResponse | None], listed: Mapping[str, MessageResponse]
+    sent: Sequence[str], answers: Sequence[MessageResponse | None], listed: Mapping[str, MessageResponse]
 ) -> list[MessageResponse | None]:
     """Find what is still missing of 8x8's answers under ids that were changed on their way."""
-    sent = {row.client_message_id for row in rows}
-    alike = {fold_message_id(its): answer for its, answer in listed.items() if its not in sent}
+    strangers = set(listed).difference(sent)
+    alike = {fold_message_id(its): answer for its, answer in listed.items() if its in strangers}
     return [
-        alike.get(fold_message_id(row.client_message_id)) if answer is None else answer
-        for row, answer in zip(rows, answers, strict=True)
+        alike.get(fold_message_id(its)) if answer is None else answer for its, answer in zip(sent, answers, strict=True)
     ]
 
 

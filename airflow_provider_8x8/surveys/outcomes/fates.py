@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection
 from types import TracebackType
 from typing import Self
 
 from airflow_provider_8x8.surveys.journal.entries import Entry
 from airflow_provider_8x8.surveys.journal.ledger import Ledger
-from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError, RowMessage
+from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError, RowMessage, RowMessages
 from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
 from airflow_provider_8x8.surveys.outcomes.report import Report, ReportLine
 from airflow_provider_8x8.surveys.outcomes.summary import Tally
@@ -30,7 +30,8 @@ class Fates:
     def __init__(self, ledger: Ledger, report: Report | None) -> None:
         self._ledger = ledger
         self._report = report
-        self._in_hand: dict[int, RowMessage] = {}
+        self._in_hand: set[int] = set()
+        self._taken: list[RowMessages] = []  # have at least the rows in hand
         self.tally = Tally()
 
     def __enter__(self) -> Self:
@@ -41,19 +42,25 @@ class Fates:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.report_not_sent(list(self._in_hand.values()))
+        left = RowMessages()
+        for rows in self._taken:
+            left.extend(rows.picked([number in self._in_hand for number in rows.numbers]))
+            self._in_hand.difference_update(rows.numbers)
+        self.report_not_sent(left)
 
-    def take(self, rows: Sequence[RowMessage]) -> None:
+    def take(self, rows: RowMessages) -> None:
         """Have rows in hand that are to be sent."""
-        self._in_hand.update(zip([row.number for row in rows], rows, strict=True))
+        if not self._in_hand:
+            self._taken = []
+        self._in_hand.update(rows.numbers)
+        self._taken.append(rows[:])  # whoever has a batch takes rows out of it
 
-    def enter(self, entry: Entry, rows: Iterable[RowMessage]) -> None:
+    def enter(self, entry: Entry, rows: RowMessages) -> None:
         """Leave rows to the entry that they have been written into."""
         self.tally.rows_by_entry[entry.client_batch_id] = len(entry)
-        for row in rows:
-            del self._in_hand[row.number]
+        self._in_hand.difference_update(rows.numbers)
 
-    def take_back(self, entry: Entry, rows: Sequence[RowMessage]) -> None:
+    def take_back(self, entry: Entry, rows: RowMessages) -> None:
         """Have rows in hand again, since their entry was not sent."""
         del self.tally.rows_by_entry[entry.client_batch_id]
         self.take(rows)
@@ -66,7 +73,7 @@ class Fates:
         """
         entry = self._ledger[holder]
         self.tally.hold(entry, row.row_key)
-        self._in_hand.pop(row.number, None)
+        self._in_hand.discard(row.number)
         if not self._ledger.is_own(entry):
             said = f"batch {holder} of another run of the campaign has it"
             self._write(row, Outcome.ALREADY_SENT, said, batch_id=entry.batch_id)
@@ -82,16 +89,16 @@ class Fates:
         self.tally.sample(row.number, str(row))
         self._write(row, Outcome.INVALID, str(row))
 
-    def note_duplicate(self, row: RowMessage | InvalidRowError) -> None:
-        """Note a row whose row key has come up in this reading before."""
-        self.tally.duplicate += 1
-        self._write(row, Outcome.DUPLICATE, "an earlier row of this source has its row key")
+    def note_duplicates(self, rows: Collection[RowMessage | InvalidRowError]) -> None:
+        """Note rows whose row keys have come up in this reading before."""
+        self.tally.duplicate += len(rows)
+        for row in rows:
+            self._write(row, Outcome.DUPLICATE, "an earlier row of this source has its row key")
 
-    def report_not_sent(self, rows: Collection[RowMessage]) -> None:
+    def report_not_sent(self, rows: RowMessages) -> None:
         """Let go of rows in hand that are not sent."""
         self.tally.not_sent += len(rows)
-        for row in rows:
-            del self._in_hand[row.number]
+        self._in_hand.difference_update(rows.numbers)
         for row in rows:
             self._write(row, Outcome.NOT_SENT)
 

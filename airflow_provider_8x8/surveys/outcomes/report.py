@@ -20,6 +20,7 @@ import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol, Self
@@ -45,6 +46,8 @@ _MAX_NAME_LENGTH = 200
 # Windows takes these for devices, whatever follows after a dot.
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?\Z", re.IGNORECASE | re.DOTALL)
 
+_LINES_AT_A_TIME = 1_000
+
 _MISTAKABLE = re.compile(r"[A-Z~]")  # the tilde, since a hash stands behind one
 _EMPTY = "%"  # which no quoted text is
 
@@ -53,10 +56,10 @@ class ReportError(Exception):
     """The report could not be written or read; the text holds no row."""
 
 
-class ReportLine(msgspec.Struct, kw_only=True, gc=False):
+class ReportLine(msgspec.Struct, gc=False):
     """What became of one row."""
 
-    row_number: int | None = None
+    row_number: int | None
     """1 for the first row of the source; None where the line was made from 8x8's logs."""
     outcome: Outcome
     row_key: str | None = None
@@ -160,8 +163,10 @@ class Report:
 
     def write_batch(self, client_batch_id: str, lines: Iterable[ReportLine]) -> None:
         """Write one batch's file, whole, over the one that may be there."""
+        iterator = iter(lines)
+        pieces = iter(lambda: self._encoder.encode_lines(list(islice(iterator, _LINES_AT_A_TIME))), b"")
         with self._naming_failures():
-            _write_whole(self._batch_file(client_batch_id), self._encoder.encode_lines(list(lines)))
+            _write_whole(self._batch_file(client_batch_id), pieces)
 
     def has_batch(self, client_batch_id: str) -> bool:
         """Tell whether a batch's file is there."""
@@ -213,7 +218,8 @@ class Report:
         """Return a batch's lines by row key: as they were written, else as far as journal and logs know them."""
         lines = {
             row_key: ReportLine(
-                outcome=Outcome.UNKNOWN,
+                None,
+                Outcome.UNKNOWN,
                 client_message_id=found[row_key].client_message_id if row_key in found else entry.derived_id(row_key),
             )
             for row_key in unpack(entry.row_keys)
@@ -269,15 +275,16 @@ def _segment(text: str) -> str:
     return f"{quoted[:_MAX_NAME_LENGTH]}~{blake2b(text.encode(), digest_size=8).hexdigest()}"
 
 
-def _write_whole(path: Any, content: bytes) -> None:
+def _write_whole(path: Any, pieces: Iterable[bytes]) -> None:
     if getattr(path, "protocol", "file") not in ("file", "local", ""):
-        path.write_bytes(content)  # an object store shows an object only once it is whole
+        path.write_bytes(b"".join(pieces))  # an object store shows an object only once it is whole
         return
     local = Path(getattr(path, "path", path))
     # A name of its own: two tries may look up the same lost batch at the same moment.
     part = local.with_name(f"{local.name}.{secrets.token_hex(4)}.part")
     try:
-        part.write_bytes(content)
+        with part.open("wb") as file:
+            file.writelines(pieces)
         os.replace(part, local)
     except BaseException:
         with suppress(OSError):

@@ -10,11 +10,9 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
-
-import msgspec
 
 from airflow_provider_8x8.api.client import EightByEightClient
 from airflow_provider_8x8.api.errors import NeverSentError, RateLimitedError, RefusedError, UnknownOutcomeError
@@ -27,7 +25,7 @@ from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
 from airflow_provider_8x8.surveys.journal.ledger import Ledger
 from airflow_provider_8x8.surveys.messages.builder import MessageBuilder
 from airflow_provider_8x8.surveys.messages.row_keys import pack, unpack
-from airflow_provider_8x8.surveys.messages.row_message import RowMessage
+from airflow_provider_8x8.surveys.messages.row_message import RowMessage, RowMessages
 from airflow_provider_8x8.surveys.outcomes.answers import match
 from airflow_provider_8x8.surveys.outcomes.fates import Fates
 from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
@@ -48,13 +46,15 @@ MAX_UNKNOWN_IN_A_ROW = 3
 class _Batch:
     """Rows that go out together, with what is made of them while the batch before is on the wire."""
 
-    def __init__(self, rows: list[RowMessage]) -> None:
-        self.keep(rows)
-
-    def keep(self, rows: list[RowMessage]) -> None:
-        """Have these rows, and no others."""
+    def __init__(self, rows: RowMessages) -> None:
         self.rows = rows
-        self.messages = msgspec.Raw(b"[%b]" % b",".join([row.encoded for row in rows]))
+        self.messages = rows.encoded()
+
+    def drop_all_but(self, row_keys: Collection[bytes]) -> RowMessages:
+        """Take the rows out that have none of some row keys, and return them."""
+        dropped = self.rows.remove(row_key not in row_keys for row_key in self.rows.row_keys)
+        self.messages = self.rows.encoded()
+        return dropped
 
 
 @dataclass(slots=True)
@@ -146,7 +146,7 @@ class Delivery:
         """
         self._fates = fates
 
-    def send(self, rows: list[RowMessage]) -> None:
+    def send(self, rows: RowMessages) -> None:
         """
         Put a batch on the wire, once the one before has had its answer.
 
@@ -197,11 +197,9 @@ class Delivery:
 
     def _drop_rows_of_others(self, batch: _Batch, entry: Entry | None) -> None:
         """Leave the rows of a batch to its entry, and those that it lacks to the entries that hold them."""
-        held: list[RowMessage] = []
+        held = RowMessages()
         if entry is None or len(entry) < len(batch.rows):
-            entered = set() if entry is None else set(unpack(entry.row_keys))
-            held = [row for row in batch.rows if row.row_key not in entered]
-            batch.keep([row for row in batch.rows if row.row_key in entered])
+            held = batch.drop_all_but(frozenset() if entry is None else frozenset(unpack(entry.row_keys)))
         if entry is not None:
             self._fates.enter(entry, batch.rows)
         for row in held:
@@ -216,9 +214,9 @@ class Delivery:
         while part is not None:
             self._see_through(part, halving)
             rows = halving.next_part()
-            part = None if rows is None else _Batch(rows)
+            part = None if rows is None else _Batch(RowMessages.of(rows))
         # Now and not at the end of the reading: it may be all of a large source that is refused.
-        self._fates.report_not_sent([row for rows in halving.left() for row in rows])
+        self._fates.report_not_sent(RowMessages.of(row for rows in halving.left() for row in rows))
 
     def _see_through(self, part: _Batch, halving: Halving[RowMessage]) -> None:
         try:
@@ -298,7 +296,7 @@ class Delivery:
         sent = self._on_wire
         if sent is None:
             raise RuntimeError("no batch is on the wire")
-        rows = sent.batch.rows
+        rows = list(sent.batch.rows)
         if not self._refusals.can_be_a_rows(refused):
             self._mark_not_sent()
             raise SendingStopped(str(refused), is_final=not refused.may_go_better) from None

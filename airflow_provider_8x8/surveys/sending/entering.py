@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from airflow_provider_8x8.api.models import MAX_CLIENT_BATCH_ID_LENGTH
 from airflow_provider_8x8.surveys.chance import Chance
 from airflow_provider_8x8.surveys.clock import Clock
@@ -11,7 +9,7 @@ from airflow_provider_8x8.surveys.journal.entries import Entry
 from airflow_provider_8x8.surveys.journal.ledger import Ledger
 from airflow_provider_8x8.surveys.messages.builder import MessageBuilder
 from airflow_provider_8x8.surveys.messages.row_keys import pack
-from airflow_provider_8x8.surveys.messages.row_message import RowMessage
+from airflow_provider_8x8.surveys.messages.row_message import RowMessages
 from airflow_provider_8x8.surveys.settings import Run, Settings
 
 
@@ -47,26 +45,26 @@ class Entering:
         self._chance = chance
         self._timeout = timeout
 
-    def begin(self, rows: Sequence[RowMessage]) -> Entry | None:
+    def begin(self, rows: RowMessages) -> Entry | None:
         """Make the entry of a batch durable, without the rows that others have entered meanwhile; None if all are."""
         client_batch_id = self._new_client_batch_id()
 
         def compose() -> Entry | None:
             missing = rows
             if self._ledger.holds_any:
-                missing = [row for row in missing if self._ledger.holder_of(row.row_key) is None]
+                missing = rows.picked([self._ledger.holder_of(row_key) is None for row_key in rows.row_keys])
             return self._entry(client_batch_id, missing) if missing else None
 
         return self._ledger.begin(compose)
 
-    def _entry(self, client_batch_id: str, rows: Sequence[RowMessage]) -> Entry:
+    def _entry(self, client_batch_id: str, rows: RowMessages) -> Entry:
         now = self._clock.now()
         return Entry(
             client_batch_id=client_batch_id,
             task_instance=self._run.task_instance,
             try_number=self._run.try_number,
             unique_by=self._builder.unique_by,
-            row_keys=pack([row.row_key for row in rows]),
+            row_keys=pack(rows.row_keys),
             message_keys=self._builder.message_keys(rows),
             begun=now,
             send_by=now + self._settings.send_within,

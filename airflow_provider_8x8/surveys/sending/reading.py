@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from itertools import chain, islice
+from itertools import islice
 from typing import Any
 
 from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.surveys.journal.ledger import Ledger
 from airflow_provider_8x8.surveys.messages.builder import ColumnsError, MessageBuilder, Rows
-from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError, RowMessage
+from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError, RowMessage, RowMessages
 from airflow_provider_8x8.surveys.outcomes.fates import Fates
 from airflow_provider_8x8.surveys.sending.stopped import SendingStopped
 from airflow_provider_8x8.surveys.settings import OnInvalid, Settings
@@ -56,28 +56,28 @@ class Reading:
         if self._settings.max_messages is None and self._settings.on_invalid is OnInvalid.SKIP:
             return
         seen: set[bytes] = set()
-        with closing(self._messages(rows)) as chunks:
-            for found in self._with_ids_checked(chain.from_iterable(chunks), seen):
-                if isinstance(found, RowMessage):
-                    seen.add(found.row_key)
+        with closing(self._messages(rows)) as found:
+            for row in self._with_ids_checked(found, seen):
+                if isinstance(row, RowMessage):
+                    seen.add(row.row_key)
                     if len(seen) > self._limit:
                         raise self._too_many("no batch was begun")
-                elif self._settings.on_invalid is OnInvalid.FAIL and not self._is_known(found, seen):
-                    self._fates.tally.sample(found.number, str(found))
+                elif self._settings.on_invalid is OnInvalid.FAIL and not self._is_known(row, seen):
+                    self._fates.tally.sample(row.number, str(row))
                     raise SendingStopped(
-                        f"no batch was begun, because on_invalid is 'fail': {_sample(found)}", is_final=True
+                        f"no batch was begun, because on_invalid is 'fail': {_sample(row)}", is_final=True
                     )
 
     def _with_ids_checked(
-        self, found: Iterable[RowMessage | InvalidRowError], seen: Collection[bytes]
+        self, found: Iterable[RowMessages | InvalidRowError], seen: Collection[bytes]
     ) -> Iterator[RowMessage | InvalidRowError]:
-        """Yield what was found, with a row that has the id of another of its batch as the invalid one it will be."""
+        """Yield every row that was found; one that has the id of another of its batch as the invalid one it will be."""
         ids: dict[str, bytes] = {}
         in_batch = 0
-        for row in found:
-            if not isinstance(row, RowMessage) or not self._builder.rows_bring_ids or self._is_known(row, seen):
+        for row in _one_by_one(found):
+            if isinstance(row, InvalidRowError) or not self._builder.rows_bring_ids or self._is_known(row, seen):
                 yield row
-            elif not self._can_be_told_apart(row, ids):
+            elif not self._can_be_told_apart(row.client_message_id, row.row_key, ids):
                 yield InvalidRowError.of(row, _SAME_ID)
             else:
                 in_batch += 1
@@ -85,72 +85,95 @@ class Reading:
                     ids, in_batch = {}, 0
                 yield row
 
-    def batches(self, rows: Rows) -> Generator[list[RowMessage], None, None]:
+    def batches(self, rows: Rows) -> Generator[RowMessages, None, None]:
         """
         Gather messages into batches; a row that goes into none gets its outcome here.
 
         :raises SendingStopped: the source failed, has too many rows, or an invalid one that forbids to send the others
         """
-        batch: list[RowMessage] = []
+        batch = RowMessages()
         seen: set[bytes] = set()
         ids: dict[str, bytes] = {}
-        distinct = 0
         size = self._settings.batch_size
         try:
-            with closing(self._messages(rows)) as chunks:
-                for chunk in chunks:
-                    brings_ids = self._builder.rows_bring_ids
-                    for found in chunk:
-                        if not isinstance(found, RowMessage):
-                            self._note_unsendable(found, seen)
-                            distinct = len(seen)
-                            continue
-                        seen.add(found.row_key)
-                        if len(seen) == distinct:  # one look into the set instead of two
-                            self._fates.note_duplicate(found)
-                            continue
-                        if brings_ids and not self._can_be_told_apart(found, ids):
-                            seen.remove(found.row_key)
-                            self._note_unsendable(InvalidRowError.of(found, _SAME_ID), seen)
-                            distinct = len(seen)
-                            continue
-                        distinct += 1
-                        batch.append(found)
-                        if distinct > self._limit:
+            with closing(self._messages(rows)) as messages:
+                for found in messages:
+                    if isinstance(found, InvalidRowError):
+                        self._note_unsendable(found, seen)
+                        continue
+                    while found:
+                        part, found = _split(found, min(size - len(batch), self._limit - len(seen) + 1))
+                        self._gather(part, batch, seen, ids)
+                        if len(seen) > self._limit:
                             raise self._too_many("the rest was not sent")
                         if len(batch) == size:
                             self._drop_unsendable(batch)
                             if len(batch) == size:
-                                full, batch, ids = batch, [], {}
+                                full, batch, ids = batch, RowMessages(), {}
                                 yield full
             self._fates.tally.is_whole = True
             self._drop_unsendable(batch)
             if batch:
-                full, batch = batch, []
+                full, batch = batch, RowMessages()
                 yield full
         finally:
             # The source failed, or the campaign must not go on.
             self._drop_unsendable(batch)
 
-    def _drop_unsendable(self, batch: list[RowMessage]) -> None:
+    def _gather(self, rows: RowMessages, batch: RowMessages, seen: set[bytes], ids: dict[str, bytes]) -> None:
+        """Add rows to a batch, but for those that have come up before or that an answer could not be matched with."""
+        if self._builder.rows_bring_ids:
+            if len(set(rows.client_message_ids)) < len(rows) or not ids.keys().isdisjoint(rows.client_message_ids):
+                self._gather_one_by_one(rows, batch, seen, ids)
+                return
+            ids.update(zip(rows.client_message_ids, rows.row_keys, strict=True))
+        repeated = []
+        distinct = len(seen)
+        for place, row_key in enumerate(rows.row_keys):
+            seen.add(row_key)
+            if len(seen) == distinct:  # one look into the set instead of two
+                repeated.append(place)
+            else:
+                distinct += 1
+        if not repeated:
+            batch.extend(rows)
+            return
+        is_new = [True] * len(rows)
+        for place in repeated:
+            is_new[place] = False
+        batch.extend(rows.picked(is_new))
+        self._fates.note_duplicates([rows.row(place) for place in repeated])
+
+    def _gather_one_by_one(
+        self, rows: RowMessages, batch: RowMessages, seen: set[bytes], ids: dict[str, bytes]
+    ) -> None:
+        for row in rows:
+            if row.row_key in seen:
+                self._fates.note_duplicates([row])
+            elif not self._can_be_told_apart(row.client_message_id, row.row_key, ids):
+                self._note_unsendable(InvalidRowError.of(row, _SAME_ID), seen)
+            else:
+                seen.add(row.row_key)
+                batch.extend(RowMessages.of([row]))
+
+    def _drop_unsendable(self, batch: RowMessages) -> None:
         """Take out of a batch, all of which is in hand from then on, what is not to be sent in it."""
         self._fates.take(batch)
         # First out of the batch, then noted: noting may fail with the report, and no row may be noted twice.
         if self._ledger.holds_any:
-            holders = [(row, self._ledger.holder_of(row.row_key)) for row in batch]
-            batch[:] = [row for row, holder in holders if holder is None]
-            for row, holder in holders:
-                if holder is not None:
-                    self._fates.note_held(row, holder)
+            holders = list(map(self._ledger.holder_of, batch.row_keys))
+            held = batch.remove(holders)
+            for row, holder in zip(held, filter(None, holders), strict=True):
+                self._fates.note_held(row, holder)
 
-    def _messages(self, rows: Rows) -> Generator[list[RowMessage | InvalidRowError], None, None]:
-        """Yield every row's message or the reason why it has none, some at a time."""
+    def _messages(self, rows: Rows) -> Generator[RowMessages | InvalidRowError, None, None]:
+        """Yield what rows have become, as many as were built together, and each that is invalid."""
         read = 0
         with closing(iter(rows)) as source:  # a query's connection must not outlive a stop
             for chunk in _chunks(source):
                 if read == 0:
                     self._use_columns(rows, chunk)
-                yield self._builder.build(read + 1, chunk)
+                yield from self._builder.build(read + 1, chunk)
                 read += len(chunk)
 
     def _use_columns(self, rows: Rows, first: Sequence[Any]) -> None:
@@ -179,7 +202,7 @@ class Reading:
         :raises SendingStopped: an invalid row forbids to send the others
         """
         if row.row_key in seen:
-            self._fates.note_duplicate(row)
+            self._fates.note_duplicates([row])
             return
         holder = None if row.row_key is None else self._ledger.holder_of(row.row_key)
         if row.row_key is not None and holder is not None:
@@ -203,17 +226,30 @@ class Reading:
         """Tell whether the row's own time was still to come when the task instance's first try began."""
         return row.past_time is not None and row.past_time.timestamp() > self._began
 
-    def _can_be_told_apart(self, row: RowMessage, ids: dict[str, bytes]) -> bool:
+    def _can_be_told_apart(self, client_message_id: str, row_key: bytes, ids: dict[str, bytes]) -> bool:
         """
         Tell whether 8x8's answer will tell a row from those before it in its batch.
 
         :param ids: the row keys of those by client message id
         """
-        before = ids.get(row.client_message_id)
+        before = ids.get(client_message_id)
         if before is not None and self._ledger.holder_of(before) is None:  # else that one is not sent now
             return False
-        ids[row.client_message_id] = row.row_key
+        ids[client_message_id] = row_key
         return True
+
+
+def _one_by_one(found: Iterable[RowMessages | InvalidRowError]) -> Iterator[RowMessage | InvalidRowError]:
+    for each in found:
+        if isinstance(each, InvalidRowError):
+            yield each
+        else:
+            yield from each
+
+
+def _split(rows: RowMessages, place: float) -> tuple[RowMessages, RowMessages]:
+    """Return the rows before a place, and the others."""
+    return (rows, RowMessages()) if place >= len(rows) else (rows[: int(place)], rows[int(place) :])
 
 
 def _sample(row: InvalidRowError) -> str:
