@@ -68,7 +68,7 @@ def test_ids_that_differ_in_case_only_are_two() -> None:
     find = entry.row_keys_by_message(KEYS)
     assert len({row.row_key for row in rows}) == 3
     assert [find(row.client_message_id) for row in rows] == [row.row_key for row in rows]
-    assert find("c4") == rows[2].row_key
+    assert find("c4") == rows.row(2).row_key
 
 
 def test_an_id_that_was_derived_is_found_however_it_comes_back() -> None:

@@ -72,7 +72,7 @@ class PlainColumns:
         """
         columns = list(zip(*rows, strict=True))
         odd: set[int] = set()
-        destinations = _usable(columns[self._destination], _plain_destination, odd)
+        destinations = _destinations(columns[self._destination], odd)
         own_ids = None if self._message_id is None else _message_ids(columns[self._message_id], odd)
         if self._unique is None:
             unique_values = [destination.removeprefix("+") for destination in destinations]
@@ -132,8 +132,11 @@ def _usable(values: Sequence[Any], read: Callable[[Any], Any], odd: set[int]) ->
     return found
 
 
-def _plain_destination(value: Any) -> str | None:
-    return value if type(value) is str and is_destination(value) else None
+def _destinations(values: Sequence[Any], odd: set[int]) -> list[str]:
+    """Return numbers that are written as 8x8 wants them."""
+    found = [value if type(value) is str and is_destination(value) else "" for value in values]
+    odd.update(place for place, destination in enumerate(found) if not destination)
+    return found
 
 
 def _message_ids(values: Sequence[Any], odd: set[int]) -> list[str]:
