@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from airflow_provider_8x8.api.models import BatchResponse, MessageResponse
@@ -14,6 +15,7 @@ from airflow_provider_8x8.surveys.outcomes.report import ReportLine
 
 log = logging.getLogger(__name__)
 
+_ACCEPTED = "QUEUED"
 _NOT_LISTED = "8x8's answer does not list the message"
 
 
@@ -67,7 +69,7 @@ def match(rows: Sequence[RowMessage], response: BatchResponse) -> RowAnswers:
     strangers = 0
     if [answer.client_message_id for answer in messages] != [row.client_message_id for row in rows]:
         # 8x8 promises no order, though it keeps that of the request.
-        listed = {answer.client_message_id or "": answer for answer in messages}
+        listed = _accepted_first((answer.client_message_id or "", answer) for answer in messages)
         answers = [listed.get(row.client_message_id) for row in rows]
         if None in answers:
             answers = _found_alike(rows, answers, listed)
@@ -78,7 +80,7 @@ def match(rows: Sequence[RowMessage], response: BatchResponse) -> RowAnswers:
         Outcome.UNKNOWN,
     )  # looked up once
     outcomes = [
-        unknown if answer is None else accepted if answer.status.code == "QUEUED" else rejected for answer in answers
+        unknown if answer is None else accepted if answer.status.code == _ACCEPTED else rejected for answer in answers
     ]
     counted = _counted(outcomes)
     not_listed = counted[unknown]
@@ -107,13 +109,24 @@ def match(rows: Sequence[RowMessage], response: BatchResponse) -> RowAnswers:
 def _found_alike(
     rows: Sequence[RowMessage], answers: Sequence[MessageResponse | None], listed: Mapping[str, MessageResponse]
 ) -> list[MessageResponse | None]:
-    """Find what is still missing of 8x8's answers under ids that were changed on their way."""
+    """Find what is still missing of 8x8's answers under ids that were changed on their way, if they are one row's."""
     sent = {row.client_message_id for row in rows}
-    alike = {fold_message_id(its): answer for its, answer in listed.items() if its not in sent}
+    alike = _accepted_first((fold_message_id(its), answer) for its, answer in listed.items() if its not in sent)
+    folded = [fold_message_id(row.client_message_id) for row in rows]
+    times = Counter(folded)
     return [
-        alike.get(fold_message_id(row.client_message_id)) if answer is None else answer
-        for row, answer in zip(rows, answers, strict=True)
+        alike.get(its) if answer is None and times[its] == 1 else answer
+        for its, answer in zip(folded, answers, strict=True)
     ]
+
+
+def _accepted_first(answers: Iterable[tuple[str, MessageResponse]]) -> dict[str, MessageResponse]:
+    """Return the answer to each id; of several the one that accepts it: whoever may be texted is not texted again."""
+    found: dict[str, MessageResponse] = {}
+    for its, answer in answers:
+        if its not in found or answer.status.code == _ACCEPTED:
+            found[its] = answer
+    return found
 
 
 def _counted(outcomes: list[Outcome]) -> dict[Outcome, int]:
