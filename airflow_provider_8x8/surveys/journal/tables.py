@@ -137,6 +137,7 @@ def make_tables(connection: sa.engine.Connection, *, lacking: list[str]) -> str:
     for new in new_columns:
         connection.exec_driver_sql(new.statement)
     if row is None:
+        # Made once for each database, and compared with itself alone: no history depends on which one it is.
         values = {"id": _ONLY_ROW, "journal_id": secrets.token_hex(8), "journal_format": JOURNAL_FORMAT}
         connection.execute(sa.insert(JOURNAL).values(**values))
     else:
