@@ -74,8 +74,8 @@ class Database:
         Make an SQLAlchemy engine of the hook's connections; nothing is opened yet.
 
         SQLAlchemy is told the dialect, and no host, user or password. Whatever cursors and transactions the extra
-        asks for, the engine's connections have plain ones. At no level SQLAlchemy logs what a statement is given or
-        returns.
+        asks for, the engine's connections have plain ones. Whatever the log level, SQLAlchemy does not log what a
+        statement is given or returns.
 
         :param options: for :func:`sqlalchemy.create_engine`
         :raises ValueError: SQLAlchemy has no way to this database
@@ -238,7 +238,7 @@ def _hook_of(connection: Connection, name: str, hook_params: Mapping[str, Any]) 
 
 
 def _driver_of_postgres_hook(hook: DbApiHook) -> str | None:
-    """Say what PostgresHook connects with: its URL names what the extra's ``sqlalchemy_scheme`` says instead."""
+    """Return what PostgresHook connects with: its URL names what the extra's ``sqlalchemy_scheme`` says instead."""
     for kind in type(hook).__mro__:
         uses_psycopg3 = getattr(sys.modules.get(kind.__module__), "USE_PSYCOPG3", None)
         if uses_psycopg3 is not None:

@@ -21,10 +21,11 @@ class GivenRows:
     """
     Rows that are at hand: mappings, or lists of them as mapped tasks give them; None is no rows.
 
-    Every pass begins anew, also over an iterator's rows, which for that are kept.
+    Every pass begins anew; the rows of an iterator are kept for that, at most 1,000,000.
 
-    Airflow renders no Jinja in it, since it does not know the class, and shows its repr, which holds no row.
+    Airflow does not know the class: so it renders no Jinja in it, and shows its repr, which holds no row.
 
+    :param rows: mappings, or lists of them; None is no rows
     :raises TypeError: these are not rows
     """
 
@@ -53,7 +54,7 @@ class GivenRows:
 
 class _KeptRows:
     """
-    The rows of an iterator, which gives them once: all are read when the first is asked for, and kept.
+    The rows of an iterator, which gives them only once: all are read when the first is asked for, and kept.
 
     :raises ValueError: when they are read: there are more than may be kept
     """
@@ -65,7 +66,7 @@ class _KeptRows:
 
     def __iter__(self) -> Iterator[Any]:
         if self._failure is not None:
-            raise self._failure  # an iterator that has failed looks as if it had come to its end
+            raise self._failure  # asked again, an iterator that has failed looks as if it had come to its end
         if self._rows is None:
             try:
                 self._rows = self._read()

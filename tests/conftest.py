@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import configuration, settings
 
 from tests.support.airflow_home import AirflowHome
 
@@ -39,6 +40,12 @@ JOURNAL_DATABASES = [
 
 # Here, because Airflow reads it when a test module first imports Airflow.
 _AIRFLOW_HOME = AirflowHome()
+
+# Inputs are made up, the same in every run: what failed fails again, also elsewhere, and nothing is left in a folder.
+# A slow machine is no reason to fail.
+configuration.set_hypothesis_home_dir(_AIRFLOW_HOME.path / "hypothesis")
+settings.register_profile("same each time", derandomize=True, deadline=None, database=None, max_examples=100)
+settings.load_profile("same each time")
 
 
 def pytest_unconfigure() -> None:

@@ -53,7 +53,8 @@ def look_up(host: str, port: int) -> list[Address]:
     """
     Return the addresses of a host in the order in which they are tried: the system's, IPv6 and IPv4 by turns.
 
-    So where one of the two leads nowhere, as behind a firewall that knows but the other, the second address answers.
+    So where one of the two leads nowhere, such as behind a firewall that only knows the other, the second address
+    answers.
 
     :raises OSError: the name has none, or is none
     """

@@ -18,7 +18,7 @@ class BearerAuth(requests.auth.AuthBase):
     """
     Sets the key at the last moment, so that it stands in no dict of headers that could be shown.
 
-    As requests' auth, not as a plain header, because a ~/.netrc would replace a plain header.
+    It is requests' auth rather than a plain header, which a ~/.netrc would replace.
     """
 
     def __init__(self, api_key: str) -> None:

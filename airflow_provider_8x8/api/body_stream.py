@@ -21,7 +21,7 @@ class BodyStream:
     before: a body whose time was over by then is never complete on the other side. What cannot be closed is the
     pause between that reading and the kernel's write.
 
-    :param ends_at: when the call's time is over, on the monotonic clock
+    :param ends_at: when the call's time is over, in seconds of the monotonic clock
     :param send_by: when the request must be complete, in seconds since 1970; the time that is left of it now is
         also held against the monotonic clock, so that a wall clock which is set back gives no more of it
     :param on_sent: called once the last byte is handed to the socket

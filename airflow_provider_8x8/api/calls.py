@@ -27,7 +27,7 @@ class Calls:
     :param auth: shows the API key
     :param base_url: where 8x8 is
     :param timeout: seconds for a whole call
-    :param connection: what an error calls that which these come from
+    :param connection: what an error calls the connection that these come from
     """
 
     def __init__(self, auth: requests.auth.AuthBase, base_url: str, timeout: float, connection: str) -> None:
@@ -37,7 +37,7 @@ class Calls:
         self._connection = connection
 
     def until_sent(self, path: str, answer: type[T], request: msgspec.Struct) -> T:
-        """Make a POST that must not be made twice; again only where it certainly did nothing."""
+        """Make a POST that must not be made twice; try again only where it certainly did nothing."""
         return until_sent.wraps(self.once)("POST", path, answer, request)
 
     def until_answered(
@@ -51,7 +51,7 @@ class Calls:
         expected_status: int = 200,
         timeout: float | None = None,
     ) -> T:
-        """Make a call that may be made twice; again after any failure but a refusal."""
+        """Make a call that may be made twice; try again after any failure but a refusal."""
         call = at_most(max_tries, until_answered).wraps(self.once)
         return call(method, path, answer, request, expected_status, timeout=timeout)
 
@@ -70,7 +70,7 @@ class Calls:
         """
         Make a call exactly once.
 
-        :param timeout: seconds, if that is less than there is for each call
+        :param timeout: seconds for the call, if that is less than the client's own timeout
         :param send_by: seconds since 1970: the request is not completed later than this
         :param on_sent: called as soon as the last byte of the request is handed to the network
         """

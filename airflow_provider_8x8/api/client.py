@@ -46,6 +46,11 @@ class EightByEightClient:
     """
     8x8's SMS API for one sub-account.
 
+    .. code-block:: python
+
+        client = EightByEightClient("API-KEY", subaccount_id="example_hq", base_url=REGIONS["europe"])
+        message = client.get_message("d0b3e4c8-3f38-4a7c-9d1e-5c1f2a6b7e90")
+
     Each method is one operation of 8x8's. A call that certainly did nothing (it never left, or 8x8 answered 429)
     is made again, at most five times; reading calls are also made again after any failure but a refusal. **A POST
     whose outcome is not known is never repeated**, and nothing here remembers one: that is the operator's work.
@@ -53,16 +58,23 @@ class EightByEightClient:
     Between two calls it waits as long as 8x8 asks, else 1 s, 2 s, 4 s and 8 s, always up to a second more. If 8x8 asks
     for so much that all waits of the call would take more than two minutes, it does not wait: the
     :class:`RateLimitedError` is raised at once, and says until when 8x8 asks to wait. With ``max_tries=1`` a call is
-    made exactly once, for callers that wait by a clock of their own.
+    made exactly once, for callers that wait by a clock of their own. How many calls 8x8 takes is on its page `API rate
+    limiting <https://developer.8x8.com/connect/docs/api-rate-limiting>`__.
 
     Each call has a connection of its own, so a client may be used from several threads.
 
-    :param api_key: key from the 8x8 Connect portal; it is sent over https only, or to a loopback address
+    Every method raises an :class:`~airflow_provider_8x8.api.errors.EightByEightError` if its call fails: a
+    :class:`RefusedError` where 8x8 says no, an :class:`UnknownOutcomeError` where there is no usable answer, a
+    :class:`NeverSentError` where a request with a body was not sent at all.
+
+    :param api_key: key from the 8x8 Connect portal, printable ASCII without spaces; it is sent over https only, or to a
+        loopback address
     :param subaccount_id: 3 to 50 characters of ``A-Z a-z 0-9 - . _ &``
-    :param base_url: where 8x8 is: one of :data:`~airflow_provider_8x8.api.regions.REGIONS`, or a proxy or sandbox
-    :param account_id: needed for prices and balance only
-    :param timeout: seconds for a whole call, upload and answer together
-    :param connection: what errors call that which these come from
+    :param base_url: where 8x8 is: one of :data:`~airflow_provider_8x8.api.regions.REGIONS`, by default that of Asia
+        Pacific; or a proxy or sandbox
+    :param account_id: a UUID, needed for prices and balance only
+    :param timeout: seconds for a whole call, upload and answer together; above 0, 60 by default
+    :param connection: what errors call the connection that these come from
     :raises ValueError: one of these is not as it must be
     """
 
@@ -105,6 +117,10 @@ class EightByEightClient:
         """
         Send a batch of surveys, 1 to 10,000 messages.
 
+        See 8x8's `tutorial <https://developer.8x8.com/connect/docs/tutorial-sms-engage>`__.
+
+        :param survey_id: the id that 8x8 gave the survey
+        :param batch: the messages, and what they have in common
         :param send_by: seconds since 1970. With it the call is made exactly once, and never completed later than
             this: the last piece of its body is then withheld, which is a :class:`NeverSentError`. For callers that
             write down every single POST; they try again by :func:`~airflow_provider_8x8.api.tries.retrying_until_sent`.
@@ -113,6 +129,7 @@ class EightByEightClient:
         :raises RateLimitedError: 8x8 answered 429 (without ``send_by``: five times, or it asks for a long wait)
         :raises RefusedError: 8x8 did not accept any of the batch
         :raises UnknownOutcomeError: 8x8 may have accepted the batch, or not; it was not sent again
+        :raises ValueError: the survey's id is empty, ``.`` or ``..``
         """
         path = self._survey_path(survey_id, "messages", "batch")
         if send_by is None:
@@ -125,6 +142,8 @@ class EightByEightClient:
 
         A message that 8x8 takes and rejects comes back with the status ``REJECTED``.
 
+        :param survey_id: the id that 8x8 gave the survey
+        :param message: the message, with a ``template_body`` of its own
         :param send_by: seconds since 1970, as for a batch: the call is made once, and not completed later than this
         """
         path = self._survey_path(survey_id, "messages")
@@ -137,18 +156,26 @@ class EightByEightClient:
         Cancel what is still scheduled of a batch, by 8x8's batch id.
 
         8x8 documents this for scheduled SMS batches; for survey batches it says nothing.
+
+        :raises EightByEightError: 8x8 does not know the batch, or it is not known whether it was cancelled
         """
         return self._calls.until_answered("DELETE", self._path("messages", "batch", batch_id), CancelResponse)
 
     def cancel_message(self, umid: str) -> CancelResponse:
-        """Cancel one scheduled message."""
+        """
+        Cancel one scheduled message, by its umid.
+
+        :raises EightByEightError: 8x8 does not know the message, or it is not known whether it was cancelled
+        """
         return self._calls.until_answered("DELETE", self._path("messages", umid), CancelResponse)
 
     def get_message(self, umid: str, *, max_tries: int = MAX_TRIES) -> MessageDetails:
         """
         Return one message as it stands. 8x8 takes one such request a second for each sub-account.
 
-        :param max_tries: how often the call is made at most, 1 to 5
+        :param max_tries: how often the call is made at most, 1 to 5, which is the default
+        :raises RefusedError: code 1300: 8x8 does not know the message
+        :raises EightByEightError: 8x8 does not say
         """
         return self._calls.until_answered("GET", self._path("messages", umid), MessageDetails, max_tries)
 
@@ -158,7 +185,9 @@ class EightByEightClient:
         """
         Have 8x8 export its message logs; poll the job with :meth:`get_log_export`.
 
-        :param max_tries: how often the call is made at most, 1 to 5; what the last one got is raised
+        :param request: the time in question, and what else narrows it down
+        :param max_tries: how often the call is made at most, 1 to 5, which is the default; what the last one got is
+            raised
         :param timeout: seconds for each call, if that is less than the client's own timeout
         :raises EightByEightError: there is no export, or it is not known which
         """
@@ -170,9 +199,14 @@ class EightByEightClient:
 
     def get_log_export(self, job_id: str, *, max_tries: int = MAX_TRIES, timeout: float | None = None) -> LogExport:
         """
-        Return how a log export stands, and when it has succeeded the links to its CSV files.
+        Return how a log export stands, and once it has succeeded, the links to its CSV files.
 
-        :param max_tries: how often the call is made at most, 1 to 5; what the last one got is raised
+        See 8x8's page `Get log export job result
+        <https://developer.8x8.com/connect/reference/get-log-export-job-result>`__.
+
+        :param job_id: from :attr:`LogExportJob.job_id`
+        :param max_tries: how often the call is made at most, 1 to 5, which is the default; what the last one got is
+            raised
         :param timeout: seconds for each call, if that is less than the client's own timeout
         :raises EightByEightError: 8x8 does not say
         """
@@ -191,7 +225,8 @@ class EightByEightClient:
         known once the iteration ends without an error, not before: its end is proven by its length, or by the last of
         its chunks, and a file of which that cannot be said (compressed, or until the connection closes) is not read.
 
-        :param seconds: for the whole file, with what is done between the lines
+        :param link: from :attr:`LogExport.data`
+        :param seconds: for the whole file, with what is done between the lines; 900 by default
         :raises UnknownOutcomeError: the link is not followed, or what came is not, or may not be, the whole file:
             then the lines before prove nothing by what is not among them
         :raises RefusedError: 8x8 does not give the file; :class:`RateLimitedError`: not yet
@@ -212,8 +247,9 @@ class EightByEightClient:
         """
         Return what is left on the account.
 
-        :raises ValueError: the connection names no account id
+        :raises ValueError: the client has no account id
         :raises RefusedError: code 1201: the account is not prepaid
+        :raises EightByEightError: 8x8 does not say
         """
         return self._calls.until_answered("GET", self._account_path("balance"), Balance)
 
@@ -225,7 +261,9 @@ class EightByEightClient:
 
         :param country: two letters (ISO 3166-1)
         :param mcc: mobile country code, together with ``mnc``
-        :raises ValueError: the connection names no account id
+        :param mnc: mobile network code
+        :raises ValueError: the client has no account id
+        :raises EightByEightError: 8x8 does not say
         """
         filters = {"country": country, "mcc": mcc, "mnc": mnc}
         query = urlencode({name: value for name, value in filters.items() if value is not None})

@@ -14,7 +14,8 @@ all else: a timeout or a lost connection once the body has begun, any      :clas
 off or is not what 8x8's schema says
 =========================================================================  ==========================
 
-Source: 8x8's pages "API error codes" and "API rate limiting".
+Source: 8x8's pages `API error codes <https://developer.8x8.com/connect/reference/api-error-codes>`__ and `API rate
+limiting <https://developer.8x8.com/connect/docs/api-rate-limiting>`__.
 """
 
 from __future__ import annotations
@@ -88,9 +89,10 @@ class RefusedError(EightByEightError):
     8x8 answered that it did not do what was asked.
 
     :param http_status: the HTTP status of the answer
-    :param code: 8x8's own code (page "API error codes"), or None if it gave none
-    :param description: 8x8's message, phone numbers masked
-    :param error_id: what 8x8's support asks for
+    :param code: 8x8's own code, see `API error codes
+        <https://developer.8x8.com/connect/reference/api-error-codes>`__; None if it gave none
+    :param description: 8x8's message, phone numbers masked; at most 300 characters
+    :param error_id: the id of this very failure, which 8x8's support asks for; empty if 8x8 gave none
     """
 
     def __init__(self, http_status: int, code: int | None = None, description: str = "", error_id: str = "") -> None:
@@ -127,7 +129,7 @@ class RateLimitedError(RefusedError):
     8x8 rejected the request unprocessed because too many came (429): it may be sent again later.
 
     :ivar retry_after: seconds that 8x8 asked to wait, at most :data:`LONGEST_RETRY_AFTER`, or None if it did not say
-    :ivar retry_at: when they are over, or None
+    :ivar retry_at: when they are over, in UTC, or None
     """
 
     retry_after: float | None = None
@@ -148,7 +150,7 @@ class RateLimitedError(RefusedError):
 
 
 def error_from_answer(http_status: int, headers: Mapping[str, str], body: bytes) -> EightByEightError:
-    """Tell what an answer means that is not the one hoped for. Neither its headers nor its body need make sense."""
+    """Return the error that an unexpected answer means. Neither its headers nor its body need make sense."""
     try:
         envelope: ErrorEnvelope | None = decode(body, ErrorEnvelope)
     except msgspec.MsgspecError:

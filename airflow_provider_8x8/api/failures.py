@@ -22,7 +22,7 @@ NETWORK_ERRORS = (
     OSError,
     ValueError,  # as some answers have it: a chunk of negative length, a redirect to an address that is none
 )
-"""What a call fails with, of those who make it and of the network itself."""
+"""What a call fails with: errors of requests, urllib3 and http.client, and of the network itself."""
 
 # How OpenSSL says, by its version, that what came in answer to a handshake is no TLS.
 _NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"})
@@ -41,7 +41,7 @@ def failure_of(
     """
     failure = _meaning(error, stream, watchdog, timeout)
     if not watchdog.expired:
-        # What a lost answer to a POST looks like, too, to which the scheme has nothing to say.
+        # A lost answer to a POST looks the same, and has nothing to do with the scheme.
         may_want_tls = is_plain and not len(stream)
         failure.advice = _advice(error, may_want_tls=may_want_tls)
     return failure
@@ -70,7 +70,7 @@ def root_cause(error: BaseException) -> str:
 
 def _advice(error: BaseException, *, may_want_tls: bool) -> str:
     """
-    Say what to do where the connection may be at fault, nothing where it is not.
+    Return what to do where the connection may be at fault, or nothing where it is not.
 
     :param may_want_tls: a server that hangs up may do so because it wants TLS
     """

@@ -69,7 +69,7 @@ def is_own_link(link: str, own_addresses: Iterable[str]) -> bool:
 
 
 def refused_link(host: str | None, reason: str) -> UnknownOutcomeError:
-    """Say why a link is not followed."""
+    """Return the error that says why a link is not followed."""
     where = f" to {mask_phone_numbers(host[:100])!r}" if host else ""
     return UnknownOutcomeError(f"8x8's log export gives a link{where} that is not followed: {reason}")
 

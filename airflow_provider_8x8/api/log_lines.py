@@ -23,7 +23,9 @@ def read_log_lines(pieces: Iterable[bytes]) -> Iterator[LogLine]:
     """
     Yield what a CSV file, given in pieces, says of each message.
 
-    The columns are found by their names, in any order and whether in capitals or not. Empty lines say nothing.
+    The columns are found by their names, in any order, whether in capitals or not. Empty lines say nothing.
+
+    That a file was cut off within its last field, or between two lines, cannot be seen here: the transport has to know.
 
     :raises UnknownOutcomeError: a column that is needed is absent, a line has more or fewer fields than there are
         columns, or it is no CSV in UTF-8

@@ -29,8 +29,8 @@ def mask_phone_numbers(text: str) -> str:
     """
     Return the text with every phone number reduced to its first two and last two digits (``+65******77``).
 
-    Whatever has seven digits or more with at most three other characters between them counts as a phone
-    number: rather an order number masked than a person's number shown.
+    Seven digits or more count as a phone number if no more than three characters stand between any two of them, none
+    of which is a letter: rather an order number masked than a person's number shown.
     """
     return _PHONE_NUMBER.sub(_keep_the_ends, text)
 

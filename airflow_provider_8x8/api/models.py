@@ -4,7 +4,8 @@ Requests and responses of 8x8's SMS API, with 8x8's limits.
 Every limit of 8x8 stands here and nowhere else. Field names are snake_case here and camelCase on the wire.
 msgspec checks the limits where a struct is made by :func:`msgspec.convert` or decoded, not in its constructor.
 
-Source: 8x8's OpenAPI file for the SMS API, and its pages "SMS Engage" and "Send SMS API reference".
+Source: 8x8's OpenAPI file for the SMS API, its `tutorial on SMS Engage
+<https://developer.8x8.com/connect/docs/tutorial-sms-engage>`__ and its page "Send SMS API reference".
 """
 
 from __future__ import annotations
@@ -77,16 +78,25 @@ class SurveyMessage(_Request, gc=False):  # ten thousand a batch, and nothing in
     """One message of a batch, or a survey of its own (``SurveyRequest``)."""
 
     destination: Destination
+    """7 to 15 digits, the first of them not 0; with the country code, unless ``country`` is given."""
     country: CountryCode | None = None
     """ISO 3166-1 alpha-2, for a national number."""
     template_body: TemplateBody | None = None
+    """The text in 8x8's braces; needed where there is no :class:`SurveyTemplate`."""
     template_variables: TemplateVariables | None = None
+    """A text or number for each placeholder."""
     source: Source | None = None
+    """The sender that phones show: at most 16 characters."""
     client_message_id: ClientMessageId | None = None
+    """At most 50 characters. Where it is absent, 8x8 makes one up that holds the phone number."""
     encoding: Encoding | None = None
+    """``AUTO`` by default."""
     scheduled: AwareDatetime | None = None
+    """When to send, at most 7 days ahead; by default at once."""
     expiry: AwareDatetime | None = None
+    """When the message is dropped if it was not sent by then."""
     dlr_callback_url: CallbackUrl | None = None
+    """Where 8x8 posts delivery receipts."""
 
     def __repr__(self) -> str:
         # The generated repr would put the phone number and the variables into logs and tracebacks.
@@ -94,7 +104,7 @@ class SurveyMessage(_Request, gc=False):  # ten thousand a batch, and nothing in
 
 
 class SurveyTemplate(_Request):
-    """The values for all messages of a batch that have none of their own (``SurveyTemplate``)."""
+    """The values for all messages of a batch that have none of their own (``SurveyTemplate``), as in those."""
 
     template_body: TemplateBody
     source: Source | None = None
@@ -108,9 +118,10 @@ class SurveyBatch(_Request):
     """A batch of surveys (``BatchSurveyRequest``)."""
 
     messages: Annotated[list[SurveyMessage], Meta(min_length=1, max_length=MAX_BATCH_SIZE)] | msgspec.Raw
-    """Or a JSON array of them, encoded before."""
+    """1 to 10,000 messages; or a JSON array of them, encoded before."""
     template: SurveyTemplate | None = None
     client_batch_id: ClientBatchId | None = None
+    """At most 20 characters; 8x8's logs have it. 8x8 does not deduplicate by it."""
     include_messages_in_response: bool = False
     """Without it 8x8 answers with counts only, and a rejected row cannot be told."""
 
@@ -140,10 +151,12 @@ class BatchResponse(_Response):
     """What 8x8 says of a batch (``BatchSmsResponse``)."""
 
     batch_id: BatchId
+    """8x8's own."""
     accepted_count: Count
     rejected_count: Count
     client_batch_id: str | None = None
     messages: list[MessageResponse] | None = None
+    """One for each message, in any order, if the request has asked for them."""
 
 
 class ErrorEnvelope(_Response):
@@ -196,12 +209,13 @@ class LogExportRequest(_Request, rename={"from_": "from", "phone_number": "phone
     """Which messages of the sub-account to export. There is no filter by batch."""
 
     from_: AwareDatetime
+    """Messages that were made from then on; in JSON it is ``from``."""
     to: AwareDatetime
     phone_number: str | None = None
     """E.164."""
     countries: list[CountryCode] | None = None
     limit: Annotated[int, Meta(ge=0)] | None = None
-    """Records at most; 0 means no limit."""
+    """Records at most; 0 means no limit, and None leaves it to 8x8."""
 
     def __repr__(self) -> str:
         return f"<LogExportRequest {self.from_} to {self.to}>"
@@ -211,6 +225,7 @@ class LogExportJob(_Response):
     """A log export that 8x8 has begun."""
 
     job_id: str
+    """For :meth:`~airflow_provider_8x8.api.client.EightByEightClient.get_log_export`."""
 
 
 class LogExport(_Response):
@@ -218,7 +233,9 @@ class LogExport(_Response):
 
     status: Literal["queued", "running", "succeeded", "failed", "cancelled", "empty", "error"]
     data: list[str] = []
+    """Links, each of which is its own key."""
     expires: str | None = None
+    """When the links end: a month later."""
 
     def __post_init__(self) -> None:
         # No link would else look like files in which nothing is.
@@ -250,7 +267,9 @@ class Balance(_Response):
     """What is left on a prepaid account."""
 
     balance: float
+    """In units of the currency."""
     currency: str
+    """ISO 4217, such as ``USD``."""
 
 
 def decode(body: bytes, answer: type[T]) -> T:

@@ -139,7 +139,7 @@ def _open(
     public_only: bool = False,
 ) -> Iterator[requests.Response]:
     """
-    Give the answer to one call, its body still to be read; the connection ends with the context.
+    Yield the answer to one call, its body still to be read; the connection ends with the context.
 
     :param seconds: for the whole call, until the context ends
     :param timeout: seconds for each wait
@@ -149,7 +149,7 @@ def _open(
     with Watchdog(seconds) as watchdog, requests.Session() as session:
         session.trust_env = url.startswith("https://")
         stream.wait_until_writable = watchdog.wait_until_writable
-        # What the kernel has taken it would else try to deliver for a quarter of an hour, also after our death.
+        # Otherwise the kernel retransmits for about 15 minutes, even after this process has died.
         patience = max(0.001, min(timeout, stream.seconds_left()))
         adapter = _WatchedAdapter(watchdog, stream, patience, hide_path=hide_path, public_only=public_only)
         session.mount("https://", adapter)
@@ -195,7 +195,7 @@ class _WatchedAdapter(HTTPAdapter):
     Makes connections that are watched from their beginning, before TLS or a proxy's tunnel.
 
     :param stream: the request's body, for which connecting leaves time
-    :param patience: seconds after which the kernel gives up to deliver what it was given
+    :param patience: seconds after which the kernel gives up delivering what it was given
     :param hide_path: urllib3, which logs paths and puts them into its errors, is not told the real one
     :param public_only: see :func:`download`
     """
@@ -291,7 +291,7 @@ class _WatchedAdapter(HTTPAdapter):
 
 
 def _check_is_public(connection: socket, host: str) -> None:
-    # Of the connection itself: a name that was looked up for the check alone could resolve to another one afterwards.
+    # The connection itself is asked: a name that was looked up for this check alone could resolve differently later.
     if not is_global(str(connection.getpeername()[0])):
         connection.close()
         raise refused_link(host, "it leads to an address that is not of the public internet")

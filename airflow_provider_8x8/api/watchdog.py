@@ -45,7 +45,7 @@ class Watchdog:
             self._connections.clear()
 
     def watch(self, connection: socket) -> None:
-        """Shut this one down, too, when the time is over, or now if it is."""
+        """Shut this connection down, too, when the time is over; at once if it already is."""
         # A duplicate, because TLS detaches the socket it wraps: the connection below is the same one.
         duplicate = connection.dup()
         with self._lock:

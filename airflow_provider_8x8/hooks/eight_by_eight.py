@@ -25,14 +25,19 @@ class EightByEightHook(BaseHook):
         balance = EightByEightHook().client.get_balance()
 
     The connection's login is the sub-account id, its password the API key; host and port only override the region's
-    address. Its extra may hold ``region``, ``account_id``, ``timeout`` (seconds for a whole call) and
-    ``journal_conn_id``, the connection of a SQL journal for the operators that name none.
+    address. Its extra may hold ``region`` (``asia_pacific``, the default, ``north_america``, ``europe`` or
+    ``indonesia``), ``account_id`` (a UUID), ``timeout`` (seconds for a whole call, 60 by default) and
+    ``journal_conn_id``, the connection of a SQL journal for the operators that name none. How to add one is on
+    Airflow's page `Managing Connections
+    <https://airflow.apache.org/docs/apache-airflow/stable/howto/connection.html>`__.
 
     Its sends are single calls: nothing remembers them, and a task that sends through the hook sends again when Airflow
     runs it again. That no survey is posted twice is the promise of
     :class:`~airflow_provider_8x8.operators.survey_batch.EightByEightSurveyBatchOperator` alone.
 
-    :param eight_by_eight_conn_id: the connection
+    Nothing is opened, and the connection is not looked up, before :attr:`client` is asked for.
+
+    :param eight_by_eight_conn_id: the connection, ``eight_by_eight_default`` by default
     :param subaccount_id: another sub-account of the same account than the connection names
     """
 
@@ -62,7 +67,7 @@ class EightByEightHook(BaseHook):
     @property
     def journal_conn_id(self) -> Any:
         """
-        What the connection names as the journal's, None if nothing.
+        The connection of the SQL journal that the connection to 8x8 names in its extra, None if it names none.
 
         :raises AirflowNotFoundException: there is no such connection
         """
@@ -90,11 +95,11 @@ class EightByEightHook(BaseHook):
         )
 
     def get_conn(self) -> EightByEightClient:
-        """Return the client."""
+        """Return the client. Raises what :attr:`client` raises."""
         return self.client
 
     def test_connection(self) -> tuple[bool, str]:
-        """Tell whether 8x8 takes the API key for the sub-account. Asks once, and sends nothing."""
+        """Tell whether 8x8 takes the API key for the sub-account, and what it says. Asks once, and sends nothing."""
         try:
             client = self._client_of("this connection")  # to which Airflow has given a random id for the test
             client.check()

@@ -28,7 +28,7 @@ class JournalsAtHand:
     """
     The memories of a task instance that one try can reach.
 
-    Nothing that fails here is raised at once: that the try has begun is to be left in whatever can be reached.
+    What fails here is not raised at once: first, the mark that the try has begun is left wherever it can be.
 
     :param context: the running task's
     :param journal_conn_id: gives the connection of the SQL journal, None if there is none; raises what it likes
@@ -75,7 +75,7 @@ class JournalsAtHand:
         self._journal: RememberedJournal | None = None
 
     def leave_mark(self) -> None:
-        """Leave that this try has begun. What fails is tried again when the journal is opened."""
+        """Leave the mark that this try has begun. What fails is tried again when the journal is opened."""
         if self._memory is not None:
             try:
                 self._memory.begin()
@@ -91,8 +91,8 @@ class JournalsAtHand:
         """
         Return the journal that was chosen.
 
-        :param said: what somebody has made sure of; that the tries before this one have sent nothing that no memory
-            knows of, holds for this try alone
+        :param said: what somebody has made sure of. That the tries before this one have sent nothing that no memory
+            knows of is believed for this try alone
         :raises TypeError: the connection of the SQL journal is not a database's
         :raises ValueError: it cannot serve, or there is none, and this is not the first try
         :raises Exception: what else Airflow has raised when it was asked for the connection
@@ -144,7 +144,7 @@ class JournalsAtHand:
 
 
 def name_of(context: Context) -> str:
-    """Name the task instance, without its tries."""
+    """Return the task instance's name, without its tries."""
     ti = context["ti"]
     mapped = [] if ti.map_index is None or ti.map_index < 0 else [str(ti.map_index)]
     return "/".join([ti.dag_id, ti.run_id, ti.task_id, *mapped])

@@ -31,9 +31,9 @@ def engine_of(journal_conn_id: str) -> Engine:
     :raises ValueError: there is no such connection, or SQLAlchemy has no way to its database
     """
     return Database(journal_conn_id, named_by="journal_conn_id").engine(
-        # One connection, since a new one for each of a batch's two transactions would cost as much as the batch's
-        # building. It is tried before use, and replaced when it has been at rest: firewalls and servers close such
-        # connections unseen.
+        # One connection, since a new one for each of a batch's two transactions would cost as much as building the
+        # batch. It is tried before use, and replaced when it has been idle: firewalls and servers close idle
+        # connections without a word.
         poolclass=QueuePool,
         pool_size=1,
         max_overflow=0,
@@ -46,11 +46,12 @@ def prune_journal(journal_conn_id: str, older_than: timedelta) -> int:
     """
     Delete the campaigns that were not used for some time, with their entries.
 
-    A campaign with a batch of which nobody knows what became of it stays. A task of a deleted campaign that is cleared
+    A campaign stays if nobody knows what became of one of its batches. A task of a deleted campaign that is cleared
     later refuses to send, but a new run of a deleted ``campaign_id`` sends its surveys again: ``older_than`` should be
     more than the time in which anybody would start one.
 
-    :param older_than: at least a day, since a campaign may rest between two tries
+    :param journal_conn_id: the SQL journal's connection
+    :param older_than: since when a campaign was not used; at least a day, since it may rest between two tries
     :return: how many campaigns were deleted
     :raises TypeError: the connection is not a database's
     :raises ValueError: the time is too short, or the connection leads to no database that can hold a journal

@@ -1,4 +1,4 @@
-"""What the operator's arguments may be: each by itself, and, when the DAG is parsed, all together."""
+"""What the operator's arguments may be: each by itself, and all together when the DAG is parsed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from airflow_provider_8x8.operators.survey_batch import EightByEightSurveyBatchOperator
 
 COMMON_FIELDS = ("source", "encoding", "scheduled", "expiry", "dlr_callback_url")
-"""Arguments that are fields of 8x8's messages, for all that fill them not themselves."""
+"""Arguments that are fields of 8x8's messages, for all messages that do not fill them themselves."""
 
 _NEVER_NONE = frozenset(
     {
@@ -58,7 +58,7 @@ _NEVER_NONE = frozenset(
         "eight_by_eight_conn_id",
     }
 )
-"""Arguments that have to be given, or have a default that None would not stand for."""
+"""Arguments that cannot be None: they have to be given, or have another default."""
 
 _PREFIX = re.compile(rf"(?:[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_CLIENT_BATCH_ID_PREFIX_LENGTH - 1}}})?")
 _URL_OF_A_FOLDER = "s3://connection@bucket/folder"
@@ -75,7 +75,7 @@ def _some_text(expected: str) -> Callable[[str, Any], str]:
 
 
 def _connection(name: str, value: Any) -> str:
-    """Return a connection's id; what is none is not quoted: it may be the connection itself, with its password."""
+    """Return a connection's id. Anything else is not quoted: it may be the connection itself, with its password."""
     if not isinstance(value, str | int | Enum):
         raise ValueError(f"{name} is of type {type(value).__name__}; expected the id of an Airflow connection")
     conn_id = _some_text("the id of an Airflow connection")(name, value)
@@ -294,7 +294,7 @@ The rows are not among them: :class:`~airflow_provider_8x8.rows.GivenRows` knows
 
 
 def is_to_be_resolved(value: Any) -> bool:
-    """Tell what Airflow fills in before the task runs: XCom arguments, callables, and Jinja."""
+    """Tell whether Airflow fills in a value before the task runs: XCom arguments, callables, and Jinja."""
     if isinstance(value, str):
         return "{{" in value or "{%" in value
     return hasattr(value, "iter_references") or callable(value)
@@ -302,7 +302,7 @@ def is_to_be_resolved(value: Any) -> bool:
 
 def are_to_be_resolved(value: Any) -> bool:
     """
-    Tell of rows whether Airflow fills them in before the task runs: XCom arguments, a list of nothing else, and Jinja.
+    Tell whether Airflow fills in the rows before the task runs: XCom arguments, a list of nothing else, and Jinja.
 
     :raises ValueError: only some of the rows are that
     """
@@ -316,7 +316,7 @@ def are_to_be_resolved(value: Any) -> bool:
 
 def check_arguments(task: EightByEightSurveyBatchOperator, *, has_rows: bool) -> None:
     """
-    Check all that is known of an operator's arguments when its DAG is parsed, and have each as it is used.
+    Check all that is known of an operator's arguments when its DAG is parsed, and set each as it is used.
 
     :param has_rows: whether there are rows, or an upstream gives some
     :raises ValueError: an argument is not as it must be; likewise a TypeError
@@ -350,7 +350,7 @@ def check_arguments(task: EightByEightSurveyBatchOperator, *, has_rows: bool) ->
 
 
 def warning_about_source(source: Any) -> str | None:
-    """Say that phones may not show a sender as it is; None if they do."""
+    """Return a warning that phones may not show a sender as it is; None if they do."""
     given = unmasked(source)
     sender = str(given or "")
     if sender.isdigit() or len(sender) <= MAX_ALPHANUMERIC_SOURCE_LENGTH:

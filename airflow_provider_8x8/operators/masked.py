@@ -23,7 +23,8 @@ HIDDEN = "***"
 
 _MAX_QUOTED_LENGTH = 60
 
-# A day is no phone number, and what one looks for first. Quoted as in SQL, nothing before or after can belong to it.
+# A date is no phone number, and the first thing that people look for. In quotes, as in SQL, no digit before or after it
+# can belong to it.
 _MOMENT = (
     r"(?:19|20)\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])"
     r"(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[+-]\d\d:\d\d)?)?"
@@ -95,7 +96,8 @@ class Unusable:
 
     Nothing is raised where Airflow renders: the task would end before it can say what was sent.
 
-    :param may_go_better: another try may render it
+    :param reason: what was found, and what is expected
+    :param may_go_better: whether another try may render it
     """
 
     def __init__(self, reason: str, *, may_go_better: bool = False) -> None:

@@ -32,8 +32,8 @@ _TEXTS = frozenset(
 
 _NEEDED = frozenset({"survey_id", "sql", "sql_conn_id", "campaign_id", "not_after"})
 """
-Templated arguments that may be left out, but not come out as nothing: no other campaign or query is a default for one,
-and a limit that has got lost is none.
+Templated arguments that may be left out, but not be rendered to nothing: no default could stand for a campaign or a
+query, and a limit that got lost would limit nothing.
 """
 
 _SHOWN: dict[str, Callable[[Any], Any]] = {

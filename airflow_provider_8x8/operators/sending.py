@@ -1,4 +1,4 @@
-"""One try, of the operator's arguments: what it knows of those before it, its sender, and its rows."""
+"""Makes one try out of the operator's arguments: what is known of the tries before it, its sender, and its rows."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def _settings(task: EightByEightSurveyBatchOperator) -> Settings:
 
 
 def _longest_wait(task: EightByEightSurveyBatchOperator) -> timedelta:
-    """How long a batch may wait for 8x8 to take it, as ``Retry-After`` asks: the try has no more time."""
+    """Return how long a batch may wait for 8x8 to take it, as ``Retry-After`` asks: the try has no more time."""
     wait = max(task.reconcile_timeout, _LEAST_WAIT)
     return min(wait, task.execution_timeout) if task.execution_timeout else wait
 

@@ -1,4 +1,4 @@
-"""The operator: Airflow's parameters, and what its runs mean, around the sender."""
+"""The operator: Airflow's parameters around the sender, and what its result means to Airflow."""
 
 from __future__ import annotations
 
@@ -56,7 +56,8 @@ _A_CAMPAIGN_PER_RUN = (
 
 class EightByEightSurveyBatchOperator(BaseOperator):
     """
-    Sends 8x8 SMS Engage surveys in batches: one for each row, and none twice.
+    Sends `8x8 SMS Engage <https://developer.8x8.com/connect/docs/tutorial-sms-engage>`__ surveys in batches: one for
+    each row, and none twice.
 
     .. code-block:: python
 
@@ -80,8 +81,8 @@ class EightByEightSurveyBatchOperator(BaseOperator):
     reaches over the tries of the task instance, or with ``journal_conn_id`` in a SQL database, which outlives Clear and
     serves several runs and parallel shards. Below Airflow 3.3 without ``journal_conn_id`` there is no journal, and a
     second try refuses to send. What the promise rests on is in ``docs/guarantees.md``. A DAG that is run by a schedule
-    or by assets wants a ``campaign_id`` with the day that is surveyed: a scheduled and a manual run of one day are two
-    campaigns else, and the log says so.
+    or by assets wants a ``campaign_id`` with the day that is surveyed. Without it, a scheduled and a manual run of one
+    day are two campaigns, and the log says so.
 
     It does not wait for delivery or for survey answers; those come by 8x8's webhooks, and the umid in the report says
     for which row. ``airflow dags test`` and ``airflow tasks test`` really send: point the connection at the sandbox.
@@ -98,7 +99,7 @@ class EightByEightSurveyBatchOperator(BaseOperator):
     ``dlr_callback_url`` and ``canary_destination`` are shown without phone numbers and secrets; to a subclass or a
     callback their ``value`` is what was rendered.
 
-    :param survey_id: which survey (templated)
+    :param survey_id: the id that 8x8 gave the survey (templated)
     :param template_body: the text in 8x8's braces, exactly as 8x8's documentation has it; **not** rendered by Jinja.
         May be absent if every row has a ``template_body``
     :param template_variables: values common to all messages, such as ``{"month": "{{ ds }}"}`` (templated)
@@ -117,23 +118,24 @@ class EightByEightSurveyBatchOperator(BaseOperator):
     :param expiry: when a message not yet sent is dropped: datetime or ISO 8601 with offset (templated)
     :param dlr_callback_url: where 8x8 posts delivery receipts (templated)
     :param client_batch_id_prefix: to find the batches in 8x8's portal: at most 8 letters A to Z, digits, hyphens,
-        underscores and dots, first a letter or digit
-    :param batch_size: messages in one batch, 1 to 10,000
+        underscores and dots, first a letter or digit; none by default
+    :param batch_size: messages in one batch, 1 to 10,000, which is the default
     :param max_messages: a guard against a bad join: more sendable rows than this, and nothing is sent at all (the
-        source is read twice)
-    :param not_after: a guard against old data: no batch is begun later than this, what is missing then is ``not_sent``,
-        and the task fails for good; what became of earlier batches is still looked up: datetime or ISO 8601 with offset
-        (templated)
-    :param max_rejected: more rejected messages than this fail the task, after its results are pushed: a number, or a
-        float between 0 and 1 as a share of accepted and rejected
-    :param on_invalid: ``skip`` invalid rows, or ``fail`` before anything is sent (the source is read twice)
-    :param on_empty: no rows at all: ``skip``, ``fail`` or ``succeed``
-    :param on_unknown: 8x8 may have accepted a batch, or not, and its logs did not tell in time: ``fail``, and the next
-        try looks again; ``assume_sent``, it is never sent again, and the task succeeds; ``resend``, which may text
-        people twice
-    :param reconcile_timeout: how long a try waits for 8x8's logs to tell what became of a batch
-    :param log_settle_time: how much later than younger messages a message may show in 8x8's logs; a batch that is
-        missing from them counts as not accepted only after twice this time
+        source is read twice); at least 1, no limit by default
+    :param not_after: a guard against old data: datetime or ISO 8601 with offset (templated). No batch is begun later
+        than this; what is missing then is ``not_sent``, and the task fails for good. What became of earlier batches is
+        still looked up
+    :param max_rejected: more rejected messages than this fail the task, after its results are pushed: a whole number,
+        or a float between 0 and 1 as a share of accepted and rejected; no limit by default
+    :param on_invalid: ``skip`` invalid rows (default), or ``fail`` before anything is sent (the source is read twice)
+    :param on_empty: no rows at all: ``skip`` (default), ``fail`` or ``succeed``
+    :param on_unknown: 8x8 may have accepted a batch, or not, and its logs did not tell in time: ``fail`` (default), and
+        the next try looks again; ``assume_sent``, it is never sent again, and the task succeeds; ``resend``, which may
+        text people twice
+    :param reconcile_timeout: how long a try waits for 8x8's logs to tell what became of a batch: 0 to 30 days, 15
+        minutes by default
+    :param log_settle_time: how much later than younger messages a message may show in 8x8's logs: 0 to 30 days, 10
+        minutes by default. A batch that is missing from them counts as not accepted only after twice this time
     :param canary_destination: a number of the team's own that gets one survey when nothing else can show how far 8x8's
         logs are (templated)
     :param settled_batches: what somebody has seen in 8x8's portal of batches of unknown outcome: by client batch id,
@@ -146,9 +148,9 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         the connection to 8x8 names in its extra, if it does
     :param report_path: folder for the report of what became of each row (templated): an absolute path, or the URL of
         a folder in an object store, such as ``s3://connection@bucket/folder``
-    :param eight_by_eight_conn_id: connection of type ``eight_by_eight``
+    :param eight_by_eight_conn_id: connection of type ``eight_by_eight``, ``eight_by_eight_default`` by default
     :param subaccount_id: another sub-account than the connection's
-    :raises ValueError: an argument is not as it must be, when the DAG is parsed
+    :raises ValueError: an argument is not as it must be, when the DAG is parsed; likewise a TypeError
     """
 
     template_fields: Sequence[str] = (
@@ -247,7 +249,7 @@ class EightByEightSurveyBatchOperator(BaseOperator):
 
     @contextmanager
     def _named_in_errors(self) -> Iterator[None]:
-        """Say of which task an argument is wrong: a DAG file has many."""
+        """Name the task whose argument is wrong: a DAG file has many."""
         try:
             yield
         except (TypeError, ValueError) as error:
@@ -282,8 +284,9 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         """
         Send the surveys that are missing.
 
-        :raises AirflowFailException: something keeps a row from being accepted that another try cannot mend
-        :raises AirflowException: something that it may
+        :return: the result, see above
+        :raises AirflowFailException: something keeps rows from being accepted, and another try cannot mend it
+        :raises AirflowException: something does, and another try may mend it
         :raises AirflowSkipException: there are no rows, and ``on_empty`` is ``skip``
         """
         self._stop = threading.Event()
@@ -312,12 +315,12 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         jinja_env: Environment,
         seen_oids: set[int],
     ) -> None:
-        """Render, mapped or not, so that text stays text, and Airflow gets to see no number and no secret."""
+        """Render, mapped or not, so that text stays text, and Airflow sees no number and no secret."""
         if parent is not self:
             super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
             return
-        if getattr(context.get("ti"), "state", None) == "running":  # else somebody only looks at what it would be
-            self._journals_of(context)  # before anything can fail: an earlier try that has left nothing is a riddle
+        if getattr(context.get("ti"), "state", None) == "running":  # else somebody only looks at the rendered fields
+            self._journals_of(context)  # before anything can fail: what a try without a mark has sent is not known
         for name in template_fields:
             if getattr(self, name) is None:
                 continue
@@ -332,7 +335,7 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         return dag is not None and dag.timetable.can_be_scheduled
 
     def _journals_of(self, context: Context) -> JournalsAtHand:
-        """Return what this try knows of those before it, having left in all of it that it has begun."""
+        """Return what this try knows of those before it, and leave there the mark that it has begun."""
         if self._journals is None:
             from airflow_provider_8x8.operators.sending import journals_at_hand
 
@@ -342,7 +345,7 @@ class EightByEightSurveyBatchOperator(BaseOperator):
 
     def _conclude(self, context: Context, summary: Summary, *, may_try_again: bool) -> dict[str, Any]:
         """
-        Push what became of the rows, then say whether that is a success.
+        Push what became of the rows, then return it if that is a success, else raise.
 
         :param summary: any, also one that has only a ``stop``
         :param may_try_again: whether another try would know what was sent

@@ -25,8 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     Serve until SIGINT or SIGTERM.
 
-    :param arguments: the command line without its first word; by default the process's own.
-    :returns: the exit code: 0 after a clean stop, 2 if the sandbox could not start.
+    :param arguments: the command line without its first word; by default the process's own
+    :return: the exit code: 0 after a clean stop, 2 if the sandbox could not start
     """
     options = parser().parse_args(arguments)
     stop = threading.Event()
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Make what reads the command line."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m airflow_provider_8x8.sandbox",
         description="A local 8x8 to try surveys on, without an account and without an SMS.",

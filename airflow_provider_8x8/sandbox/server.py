@@ -32,18 +32,23 @@ class Sandbox:
         with Sandbox(data=tmp_path) as sandbox:
             requests.get(f"{sandbox.url}/sandbox/stats")
 
-    It takes plain http, one API key and one sub-account; any account id is good.
+    It takes plain http, one API key and one sub-account; any account id is good. For what it can do beside 8x8's
+    endpoints see ``docs/sandbox.md``; ``python -m airflow_provider_8x8.sandbox`` is the same as a command.
 
-    :param port: 0 takes a free one.
-    :param api_key: the key that requests must bear.
-    :param subaccount: the sub-account that requests must name.
-    :param data: a folder where everything is kept across restarts; without it all is forgotten at the end.
-    :param batch_seconds: seconds that each batch takes before it is accepted.
-    :param host: the address to listen on.
-    :param surveys: the ids of the surveys that there are, all others are refused; by default any id is good.
-    :raises OSError: the port is taken, the host is not here, or the folder cannot be made.
-    :raises sqlite3.Error: the folder holds something else.
-    :raises ValueError: the sub-account, the API key or a survey is none that 8x8 could have.
+    :param port: the port to listen on; 0, the default, takes a free one
+    :param api_key: the key that requests must bear, printable ASCII without spaces; ``sandbox`` by default
+    :param subaccount: the sub-account that requests must name, 3 to 50 characters of ``A-Z a-z 0-9 - . _ &``;
+        ``sandbox_hq`` by default
+    :param data: a folder where everything is kept across restarts; without it all is forgotten at the end
+    :param batch_seconds: seconds that each batch takes before it is accepted, 0 by default
+    :param host: the address to listen on, ``127.0.0.1`` by default: whoever reaches another one can read every text
+    :ivar url: where it is, such as ``http://127.0.0.1:8808``
+    :ivar connection_json: an Airflow connection to it, as JSON
+    :ivar connection_uri: likewise, as a URI
+    :param surveys: the ids of the surveys that there are, all others are refused; by default any id is good
+    :raises OSError: the port is taken, the host is not here, or the folder cannot be made
+    :raises sqlite3.Error: the folder holds something else
+    :raises ValueError: the sub-account, the API key or a survey is none that 8x8 could have
     """
 
     def __init__(
@@ -122,22 +127,27 @@ class Sandbox:
         self.stop()
 
     def stats(self) -> dict[str, int]:
-        """Give what ``GET /sandbox/stats`` gives."""
+        """Return what ``GET /sandbox/stats`` gives: counts of requests, batches and messages."""
         return self._control.stats()
 
     def messages(self, limit: int = 100) -> list[dict[str, object]]:
-        """Give what ``GET /sandbox/messages`` gives: the newest messages, newest first."""
+        """
+        Return what ``GET /sandbox/messages`` gives: the newest messages, newest first.
+
+        :param limit: how many at most, 100 by default
+        """
         return self._control.messages(limit)
 
     def requests(self) -> list[RecordedRequest]:
-        """Give the newest requests that were to send something, oldest first, refused ones too."""
+        """Return the newest requests that were to send something, 100 at most, oldest first, refused ones too."""
         return self._recorder.requests()
 
     def faults(self, faults: list[dict[str, Any]]) -> None:
         """
         Do what ``PUT /sandbox/faults`` does: these faults, and no others, are to come.
 
-        :raises ApiError: there is no such fault; the message says which there are.
+        :param faults: such as ``[{"on": "survey_batch", "kind": "429", "times": 2}]``; an empty list clears them
+        :raises ApiError: there is no such fault; the message says which there are
         """
         self._faults.replace(faults)
 

@@ -6,30 +6,37 @@ import tracemalloc
 from collections import defaultdict
 from random import Random
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from airflow_provider_8x8.surveys.journal.held_keys import HeldKeys
 from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_BYTES
 
+# Few buckets and few bytes, so that the end of one record and the beginning of the next often look like a key.
+ROW_KEYS = st.tuples(st.sampled_from([0, 1]), *[st.sampled_from([0, 1])] * (ROW_KEY_BYTES - 2)).map(
+    lambda ends: bytes([0, *ends])
+)
+HOLDERS = st.sampled_from([f"batch-{number}" for number in range(6)])
+CHANGES = st.lists(st.tuples(st.booleans(), st.lists(st.integers(0, 19), unique=True), HOLDERS), max_size=40)
 
-def test_it_is_as_lists_in_a_dict_would_be() -> None:
-    random = Random(8)  # noqa: S311  # no secret
-    for _ in range(200):
-        held, expected = HeldKeys(), defaultdict[bytes, list[str]](list)
-        # Few buckets and few bytes, so that the end of one record and the beginning of the next often look like a key.
-        keys = list({bytes([0, random.randrange(2), *random.choices((0, 1), k=8)]) for _ in range(60)})
-        for _ in range(40):
-            some, holder = random.sample(keys, 10), f"batch-{random.randrange(6)}"
-            if random.random() < 0.6:
-                some = [key for key in some if holder not in expected[key]]
-                held.hold(some, holder)
-                for key in some:
-                    expected[key].append(holder)
-            else:
-                held.release(some, holder)
-                for key in some:
-                    if holder in expected[key]:
-                        expected[key].remove(holder)
-            assert [held.holder_of(key) for key in keys] == [next(iter(expected[key]), None) for key in keys]
-            assert bool(held) == any(expected.values())
+
+@given(st.lists(ROW_KEYS, min_size=20, max_size=20, unique=True), CHANGES)
+def test_it_is_as_lists_in_a_dict_would_be(keys: list[bytes], changes: list[tuple[bool, list[int], str]]) -> None:
+    held, expected = HeldKeys(), defaultdict[bytes, list[str]](list)
+    for is_hold, places, holder in changes:
+        some = [keys[place] for place in places]
+        if is_hold:
+            some = [key for key in some if holder not in expected[key]]
+            held.hold(some, holder)
+            for key in some:
+                expected[key].append(holder)
+        else:
+            held.release(some, holder)
+            for key in some:
+                if holder in expected[key]:
+                    expected[key].remove(holder)
+        assert [held.holder_of(key) for key in keys] == [next(iter(expected[key]), None) for key in keys]
+        assert bool(held) == any(expected.values())
 
 
 def test_a_key_takes_little_more_than_its_bytes() -> None:

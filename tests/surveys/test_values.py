@@ -148,6 +148,7 @@ class Rank(IntEnum):
         (1234.0, 1234, "1234"),
         (-0.0, 0, "0"),
         (float(2**53 - 1), 2**53 - 1, str(2**53 - 1)),
+        (2.0**53, str(2**53), str(2**53)),
         (1e16, "10000000000000000", "10000000000000000"),
         (1e23, "100000000000000000000000", "100000000000000000000000"),
         (1234.5, 1234.5, "1234.5"),
@@ -156,6 +157,8 @@ class Rank(IntEnum):
         (-1.5e-05, "-0.000015", "-0.000015"),
         (Fraction(1, 2), 0.5, "0.5"),
         (Decimal("1234.0"), "1234.0", "1234.0"),
+        (Decimal("-0"), "0", "0"),
+        (Decimal("1E+3"), "1000", "1000"),
         (2**53, str(2**53), str(2**53)),
         (True, "true", "true"),
         (Size.LARGE, "L", "L"),
@@ -177,7 +180,20 @@ def test_a_number_shows_as_people_write_it(value: Any, variable: Any, text: str)
 
 @pytest.mark.parametrize(
     "value",
-    [math.inf, -math.inf, Decimal("Infinity"), Fraction(10**400), 10**5000, b"x", [1], {"a": 1}, object(), "\ud83d"],
+    [
+        math.inf,
+        -math.inf,
+        Decimal("Infinity"),
+        Fraction(10**400),
+        10**5000,
+        Decimal("1E+5000"),
+        Decimal("1E-999999999999"),
+        b"x",
+        [1],
+        {"a": 1},
+        object(),
+        "\ud83d",
+    ],
     ids=lambda value: type(value).__name__,
 )
 def test_what_is_no_text_and_no_number_says_so_without_the_value(value: Any) -> None:

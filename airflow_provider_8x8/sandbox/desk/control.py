@@ -23,12 +23,12 @@ DEFAULT_LIMIT = 100
 
 class Control:
     """
-    Answer the paths under :data:`PREFIX`.
+    Answers the paths under :data:`PREFIX`.
 
-    :param store: what was accepted.
-    :param faults: what shall go wrong.
-    :param recorder: the requests kept for tests.
-    :param introduction: what the page says of the sandbox itself.
+    :param store: what was accepted
+    :param faults: what shall go wrong
+    :param recorder: the requests kept for tests
+    :param introduction: what the page says of the sandbox itself
     """
 
     def __init__(self, store: Store, faults: Faults, recorder: Recorder, introduction: Introduction) -> None:
@@ -44,7 +44,7 @@ class Control:
         """
         Answer one request.
 
-        :raises ApiError: there is no such path, or the request is wrong.
+        :raises ApiError: there is no such path, or the request is wrong
         """
         match request.method, request.path.removeprefix(PREFIX).rstrip("/"):
             case "GET", "":
@@ -66,11 +66,11 @@ class Control:
         raise not_found("There is no such resource. The sandbox's own page is /sandbox")
 
     def stats(self) -> dict[str, int]:
-        """Count what was asked and accepted."""
+        """Return counts of what was asked and accepted."""
         return self._reading.stats()
 
     def messages(self, limit: int) -> list[dict[str, object]]:
-        """Give the newest messages, newest first, each as its phone shows it."""
+        """Return the newest messages, newest first, each as its phone shows it."""
         now = to_text(datetime.now(UTC))
         return [_to_json(message, now) for message in self._reading.messages(limit)]
 
@@ -130,7 +130,7 @@ def _to_json(message: Message, now: str) -> dict[str, object]:
 
 
 def _digits(number: str) -> str:
-    """Give the digits of a number, however people write it; what has none is left, and found nowhere."""
+    """Return the digits of a number, however people write it; a text without any stays, and matches none."""
     return "".join(character for character in number if character in "0123456789") or number.strip()
 
 

@@ -133,8 +133,8 @@ class Faults:
         """
         Put new faults in place of all there were; an empty list clears them.
 
-        :param items: a list of objects with the fields of :class:`Fault`.
-        :raises ApiError: 400, which says what is allowed.
+        :param items: a list of objects with the fields of :class:`Fault`
+        :raises ApiError: 400, which says what is allowed
         """
         faults = _to_faults(items)
         with self._lock:
@@ -146,8 +146,8 @@ class Faults:
         """
         Put one more fault behind those there are; a log lag without ``times`` takes the place of the one before.
 
-        :param item: an object with the fields of :class:`Fault`, which may be texts.
-        :raises ApiError: 400, which says what is allowed.
+        :param item: an object with the fields of :class:`Fault`, which may be texts
+        :raises ApiError: 400, which says what is allowed
         """
         fault = _to_faults([item], strict=False)[0]
         with self._lock:
@@ -157,7 +157,7 @@ class Faults:
             self.changes += 1
 
     def to_come(self) -> list[Fault]:
-        """Give the faults that are still to come, in their order."""
+        """Return the faults that are still to come, in their order."""
         with self._lock:
             return [msgspec.structs.replace(fault) for fault in self._faults]
 

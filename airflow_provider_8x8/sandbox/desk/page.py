@@ -78,10 +78,10 @@ class Page:
     """
     The page.
 
-    :param reading: counts and messages.
-    :param phones: the texts of each phone.
-    :param faults: what shall go wrong.
-    :param introduction: what the sandbox says of itself.
+    :param reading: counts and messages
+    :param phones: the texts of each phone
+    :param faults: what shall go wrong
+    :param introduction: what the sandbox says of itself
     """
 
     def __init__(self, reading: Reading, phones: Phones, faults: Faults, introduction: Introduction) -> None:
@@ -103,10 +103,10 @@ class Page:
 
     def render(self, search: Search, now: str) -> str:
         """
-        Render the page as things stand.
+        Return the page as things stand.
 
-        :param search: which texts to show.
-        :param now: the time, as the store writes it.
+        :param search: which texts to show
+        :param now: the time, as the store writes it
         """
         totals = self._phones.count(phones.AT_ONCE)
         found = self._reading.find(search, _TEXTS)
@@ -135,7 +135,7 @@ class Page:
 
 
 def _pieces(text: str) -> Iterator[tuple[str, bool]]:
-    """Take a text apart, so that its survey link can look like one; it leads nowhere."""
+    """Yield the pieces of a text, and whether each is its survey link: that is to look like one, but leads nowhere."""
     position = 0
     for link in SHORT_LINK.finditer(text):
         yield text[position : link.start()], False

@@ -81,9 +81,9 @@ class Twice(NamedTuple):
 
 class Phones:
     """
-    Count the texts of each phone.
+    Counts the texts of each phone.
 
-    :param store: what was accepted.
+    :param store: what was accepted
     """
 
     def __init__(self, store: Store) -> None:
@@ -99,7 +99,7 @@ class Phones:
         """
         Count what has come since the last time.
 
-        :param at_most: how many messages are looked at now, about; others may use the store meanwhile.
+        :param at_most: how many messages are looked at now, about; others may use the store meanwhile
         """
         for _ in range(0, at_most, _STEP):
             totals = self._count_some()
@@ -108,7 +108,7 @@ class Phones:
         return totals
 
     def of(self, destination: str, survey_id: str) -> tuple[int, int]:
-        """Give how many texts a phone has, of all surveys and of one, as far as they are counted."""
+        """Return how many texts a phone has, of all surveys and of one, as far as they are counted."""
         if not destination.isdigit():
             return 0, 0
         with self._store.transaction() as connection:
@@ -122,12 +122,12 @@ class Phones:
         return row or (0, 0)
 
     def twice(self, limit: int) -> list[Twice]:
-        """Give phones with more than one text of one survey, those with the most first."""
+        """Return phones with more than one text of one survey, those with the most first."""
         with self._store.transaction() as connection:
             return list(map(Twice._make, connection.execute(_TWICE, (limit,))))
 
     def surveys(self, limit: int) -> list[tuple[str, int]]:
-        """Give surveys with the number of their texts, those with the most first."""
+        """Return surveys with the number of their texts, those with the most first."""
         with self._store.transaction() as connection:
             return connection.execute(
                 "SELECT survey_id, texts FROM temp.survey ORDER BY texts DESC, survey_id LIMIT ?", (limit,)

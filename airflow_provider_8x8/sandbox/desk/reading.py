@@ -40,16 +40,16 @@ class Found(NamedTuple):
 
 class Reading:
     """
-    Read the store for people and tests.
+    Reads the store for people and tests.
 
-    :param store: what was accepted.
+    :param store: what was accepted
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def stats(self) -> dict[str, int]:
-        """Count what was asked and accepted. Single surveys are counted in ``singles`` only."""
+        """Return counts of what was asked and accepted. Single surveys are counted in ``singles`` only."""
         with self._store.transaction() as connection:
             one = connection.execute
             (requests,) = one("SELECT coalesce(sum(count), 0) FROM request").fetchone()
@@ -69,23 +69,23 @@ class Reading:
         }
 
     def messages(self, limit: int) -> list[Message]:
-        """Give the newest messages, newest first."""
+        """Return the newest messages, newest first."""
         with self._store.transaction() as connection:
             rows = connection.execute("SELECT * FROM message ORDER BY rowid DESC LIMIT ?", (limit,))
             return list(map(Message._make, rows))
 
     def rejected(self, limit: int) -> list[Message]:
-        """Give the newest rejected messages, newest first."""
+        """Return the newest rejected messages, newest first."""
         return [message for _, message in self._newest(_REJECTED, (), self._store.last_message(), limit)]
 
     def batches(self, limit: int) -> list[BatchRecord]:
-        """Give the newest batches, newest first."""
+        """Return the newest batches, newest first."""
         with self._store.transaction() as connection:
             rows = connection.execute("SELECT * FROM batch ORDER BY rowid DESC LIMIT ?", (limit,))
             return list(map(BatchRecord._make, rows))
 
     def find(self, search: Search, limit: int) -> Found:
-        """Look for accepted messages, newest first."""
+        """Return accepted messages that are looked for, newest first."""
         last = self._store.last_message()
         upto = last if search.before is None else min(last, search.before - 1)
         rows = self._newest(_ACCEPTED, (search.digits, search.survey, search.survey), upto, limit + 1)

@@ -25,14 +25,14 @@ class RecordedRequest(NamedTuple):
 
 
 class Recorder:
-    """Keep the newest requests."""
+    """Keeps the newest requests."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._requests: deque[RecordedRequest] = deque()
 
     def record(self, request: Request) -> None:
-        """Keep one request, and let the oldest go where there are too many."""
+        """Keep one request, and drop the oldest where there are too many."""
         headers = dict(request.headers)
         if "authorization" in headers:
             headers["authorization"] = "REDACTED"
@@ -42,12 +42,12 @@ class Recorder:
                 self._requests.popleft()
 
     def requests(self) -> list[RecordedRequest]:
-        """Give what is kept, oldest first."""
+        """Return what is kept, oldest first."""
         with self._lock:
             return list(self._requests)
 
     def forget(self) -> None:
-        """Let all go."""
+        """Forget all of them."""
         with self._lock:
             self._requests.clear()
 

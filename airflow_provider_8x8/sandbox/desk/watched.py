@@ -13,7 +13,7 @@ from airflow_provider_8x8.sandbox.platform.store import Store
 from airflow_provider_8x8.sandbox.wire.errors import internal_error, not_found, quota_exceeded
 from airflow_provider_8x8.sandbox.wire.http_messages import Answer, Ending, Request, error_answer
 
-logger = logging.getLogger("airflow_provider_8x8.sandbox")
+log = logging.getLogger("airflow_provider_8x8.sandbox")
 
 _RECORDED = frozenset({"survey_batch", "survey"})
 _GZIP = 31  # zlib's word for it
@@ -21,12 +21,12 @@ _GZIP = 31  # zlib's word for it
 
 class WatchedApi:
     """
-    Answer 8x8's endpoints, or spoil the answer if a fault says so.
+    Answers 8x8's endpoints, or spoils the answer if a fault says so.
 
-    :param api: what 8x8 does.
-    :param store: counts the batch requests.
-    :param faults: what shall go wrong.
-    :param recorder: keeps the requests that send.
+    :param api: what 8x8 does
+    :param store: counts the batch requests
+    :param faults: what shall go wrong
+    :param recorder: keeps the requests that send
     """
 
     def __init__(self, api: Api, store: Store, faults: Faults, recorder: Recorder) -> None:
@@ -39,8 +39,8 @@ class WatchedApi:
         """
         Answer one request.
 
-        :raises ApiError: the request is refused.
-        :raises StoppedError: the sandbox was stopped meanwhile.
+        :raises ApiError: the request is refused
+        :raises StoppedError: the sandbox was stopped meanwhile
         """
         call = read_call(request)
         if call.operation == "survey_batch":
@@ -54,7 +54,7 @@ class WatchedApi:
             answer = self._api.answer(call)
             if fault := self._faults.take(call.operation, Moment.AFTER):
                 answer = _spoiled(answer, fault)
-        logger.info("%s %a: %d", request.method, request.path, answer.status)
+        log.info("%s %a: %d", request.method, request.path, answer.status)
         return answer
 
 

@@ -78,13 +78,13 @@ _ENDPOINTS = (
 
 class Api:
     """
-    Answer 8x8's endpoints.
+    Answers 8x8's endpoints.
 
-    :param account: the one account there is.
-    :param store: what was accepted.
-    :param log_lag: says how old a message must be to be in the logs that are asked for now.
-    :param url: the sandbox's own address, for download links.
-    :param stopping: set once the sandbox is to stop.
+    :param account: the one account there is
+    :param store: what was accepted
+    :param log_lag: says how old a message must be to be in the logs that are asked for now
+    :param url: the sandbox's own address, for download links
+    :param stopping: set once the sandbox is to stop
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Api:
         """
         Let a call in, or refuse it for who asks, or for how often.
 
-        :raises ApiError: it bears another key, names another account, or is one too many.
+        :raises ApiError: it bears another key, names another account, or is one too many
         """
         if call.operation == "log_export_download":
             return  # The link is its own key.
@@ -133,8 +133,8 @@ class Api:
         """
         Do what an admitted call asks for.
 
-        :raises ApiError: it is refused for what it asks for.
-        :raises StoppedError: the sandbox was stopped meanwhile.
+        :raises ApiError: it is refused for what it asks for
+        :raises StoppedError: the sandbox was stopped meanwhile
         """
         return self._handlers[call.operation](call.request, call.ids)
 
@@ -255,7 +255,7 @@ def read_call(request: Request) -> Call:
     """
     Tell what a request asks for.
 
-    :raises ApiError: 404, there is no such endpoint.
+    :raises ApiError: 404, there is no such endpoint
     """
     for endpoint in _ENDPOINTS:
         found = endpoint.path.fullmatch(request.path)

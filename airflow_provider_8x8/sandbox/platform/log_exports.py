@@ -52,18 +52,18 @@ COLUMNS = (
 
 
 def masked(digits: str) -> str:
-    """Mask a phone number as 8x8 does: its last four digits are not shown."""
+    """Return a phone number masked as 8x8 does it: without its last four digits."""
     return f"+{digits[:-4]}xxxx"
 
 
 def read_job(payload: object, now: datetime, lag: timedelta, last_message: int) -> LogExport:
     """
-    Read a ``LogExportRequest``.
+    Return the job that a ``LogExportRequest`` asks for.
 
-    :param now: when it is asked for, aware.
-    :param lag: how old a message must be to be in the logs.
-    :param last_message: the newest message there is.
-    :raises ApiError: 400, something in it is wrong.
+    :param now: when it is asked for, aware
+    :param lag: how old a message must be to be in the logs
+    :param last_message: the newest message there is
+    :raises ApiError: 400, something in it is wrong
     """
     if not isinstance(payload, dict):
         raise bad_request(Code.INVALID_PARAMETER, "The request must be an object")
@@ -89,7 +89,7 @@ def to_csv(pages: Iterable[Sequence[Message]], subaccount: str, now: str) -> Ite
     """
     Write the file of a log export, a piece for each page; phone numbers and texts are masked.
 
-    :param pages: messages without their texts.
+    :param pages: messages without their texts
     """
     yield _to_lines([COLUMNS])
     for page in pages:
@@ -114,7 +114,7 @@ def _row(message: Message, subaccount: str, now: str) -> Sequence[object]:
 
 
 def status_of(message: Message, now: str) -> dict[str, object]:
-    """Give a message's state with its details, in 8x8's words."""
+    """Return a message's state with its details, in 8x8's words."""
     state = message.state(now)
     if state == "rejected":
         return {

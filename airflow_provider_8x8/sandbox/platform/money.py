@@ -15,17 +15,17 @@ _PRICE = {"amount": PRICE_PER_PART, "currency": CURRENCY}
 
 
 def price_total(parts: int) -> float:
-    """Give the price of a message of so many parts, in :data:`CURRENCY`."""
+    """Return the price of a message of so many parts, in :data:`CURRENCY`."""
     return round(parts * PRICE_PER_PART, 2)
 
 
 def price_list(subaccount: str, query: Mapping[str, str]) -> dict[str, object]:
     """
-    Give 8x8's price list.
+    Return 8x8's price list.
 
     :param query: 8x8's filters: ``country``, ``mcc`` with ``mnc``, ``direction``, ``subAccountId``. The sandbox has
-        one operator for all, so a network code filters nothing out.
-    :raises ApiError: 400, a filter is wrong.
+        one operator for all, so a network code filters nothing out
+    :raises ApiError: 400, a filter is wrong
     """
     country = query.get("country")
     if country is not None and country not in CALLING_CODE_OF_COUNTRY:

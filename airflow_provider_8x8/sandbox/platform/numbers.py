@@ -66,10 +66,10 @@ class PhoneNumber(NamedTuple):
 
 def read_number(destination: str, country: str | None) -> PhoneNumber:
     """
-    Read a destination that fits 8x8's pattern.
+    Return what a destination that fits 8x8's pattern says.
 
-    :param destination: international with or without ``+``, or national if ``country`` is given and there is no ``+``.
-    :param country: an assigned ISO 3166-1 alpha-2 code.
+    :param destination: international with or without ``+``, or national if ``country`` is given and there is no ``+``
+    :param country: an assigned ISO 3166-1 alpha-2 code
     """
     if country is not None and not destination.startswith("+"):
         return _read_national(destination, country)

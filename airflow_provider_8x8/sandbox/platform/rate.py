@@ -10,9 +10,9 @@ from airflow_provider_8x8.sandbox.wire.errors import quota_exceeded
 
 class RateLimit:
     """
-    A plain counter: so many in each second, the second beginning with its first request.
+    Lets so many requests pass in each second; a second begins with its first request.
 
-    :param per_second: how many pass.
+    :param per_second: how many pass
     """
 
     def __init__(self, per_second: int) -> None:
@@ -25,7 +25,7 @@ class RateLimit:
         """
         Let one pass.
 
-        :raises ApiError: 429, it is one too many.
+        :raises ApiError: 429, it is one too many
         """
         now = monotonic()
         with self._lock:

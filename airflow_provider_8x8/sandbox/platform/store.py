@@ -82,7 +82,7 @@ class Message(NamedTuple):
     cancelled: bool = False
 
     def state(self, now: str) -> str:
-        """Say where the message stands: ``rejected``, ``cancelled``, ``queued`` until its time, then ``delivered``."""
+        """Tell where the message stands: ``rejected``, ``cancelled``, ``queued`` until its time, then ``delivered``."""
         if self.rejection is not None:
             return "rejected"
         if self.cancelled:
@@ -137,9 +137,9 @@ class Store:
     """
     The sandbox's memory, safe to use from several threads.
 
-    :param folder: where the file is, made if absent; without it everything is gone with the process.
-    :raises OSError: the folder cannot be made.
-    :raises sqlite3.Error: the file cannot be used.
+    :param folder: where the file is, made if absent; without it everything is gone with the process
+    :raises OSError: the folder cannot be made
+    :raises sqlite3.Error: the file cannot be used
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -159,7 +159,7 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Have the store for oneself, for a moment: everybody else waits."""
+        """Give the store to one caller for a moment; everybody else waits."""
         with self._lock, self._connection:
             yield self._connection
 
@@ -198,12 +198,12 @@ class Store:
             connection.execute(_INSERT_MESSAGE, message)
 
     def message(self, umid: str) -> Message | None:
-        """Find one message."""
+        """Return one message, None if there is none."""
         found = self._messages("SELECT * FROM message WHERE umid = ?", (umid,))
         return found[0] if found else None
 
     def has_batch(self, batch_id: str) -> bool:
-        """Say whether there is such a batch."""
+        """Tell whether there is such a batch."""
         with self.transaction() as connection:
             return bool(connection.execute("SELECT 1 FROM batch WHERE batch_id = ?", (batch_id,)).fetchone())
 
@@ -211,8 +211,8 @@ class Store:
         """
         Cancel what is scheduled and not yet sent.
 
-        :param now: messages scheduled later than this can be cancelled.
-        :returns: how many messages were cancelled.
+        :param now: messages scheduled later than this can be cancelled
+        :return: how many messages were cancelled
         """
         with self._change(over=True) as connection:
             return connection.execute(
@@ -222,7 +222,7 @@ class Store:
             ).rowcount
 
     def mask(self, umid: str, number: str, text: str) -> None:
-        """Put others in place of a message's number, also where that stands in its id, and of its text."""
+        """Replace a message's text and its number, also where the number stands in the message's id."""
         with self._change(over=True) as connection:
             connection.execute(
                 "UPDATE message SET client_message_id = replace(client_message_id, destination, ?), destination = ?,"
@@ -231,7 +231,7 @@ class Store:
             )
 
     def last_message(self) -> int:
-        """Give the number of the newest message, 0 if there is none."""
+        """Return the number of the newest message, 0 if there is none."""
         with self.transaction() as connection:
             (last,) = connection.execute("SELECT coalesce(max(rowid), 0) FROM message").fetchone()
             return int(last)
@@ -242,27 +242,27 @@ class Store:
             connection.execute(_INSERT_LOG_EXPORT, job)
 
     def poll_log_export(self, job_id: str) -> LogExport | None:
-        """Find a job, as it was before this question, and count the question."""
+        """Return a job as it was before it was asked after now, and count this question."""
         with self.transaction() as connection:
             row = connection.execute("SELECT * FROM log_export WHERE job_id = ?", (job_id,)).fetchone()
             connection.execute("UPDATE log_export SET polled = polled + 1 WHERE job_id = ?", (job_id,))
         return LogExport(*row) if row else None
 
     def cancel_log_export(self, job_id: str) -> bool:
-        """Cancel a job; say whether there was one."""
+        """Cancel a job; tell whether there was one."""
         with self.transaction() as connection:
             sql = "UPDATE log_export SET cancelled = 1 WHERE job_id = ?"
             return connection.execute(sql, (job_id,)).rowcount > 0
 
     def log_export_of_token(self, token: str) -> LogExport | None:
-        """Find the job that a download link belongs to."""
+        """Return the job that a download link belongs to."""
         with self.transaction() as connection:
             row = connection.execute("SELECT * FROM log_export WHERE token = ?", (token,)).fetchone()
         return LogExport(*row) if row else None
 
     def log(self, job: LogExport) -> Iterator[list[Message]]:
         """
-        Give the messages of a log export in pages, oldest first, without their texts.
+        Yield the messages of a log export in pages, oldest first, without their texts.
 
         Others may use the store between two pages.
         """

@@ -19,7 +19,7 @@ _QUEUED = "SMS is accepted and queued for processing"
 
 def send_batch(store: Store, survey_id: str, batch: Batch, now: datetime) -> dict[str, object]:
     """
-    Keep a batch and give 8x8's ``BatchSmsResponse``.
+    Keep a batch and return 8x8's ``BatchSmsResponse``.
 
     Nothing is deduplicated: what comes twice is sent twice. The messages of the answer are in another order than
     those of the request, since 8x8 promises none.
@@ -42,7 +42,7 @@ def send_batch(store: Store, survey_id: str, batch: Batch, now: datetime) -> dic
 
 
 def send_single(store: Store, survey_id: str, survey: Survey, now: datetime) -> dict[str, object]:
-    """Keep a survey of its own and give 8x8's ``SmsResponse``."""
+    """Keep a survey of its own and return 8x8's ``SmsResponse``."""
     message = _to_message(survey, next(_umids()), survey_id, to_text(now), None, None)
     store.add_single(message)
     return _to_answer(message)
@@ -85,7 +85,7 @@ def _to_message(
 
 def _shuffled(messages: Sequence[Message]) -> list[Message]:
     shuffled = list(messages)
-    random.Random(len(messages)).shuffle(shuffled)  # noqa: S311  an order, not a secret
+    random.Random(len(messages)).shuffle(shuffled)  # noqa: S311  # an order, not a secret
     if shuffled == messages:
         shuffled.reverse()
     return shuffled

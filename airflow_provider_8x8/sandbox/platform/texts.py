@@ -42,8 +42,8 @@ class TemplateBody:
     ``{{name}}`` stands for a variable, ``{{url}}`` or ``{{url:name:name}}`` for the survey's link, whose names are
     handed to the survey's form and so are needed as well.
 
-    :param body: the text in 8x8's braces.
-    :raises TemplateError: braces that do not match, or no link.
+    :param body: the text in 8x8's braces
+    :raises TemplateError: braces that do not match, or no link
     """
 
     def __init__(self, body: str) -> None:
@@ -63,10 +63,10 @@ class TemplateBody:
 
     def render(self, variables: Mapping[str, object], link: str) -> str:
         """
-        Fill in the placeholders.
+        Return the text with its placeholders filled.
 
-        :param variables: a value for each of :attr:`names` at least.
-        :param link: what stands for ``{{url}}``.
+        :param variables: a value for each of :attr:`names` at least
+        :param link: what stands for ``{{url}}``
         """
         pieces = list(self._pieces)
         for index in range(1, len(pieces), 2):
@@ -84,18 +84,18 @@ class Sms(NamedTuple):
 
 
 def short_link(umid: str) -> str:
-    """Give the short link of a message: always :data:`~.limits.SURVEY_LINK_LENGTH` characters."""
+    """Return the short link of a message: always :data:`~.limits.SURVEY_LINK_LENGTH` characters."""
     return _LINK_BASE + umid[len(_LINK_BASE) - SURVEY_LINK_LENGTH :]
 
 
 def to_sms(text: str, encoding: str) -> Sms:
     """
-    Encode a text and cut what is longer than :data:`~.limits.MAX_PARTS` parts, as 8x8 does.
+    Return a text encoded, and cut where it is longer than :data:`~.limits.MAX_PARTS` parts, as 8x8 does.
 
     What 8x8 does with a text that does not fit a requested ``GSM7`` is not documented; here such characters become
     ``?``.
 
-    :param encoding: ``AUTO``, ``GSM7`` or ``UCS2``.
+    :param encoding: ``AUTO``, ``GSM7`` or ``UCS2``
     """
     if encoding == "AUTO":
         encoding = "GSM7" if _GSM7_TEXT.fullmatch(text) else "UCS2"

@@ -1,8 +1,8 @@
 """
-Is this request a survey, or a batch of surveys, as 8x8's OpenAPI file has them?
+Checks whether a request is a survey, or a batch of surveys, as 8x8's OpenAPI file has them.
 
-What is wrong in a request refuses it as a whole, with 8x8's code. Only a phone number that cannot exist is another
-matter: it rejects its own message (:mod:`~airflow_provider_8x8.sandbox.platform.numbers`).
+Whatever is wrong in a request refuses the whole of it, with 8x8's code. Only a phone number that cannot exist does
+not: it rejects its own message (:mod:`~airflow_provider_8x8.sandbox.platform.numbers`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Options:
     expiry: datetime | None = None
 
     def over(self, common: Options) -> Options:
-        """Fill in what is not said here from what is said for all."""
+        """Return these options, completed by what is said for all messages."""
         return Options(
             self.source or common.source,
             self.encoding or common.encoding,
@@ -68,9 +68,9 @@ class Batch:
 
 class Validator:
     """
-    Check the messages of one request.
+    Checks the messages of one request.
 
-    :param now: the time that ``scheduled`` and ``expiry`` are held against, aware.
+    :param now: the time that ``scheduled`` and ``expiry`` are held against, aware
     """
 
     def __init__(self, now: datetime) -> None:
@@ -81,7 +81,7 @@ class Validator:
         """
         Check a ``BatchSurveyRequest``.
 
-        :raises ApiError: 400 with 8x8's code for the first thing that is wrong.
+        :raises ApiError: 400 with 8x8's code for the first thing that is wrong
         """
         request = _object(payload, "The request")
         client_batch_id = _text(request, "clientBatchId", "")
@@ -102,7 +102,7 @@ class Validator:
         """
         Check a ``SurveyRequest``.
 
-        :raises ApiError: 400 with 8x8's code for the first thing that is wrong.
+        :raises ApiError: 400 with 8x8's code for the first thing that is wrong
         """
         return self._survey(payload, "The request", None, Options())
 

@@ -44,10 +44,10 @@ class ApiError(Exception):
     """
     A refusal: an HTTP status with 8x8's error envelope.
 
-    :param status: the HTTP status.
-    :param code: 8x8's code.
-    :param message: what was wrong, for people.
-    :param headers: headers to add, such as ``Retry-After``.
+    :param status: the HTTP status
+    :param code: 8x8's code
+    :param message: what was wrong, for people
+    :param headers: headers to add, such as ``Retry-After``
     """
 
     def __init__(self, status: HTTPStatus, code: Code, message: str, headers: Mapping[str, str] | None = None) -> None:
@@ -58,7 +58,7 @@ class ApiError(Exception):
         self.headers = dict(headers or {})
 
     def envelope(self) -> dict[str, object]:
-        """Give the body that every refusal of 8x8's platform has."""
+        """Return the body that every refusal of 8x8's platform has."""
         return {
             "code": int(self.code),
             "message": self.message,
@@ -68,20 +68,20 @@ class ApiError(Exception):
 
 
 def bad_request(code: Code, message: str) -> ApiError:
-    """Give the refusal of a request that is wrong in itself."""
+    """Return the refusal of a request that is wrong in itself."""
     return ApiError(HTTPStatus.BAD_REQUEST, code, message)
 
 
 def not_found(message: str, code: Code = Code.NOT_FOUND) -> ApiError:
-    """Give the refusal of a request for something that is not there."""
+    """Return the refusal of a request for something that is not there."""
     return ApiError(HTTPStatus.NOT_FOUND, code, message)
 
 
 def quota_exceeded(retry_after: str = "1") -> ApiError:
     """
-    Give the refusal of one request too many.
+    Return the refusal of one request too many.
 
-    :param retry_after: the value of ``Retry-After``: seconds, or an HTTP date.
+    :param retry_after: the value of ``Retry-After``: seconds, or an HTTP date
     """
     return ApiError(
         HTTPStatus.TOO_MANY_REQUESTS,
@@ -92,5 +92,5 @@ def quota_exceeded(retry_after: str = "1") -> ApiError:
 
 
 def internal_error() -> ApiError:
-    """Give the refusal that is 8x8's own fault."""
+    """Return the refusal that is 8x8's own fault."""
     return ApiError(HTTPStatus.INTERNAL_SERVER_ERROR, Code.INTERNAL, "Internal server error")

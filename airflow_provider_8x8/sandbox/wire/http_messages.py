@@ -46,9 +46,9 @@ class Request:
 
     def declared_json(self) -> object:
         """
-        Decode the body, if it is declared as JSON.
+        Return the decoded body, if it is declared as JSON.
 
-        :raises ApiError: 400, it is not declared as JSON or is none.
+        :raises ApiError: 400, it is not declared as JSON or is none
         """
         if self._content_type() != _JSON:
             raise bad_request(Code.INVALID_PARAMETER, f"Content-Type must be {_JSON}")
@@ -56,9 +56,9 @@ class Request:
 
     def json(self) -> object:
         """
-        Decode the body, whatever it is declared as.
+        Return the body decoded from JSON, whatever it is declared as.
 
-        :raises ApiError: 400, it is no JSON.
+        :raises ApiError: 400, it is no JSON
         """
         try:
             return msgspec.json.decode(self.body)
@@ -67,9 +67,9 @@ class Request:
 
     def form(self) -> dict[str, str]:
         """
-        Decode the body of an HTML form; what was left empty is left out.
+        Return the fields of an HTML form; what was left empty is left out.
 
-        :raises ApiError: 400, it is not declared as a form or is none.
+        :raises ApiError: 400, it is not declared as a form or is none
         """
         if self._content_type() != _FORM:
             raise bad_request(Code.INVALID_PARAMETER, f"Content-Type must be {_FORM}")
@@ -96,12 +96,12 @@ class Answer:
 
 
 def json_answer(payload: object, status: HTTPStatus = HTTPStatus.OK) -> Answer:
-    """Answer with JSON."""
+    """Return an answer in JSON."""
     return Answer(status, msgspec.json.encode(payload))
 
 
 def error_answer(error: ApiError) -> Answer:
-    """Answer with 8x8's error envelope."""
+    """Return an answer with 8x8's error envelope."""
     return Answer(error.status, msgspec.json.encode(error.envelope()), headers=error.headers)
 
 
@@ -111,10 +111,10 @@ class IncompleteBodyError(Exception):
 
 def read_body(headers: Message, stream: BufferedIOBase) -> bytes:
     """
-    Read a request's body, whole or not at all.
+    Return a request's body, whole or not at all.
 
-    :raises IncompleteBodyError: the client left before its end.
-    :raises ApiError: 411, it comes in chunks; 400, its length is no number, or it is too long.
+    :raises IncompleteBodyError: the client left before its end
+    :raises ApiError: 411, it comes in chunks; 400, its length is no number, or it is too long
     """
     length = _length(headers)
     try:

@@ -29,7 +29,7 @@ from airflow_provider_8x8.sandbox.wire.http_messages import (
 
 SERVER = f"8x8-sandbox/{__version__} (not 8x8; no SMS is sent)"
 
-logger = logging.getLogger("airflow_provider_8x8.sandbox")
+log = logging.getLogger("airflow_provider_8x8.sandbox")
 
 _LAST_CHUNK = b"0\r\n\r\n"
 _WITHOUT_BODY = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
@@ -38,11 +38,11 @@ _SECONDS_OF_SILENCE = 1.0
 
 class HttpServer(ThreadingHTTPServer):
     """
-    Serve each connection in a thread of its own.
+    Serves each connection in a thread of its own.
 
-    :param address: host and port to listen on; port 0 takes a free one.
-    :param respond: gives the answer to a request that has arrived completely.
-    :raises OSError: the port is taken, or the host is not here.
+    :param address: host and port to listen on; port 0 takes a free one
+    :param respond: gives the answer to a request that has arrived completely
+    :raises OSError: the port is taken, or the host is not here
     """
 
     request_queue_size = 128
@@ -81,9 +81,9 @@ class HttpServer(ThreadingHTTPServer):
             self._changed.wait_for(lambda: not self._connections)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Log what went wrong with a connection, but for a client that left, as it may whenever it likes."""
+        """Log what went wrong with a connection, unless its client has left: it may do so at any time."""
         if not isinstance(sys.exception(), ConnectionError):
-            logger.exception("A request could not be served")
+            log.exception("A request could not be served")
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -98,10 +98,10 @@ class _Handler(BaseHTTPRequestHandler):
         pass  # It would log the query, in which there may be a phone number.
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the name it has there
-        logger.debug("%a", format % args)
+        log.debug("%a", format % args)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        # What the standard library refuses by itself: a request line or header that is no HTTP, a method nobody knows.
+        # The standard library calls it for what is no HTTP: an odd request line or header, an unknown method.
         self.close_connection = True
         status = HTTPStatus(code)
         self._write(error_answer(ApiError(status, Code.INVALID_PARAMETER, message or status.phrase)))
@@ -130,9 +130,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _refuse_body(self, error: ApiError) -> None:
-        """Refuse a body that cannot be read: where the next request begins is not known."""
+        """Refuse a body that cannot be read, and close: nobody knows where the next request begins."""
         self.close_connection = True
-        logger.info("%s: %s", self.command, error)
+        log.info("%s: %s", self.command, error)
         self._write(error_answer(error))
         # A connection that is closed while its client still writes is reset, and then the client may lose the answer.
         with contextlib.suppress(OSError):
@@ -147,12 +147,12 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             return self.server.respond(self._request(body))
         except ApiError as error:
-            logger.info("%s %a: %s", self.command, where, error)
+            log.info("%s %a: %s", self.command, where, error)
             return error_answer(error)
         except StoppedError:
             raise
         except Exception:
-            logger.exception("%s %a failed", self.command, where)
+            log.exception("%s %a failed", self.command, where)
             return error_answer(internal_error())
 
     def _request(self, body: bytes) -> Request:

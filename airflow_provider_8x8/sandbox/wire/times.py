@@ -10,15 +10,15 @@ _LOG_EXPORT_TIME = re.compile(r"\d{4}-\d\d-\d\d(?:[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz
 
 
 def to_text(moment: datetime) -> str:
-    """Write a time in UTC, to the microsecond. Such texts sort as their times do."""
+    """Return a time as text in UTC, to the microsecond. Such texts sort as their times do."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def from_date_time(text: str) -> datetime:
     """
-    Read an OpenAPI ``date-time``: RFC 3339, with an offset.
+    Return the time of an OpenAPI ``date-time``: RFC 3339, with an offset.
 
-    :raises ValueError: it is none.
+    :raises ValueError: it is none
     """
     if not _DATE_TIME.fullmatch(text):
         raise ValueError(text)
@@ -27,9 +27,9 @@ def from_date_time(text: str) -> datetime:
 
 def from_log_export_time(text: str) -> datetime:
     """
-    Read a time as the log export takes it: a date, or a time that is UTC where it has no offset.
+    Return a time as the log export takes it: a date, or a time that is UTC where it has no offset.
 
-    :raises ValueError: it is none.
+    :raises ValueError: it is none
     """
     if not _LOG_EXPORT_TIME.fullmatch(text):
         raise ValueError(text)

@@ -123,7 +123,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         answer_by: float | None = None,
     ) -> Entry:
         """
-        Make one that has no row keys: a canary's, or one that says that its task instance has moved.
+        Return one that has no row keys: a canary's, or one that says that its task instance has moved.
 
         :param name: stands for the client batch id
         :param at: seconds since 1970
@@ -144,7 +144,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         return f"<Entry {self.client_batch_id} {self.state}, {len(self)} row keys>"
 
     def __len__(self) -> int:
-        """How many row keys it has."""
+        """Return how many row keys it has."""
         return len(self.row_keys) // ROW_KEY_BYTES
 
     @property

@@ -72,14 +72,14 @@ class Ledger:
         self._learn(self._journal.news())
 
     def begin_reading(self) -> None:
-        """The source is read anew: what was begun in the reading before holds its row keys as any other entry does."""
+        """Hold the row keys of what the reading before has begun, as of any other entry: the source is read anew."""
         begun, self._begun = self._begun, set()
         for client_batch_id in begun:
             self._hold(self._entries[client_batch_id])
 
     def use_row_keys_of(self, unique_by: str) -> None:
         """
-        Say of which column the source's row keys are made.
+        Check that the campaign's row keys are made of the same column as the source's.
 
         :raises JournalMismatchError: the campaign's were made of another
         """
@@ -113,7 +113,7 @@ class Ledger:
         return bool(self._held)
 
     def begin(self, compose: Callable[[], Entry | None]) -> Entry | None:
-        """Make an entry durable; ``compose`` makes it, once what others have entered is known."""
+        """Make the entry durable that ``compose`` makes, once what others have entered is known."""
 
         def learn_and_compose(news: Sequence[Entry]) -> Entry | None:
             self._learn(news)

@@ -23,7 +23,7 @@ class JournalName(msgspec.Struct, frozen=True, omit_defaults=True):
     """
     Which journal.
 
-    :ivar conn_id: the connection by which a SQL journal was reached: another may lead to the same one
+    :ivar conn_id: the connection by which a SQL journal was reached; others may lead to the same one
     :ivar journal_id: what the database calls itself
     """
 
@@ -65,8 +65,8 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
     :ivar try_number: the try's
     :ivar began: seconds since 1970, when the first try began that is known of
     :ivar places: all places that this try or one before it may have used
-    :ivar had_store: whether the task state store was at hand, where the same is left
-    :ivar is_open: its journal was open, and the try may have sent
+    :ivar had_store: whether the task state store was at hand; the same mark is left there then
+    :ivar is_open: whether its journal was open, so that the try may have sent
     """
 
     try_number: int
@@ -96,7 +96,7 @@ class Memory(Protocol):
     """
     Where marks are left, and a journal can be kept.
 
-    :ivar is_airflows: it is Airflow's task state store, which is at hand of every try once Airflow has one
+    :ivar is_airflows: whether it is Airflow's task state store, which every try has at hand once Airflow has one
     """
 
     is_airflows: bool

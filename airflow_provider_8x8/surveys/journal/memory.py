@@ -29,7 +29,7 @@ class MemoryJournal:
         return self._first_begun
 
     def open(self, header: Header) -> None:
-        """Do nothing: there was no header before."""
+        """Do nothing: there is no older header to check."""
 
     def news(self) -> Sequence[Entry]:
         """See :class:`Journal`."""

@@ -28,7 +28,8 @@ class EntryLog(Protocol):
         """
         Return the campaign's entries, as they now stand, that were made or settled since the last look at them.
 
-        The first look gives them all, in the order of their beginning. Those of this object itself may be among them.
+        The first look gives them all, in the order of their beginning. Entries that this object itself has made may be
+        among them.
         """
 
     def begin(self, compose: Compose) -> Entry | None:

@@ -1,4 +1,4 @@
-"""Old campaigns are deleted from a SQL journal."""
+"""Deletes old campaigns from a SQL journal."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ def _delete(row_id: int, before: datetime, connection: Connection) -> int:
 
 
 def _nothing_open() -> Any:
-    """Say in SQL that no entry of the campaign is open."""
+    """Return the condition in SQL that no entry of the campaign is open."""
     return ~sa.exists().where(BATCH.c.campaign == CAMPAIGN.c.id, _is_open())
 
 
 def _is_open() -> Any:
-    """Say in SQL that an entry :attr:`~airflow_provider_8x8.surveys.journal.entries.Entry.is_open`."""
+    """Return the condition in SQL for :attr:`~airflow_provider_8x8.surveys.journal.entries.Entry.is_open`."""
     is_half_known = sa.and_(BATCH.c.state == EntryState.SENT.value, BATCH.c.unknown_keys != b"")
     return sa.or_(BATCH.c.state == EntryState.PENDING.value, is_half_known)

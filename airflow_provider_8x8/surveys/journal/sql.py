@@ -214,7 +214,7 @@ class SqlJournal:
 
 def _gives_way_to(entry: Entry) -> Any:
     """
-    Say in SQL that the stored entry gives way to this one.
+    Return the condition in SQL that the stored entry gives way to this one.
 
     It is :meth:`airflow_provider_8x8.surveys.journal.entries.Entry.gives_way_to`.
     """

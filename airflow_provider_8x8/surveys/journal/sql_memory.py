@@ -24,7 +24,7 @@ class SqlMemory:
 
     See :class:`~airflow_provider_8x8.surveys.journal.marks.Memory`.
 
-    :param database: it closes that, and nobody else uses it meanwhile
+    :param database: its own: nobody else uses it, and :meth:`close` closes it
     :param task_instance: its name, without its tries
     :param deployment: which Airflow the task instance is of, since others may have one of the same name; None if that
         is not known
@@ -62,7 +62,7 @@ class SqlMemory:
         self._database.close()
 
     def _is_ours(self) -> Any:
-        """Say in SQL that a mark is of this task instance."""
+        """Return the condition in SQL that a mark is of this task instance."""
         return MARK.c.task_key.in_(self._task_keys)
 
     def _read_marks(self, connection: Connection) -> list[Mark]:

@@ -89,7 +89,7 @@ class StateStoreJournal:
     :param store: the task instance's
     :param campaign_id: names the campaign in messages
     :param try_number: this try's
-    :param never_expire: Airflow's word for keeping a value without end
+    :param never_expire: Airflow's constant for keeping a value without end
     :param sleep: waits before what has failed is tried again
     """
 
@@ -137,7 +137,7 @@ class StateStoreJournal:
     def news(self) -> Sequence[Entry]:
         """See :class:`~airflow_provider_8x8.surveys.journal.protocol.EntryLog`."""
         if self._was_read:
-            return ()  # nobody but this try writes
+            return ()  # only this try writes
         for try_number in range(1, self._try_number + 1):
             for record in self._read_try(try_number):
                 self._apply(record)
@@ -253,7 +253,7 @@ class StateStoreMemory:
     :param store: the task instance's
     :param task_instance: its name, without its tries
     :param try_number: this try's
-    :param never_expire: Airflow's word for keeping a value without end
+    :param never_expire: Airflow's constant for keeping a value without end
     :param sleep: waits before what has failed is tried again
     """
 

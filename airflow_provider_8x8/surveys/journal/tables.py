@@ -57,8 +57,8 @@ CAMPAIGN = sa.Table(
     **_MYSQL_OPTIONS,
 )
 
-# Constraints rather than indexes: they come with CREATE TABLE, so that where DDL has no transactions, too, a table is
-# there whole or not at all.
+# Constraints rather than indexes: they come with CREATE TABLE, so that a table is there whole or not at all, also where
+# DDL has no transactions.
 BATCH = sa.Table(
     "eight_by_eight_batch",
     METADATA,
@@ -120,10 +120,10 @@ def make_tables(connection: sa.engine.Connection, *, lacking: list[str]) -> str:
     """
     Make the tables and columns that are not there yet; return by which id the database knows itself.
 
-    Another one may make them at the same moment, and then this fails; it is to be called again. The row that says that
-    all is there comes last, since where DDL has no transactions it may end in the middle.
+    Another process may make them at the same moment; then this fails, and is to be called again. The row that says that
+    all is there comes last: where DDL has no transactions, this may break off in the middle.
 
-    :param lacking: is filled with what was not there, for whoever has to be told that it cannot be made
+    :param lacking: is filled with what was not there, to be named where it cannot be made
     """
     this = sa.select(JOURNAL.c.journal_id, JOURNAL.c.journal_format).where(JOURNAL.c.id == _ONLY_ROW)
     row = connection.execute(this).first() if _is_there(connection, JOURNAL) else None
@@ -137,6 +137,7 @@ def make_tables(connection: sa.engine.Connection, *, lacking: list[str]) -> str:
     for new in new_columns:
         connection.exec_driver_sql(new.statement)
     if row is None:
+        # Made once for each database, and compared with itself alone: no history depends on which one it is.
         values = {"id": _ONLY_ROW, "journal_id": secrets.token_hex(8), "journal_format": JOURNAL_FORMAT}
         connection.execute(sa.insert(JOURNAL).values(**values))
     else:

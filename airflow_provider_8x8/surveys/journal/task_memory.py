@@ -5,7 +5,7 @@ A journal reaches as far as its place: a database, or Airflow's task state store
 place than the tries before it would know nothing of what they have sent. So each try first reads the marks that they
 have left (:mod:`~airflow_provider_8x8.surveys.journal.marks`) wherever it can, and then
 
-* takes over what is entered elsewhere, where it can read it, and has whoever may still send by that entry end;
+* takes over what is entered elsewhere, where it can read it, and stops whoever may still send by those entries;
 * or refuses, and names both places;
 * or refuses since nothing is remembered at all, though it is not the first try.
 """
@@ -90,8 +90,8 @@ class TaskMemory:
             except JournalError as error:
                 failures.append(error)
         if self.is_complete:
-            # Who had no task state store may still open its journal, until a newer mark is where its own is. So the
-            # store is told last then: what it says of the tries before this one is relied on.
+            # A try that had no task state store may still open its journal until a newer mark lies beside its own. So
+            # the store is told last then: what it says of the tries before this one is relied on.
             had_store = all(mark.had_store for _, mark in self._marks)
             for memory in reached if had_store else reversed(reached):
                 try:
@@ -360,7 +360,7 @@ class RememberedJournal:
         self._copy(self._own(entries), place)
 
     def _end_there(self, source: TaskJournal) -> Sequence[Entry] | None:
-        """Have an earlier try that is still alive find that it may not send any more; return what it has entered."""
+        """Tell an earlier try, which may still be alive, that it may send no more; return what it has entered."""
         memory = self._memory
         moved = Entry.of_no_batch(
             EntryState.MOVED,

@@ -166,7 +166,7 @@ def mask_digits(text: str) -> str:
 def _of_number(value: Any) -> str:
     """Return a number that is no text: one with a fraction stays what it is."""
     if isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():
-        return f"{value.to_integral_value():f}"
+        return to_text(value.to_integral_value())
     if type(value).__name__ in ("float16", "float32"):
         raise UnusableValueError(f"is of type {type(value).__name__}, which does not hold a phone number's digits")
     return to_text(value)

@@ -16,6 +16,9 @@ from airflow_provider_8x8.api.masking import mask_phone_numbers
 # Beyond it, JSON readers that keep numbers as doubles change the last digits: an order number must not change.
 MAX_EXACT_NUMBER = 2**53 - 1
 
+# As Python has it for whole numbers. A decimal of a few characters, 1E+999999999, could else fill the memory.
+_MAX_DIGITS = 4_300
+
 _MAX_QUOTED_LENGTH = 40
 
 # Of which nearly all values are, and none of which is NULL: asked for first, since the other ways are slow.
@@ -96,7 +99,9 @@ def to_text(value: Any) -> str:
     if isinstance(value, Decimal):
         if not value.is_finite():
             raise UnusableValueError("is an infinite number")
-        return f"{value:f}"
+        if abs(value.adjusted()) >= _MAX_DIGITS:
+            raise UnusableValueError("is a number of thousands of digits")
+        return f"{value or value.copy_abs():f}"  # there is no -0
     if isinstance(value, Real):
         return _without_exponent(value)
     if isinstance(value, datetime | date | time):
@@ -176,7 +181,7 @@ def _without_exponent(value: Real) -> str:
         raise UnusableValueError("is an infinite number")
     if number.is_integer() and abs(number) <= MAX_EXACT_NUMBER:
         return str(int(number))
-    text = repr(number)
+    text = repr(number).removesuffix(".0")
     return f"{Decimal(text):f}" if "e" in text else text
 
 

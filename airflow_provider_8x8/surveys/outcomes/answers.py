@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 
@@ -15,6 +16,7 @@ from airflow_provider_8x8.surveys.outcomes.report import ReportLine
 
 log = logging.getLogger(__name__)
 
+_ACCEPTED = "QUEUED"
 _NOT_LISTED = "8x8's answer does not list the message"
 
 
@@ -68,7 +70,7 @@ def match(rows: RowMessages, response: BatchResponse) -> RowAnswers:
     strangers = 0
     if [answer.client_message_id for answer in messages] != rows.client_message_ids:
         # 8x8 promises no order, though it keeps that of the request.
-        listed = {answer.client_message_id or "": answer for answer in messages}
+        listed = _accepted_first((answer.client_message_id or "", answer) for answer in messages)
         answers = [listed.get(client_message_id) for client_message_id in rows.client_message_ids]
         if None in answers:
             answers = _found_alike(rows.client_message_ids, answers, listed)
@@ -79,7 +81,7 @@ def match(rows: RowMessages, response: BatchResponse) -> RowAnswers:
         Outcome.UNKNOWN,
     )  # looked up once
     outcomes = [
-        unknown if answer is None else accepted if answer.status.code == "QUEUED" else rejected for answer in answers
+        unknown if answer is None else accepted if answer.status.code == _ACCEPTED else rejected for answer in answers
     ]
     counted = _counted(outcomes)
     not_listed = counted[unknown]
@@ -108,12 +110,24 @@ def match(rows: RowMessages, response: BatchResponse) -> RowAnswers:
 def _found_alike(
     sent: Sequence[str], answers: Sequence[MessageResponse | None], listed: Mapping[str, MessageResponse]
 ) -> list[MessageResponse | None]:
-    """Find what is still missing of 8x8's answers under ids that were changed on their way."""
+    """Find what is still missing of 8x8's answers under ids that were changed on their way, if they are one row's."""
     strangers = set(listed).difference(sent)
-    alike = {fold_message_id(its): answer for its, answer in listed.items() if its in strangers}
+    alike = _accepted_first((fold_message_id(its), answer) for its, answer in listed.items() if its in strangers)
+    folded = list(map(fold_message_id, sent))
+    times = Counter(folded)
     return [
-        alike.get(fold_message_id(its)) if answer is None else answer for its, answer in zip(sent, answers, strict=True)
+        alike.get(its) if answer is None and times[its] == 1 else answer
+        for its, answer in zip(folded, answers, strict=True)
     ]
+
+
+def _accepted_first(answers: Iterable[tuple[str, MessageResponse]]) -> dict[str, MessageResponse]:
+    """Return the answer to each id; of several the one that accepts it: whoever may be texted is not texted again."""
+    found: dict[str, MessageResponse] = {}
+    for its, answer in answers:
+        if its not in found or answer.status.code == _ACCEPTED:
+            found[its] = answer
+    return found
 
 
 def _counted(outcomes: list[Outcome]) -> dict[Outcome, int]:

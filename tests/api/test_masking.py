@@ -1,0 +1,51 @@
+"""No phone number is left, whatever is around it and between its digits."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_8x8.api.masking import mask_phone_numbers, quotable
+
+# Digits of a number are 6 to 9 here, and what is around and between them has others only: so they are known again.
+DIGITS = st.sampled_from("6789")
+UNSEEN = st.text("\u200b\u2060\ufe0f\u00ad", max_size=3)
+MARKS = st.one_of(
+    st.sampled_from([*" -._()/\n\t,;:+#&%\\", "\u00a0", "\u2011", "\u2212", "😀"]),
+    st.sampled_from(["%20", "%2D", "%2d", r"\u002d", "&#45;", "&nbsp;", "&#x20;"]),
+)
+AROUND = st.text(
+    st.one_of(st.characters(exclude_categories=["Nd", "No"]), st.sampled_from("012345%&;#\\ ")), max_size=20
+)
+
+
+@st.composite
+def phone_numbers(draw: st.DrawFn) -> str:
+    between = st.lists(MARKS, max_size=3).flatmap(
+        lambda marks: st.tuples(UNSEEN, *(st.tuples(st.just(mark), UNSEEN).map("".join) for mark in marks)).map("".join)
+    )
+    digits = draw(st.lists(DIGITS, min_size=7, max_size=15))
+    return digits[0] + "".join(draw(between) + digit for digit in digits[1:])
+
+
+@given(AROUND, phone_numbers(), AROUND)
+def test_at_most_the_ends_of_a_number_are_shown(before: str, number: str, after: str) -> None:
+    text = before + number + after
+    masked = mask_phone_numbers(text)
+    assert sum(character in "6789" for character in masked) <= 4
+    assert mask_phone_numbers(masked) == masked
+    assert sum(character in "6789" for character in quotable(text)) <= 4
+
+
+WRITTEN = st.sampled_from([*"0123456789%&;#\\u -x*", "\u200b", "\ufe0f", "\u0661", "²", "%20", "&#45;", "😀"])
+
+
+@given(st.lists(WRITTEN).map("".join))
+def test_what_is_masked_stays_as_it_is(text: str) -> None:
+    masked = mask_phone_numbers(text)
+    assert mask_phone_numbers(masked) == masked
+
+
+@given(st.text(st.characters(exclude_categories=["Nd", "No"])), st.integers(0, 999_999))
+def test_what_is_no_number_is_left_as_it_is(text: str, number: int) -> None:
+    assert mask_phone_numbers(f"{text} {number} {text}") == f"{text} {number} {text}"
