@@ -7,20 +7,21 @@ from collections import defaultdict
 from random import Random
 
 from airflow_provider_8x8.surveys.journal.held_keys import HeldKeys
-from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_BYTES
+from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_BYTES, pack
 
 
 def test_it_is_as_lists_in_a_dict_would_be() -> None:
     random = Random(8)  # noqa: S311  # no secret
     for _ in range(200):
         held, expected = HeldKeys(), defaultdict[bytes, list[str]](list)
-        # Few buckets and few bytes, so that the end of one record and the beginning of the next often look like a key.
+        # Few buckets and few bytes, so that the end of one record and the beginning of the next often look like a key,
+        # and keys often differ only in what is not in the record.
         keys = list({bytes([0, random.randrange(2), *random.choices((0, 1), k=8)]) for _ in range(60)})
         for _ in range(40):
             some, holder = random.sample(keys, 10), f"batch-{random.randrange(6)}"
             if random.random() < 0.6:
                 some = [key for key in some if holder not in expected[key]]
-                held.hold(some, holder)
+                held.hold(pack(some), holder)
                 for key in some:
                     expected[key].append(holder)
             else:
@@ -28,8 +29,28 @@ def test_it_is_as_lists_in_a_dict_would_be() -> None:
                 for key in some:
                     if holder in expected[key]:
                         expected[key].remove(holder)
-            assert [held.holder_of(key) for key in keys] == [next(iter(expected[key]), None) for key in keys]
+            holders = [next(iter(expected[key]), None) for key in keys]
+            assert [held.holder_of(key) for key in keys] == holders
+            assert held.holders_of(keys) == {
+                key: holder for key, holder in zip(keys, holders, strict=True) if holder is not None
+            }
             assert bool(held) == any(expected.values())
+
+
+def test_of_many_row_keys_at_once_only_those_are_named_that_are_held() -> None:
+    random, held = Random(8), HeldKeys()  # noqa: S311
+    keys = [random.randbytes(ROW_KEY_BYTES) for _ in range(3_000)]
+    assert held.holders_of(keys) == {}
+    for start in (0, 1_000):
+        held.hold(pack(keys[start : start + 1_000]), f"batch-{start}")
+    held.release(keys[500:1_500], "batch-1000")
+    expected = dict.fromkeys(keys[:1_000], "batch-0") | dict.fromkeys(keys[1_500:2_000], "batch-1000")
+    assert held.holders_of(keys) == expected
+    assert held.holders_of([]) == {}
+    held.release(keys, "batch-0")
+    held.release(keys, "batch-1000")
+    assert not held
+    assert held.holders_of(keys) == {}
 
 
 def test_a_key_takes_little_more_than_its_bytes() -> None:
@@ -38,7 +59,8 @@ def test_a_key_takes_little_more_than_its_bytes() -> None:
     try:
         held, before = HeldKeys(), tracemalloc.get_traced_memory()[0]
         for batch in range(count // 10_000):
-            held.hold([random.randbytes(ROW_KEY_BYTES) for _ in range(10_000)], f"batch-{batch}")
+            held.hold(pack(random.randbytes(ROW_KEY_BYTES) for _ in range(10_000)), f"batch-{batch}")
+        held.holders_of([bytes(ROW_KEY_BYTES)])
         # Beside its record, a bucket takes a hundred bytes or two: much here, with 5 keys each, and nothing with 150.
         assert (tracemalloc.get_traced_memory()[0] - before - 65_536 * 200) / count < 20
     finally:

@@ -53,8 +53,8 @@ class Entering:
 
         def compose() -> Entry | None:
             missing = rows
-            if self._ledger.holds_any:
-                missing = [row for row in missing if self._ledger.holder_of(row.row_key) is None]
+            if held := self._ledger.holders_of([row.row_key for row in rows]):
+                missing = [row for row in rows if row.row_key not in held]
             return self._entry(client_batch_id, missing) if missing else None
 
         return self._ledger.begin(compose)

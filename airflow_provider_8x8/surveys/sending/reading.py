@@ -137,7 +137,8 @@ class Reading:
         self._fates.take(batch)
         # First out of the batch, then noted: noting may fail with the report, and no row may be noted twice.
         if self._ledger.holds_any:
-            holders = [(row, self._ledger.holder_of(row.row_key)) for row in batch]
+            held = self._ledger.holders_of([row.row_key for row in batch])
+            holders = [(row, held.get(row.row_key)) for row in batch]
             batch[:] = [row for row, holder in holders if holder is None]
             for row, holder in holders:
                 if holder is not None:
