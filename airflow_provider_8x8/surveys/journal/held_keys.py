@@ -9,20 +9,17 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import repeat
 from struct import Struct
 
 from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_BYTES, pack
 
+_BUCKETS = 1 << 16
 _PREFIX_AND_CHECK = f"H2s{ROW_KEY_BYTES - 4}x"
 _CHECK_BYTES = 2
 _PLACE = Struct("=I")
 _RECORD_BYTES = _CHECK_BYTES + _PLACE.size
-
-_KEYS_AT_A_TIME = 500_000
-"""So many go into the buckets together, which takes half the time of one after the other; some 35 MB."""
 
 
 class HeldKeys:
@@ -35,9 +32,8 @@ class HeldKeys:
     """
 
     def __init__(self) -> None:
-        self._buckets: defaultdict[int, bytearray] = defaultdict(bytearray)
-        self._new: defaultdict[int, list[bytes]] = defaultdict(list)
-        self._new_count = 0
+        # A list, all of which is there from the first row key on: a dict that grows by and by takes twice as long.
+        self._buckets: list[bytearray] = []
         self._starts: list[int] = []
         self._packed: list[bytes] = []
         self._holders: list[str] = []
@@ -55,9 +51,8 @@ class HeldKeys:
         """Return who holds which of some row keys, as :meth:`holder_of` does, without those that nobody holds."""
         if not self:
             return {}
-        self._fill_buckets()
         prefixes, checks = _split(pack(row_keys))
-        buckets = map(self._buckets.get, prefixes, repeat(b""))
+        buckets = map(self._buckets.__getitem__, prefixes)
         # Few of those that nobody holds come through this, and have to be looked at closely.
         likely = [key for key, check, bucket in zip(row_keys, checks, buckets, strict=True) if check in bucket]
         found = {key: self.holder_of(key) for key in likely}
@@ -68,17 +63,17 @@ class HeldKeys:
         count = len(row_keys) // ROW_KEY_BYTES
         if not count:
             return
+        if not self._buckets:
+            self._buckets = [bytearray() for _ in range(_BUCKETS)]
         places = array("I", range(self._next_place, self._next_place + count)).tobytes()
         records = bytearray(count * _RECORD_BYTES)
         for at in range(_CHECK_BYTES):
             records[at::_RECORD_BYTES] = row_keys[2 + at :: ROW_KEY_BYTES]
         for at in range(_PLACE.size):
             records[_CHECK_BYTES + at :: _RECORD_BYTES] = places[at :: _PLACE.size]
-        lists = map(self._new.__getitem__, _split(row_keys)[0])
-        deque(map(list.append, lists, Struct(f"{_RECORD_BYTES}s" * count).unpack(records)), maxlen=0)
-        self._new_count += count
-        if self._new_count >= _KEYS_AT_A_TIME:
-            self._fill_buckets()
+        buckets = map(self._buckets.__getitem__, _split(row_keys)[0])
+        # Each record goes to the end of its bucket, with no statement of ours for each.
+        deque(map(bytearray.extend, buckets, Struct(f"{_RECORD_BYTES}s" * count).unpack(records)), maxlen=0)
         self._starts.append(self._next_place)
         self._packed.append(row_keys)
         self._holders.append(holder)
@@ -94,19 +89,12 @@ class HeldKeys:
                     self._count -= 1
                     break
 
-    def _fill_buckets(self) -> None:
-        buckets = self._buckets
-        for prefix, records in self._new.items():
-            buckets[prefix] += b"".join(records)
-        self._new.clear()
-        self._new_count = 0
-
     def _records(self, row_key: bytes) -> Iterator[tuple[bytearray, int, str]]:
         """Yield the bucket of a row key, where in it a record of this very key begins, and who holds it by that."""
-        if self._new:
-            self._fill_buckets()
+        if not self:
+            return
         (prefix,), (check,) = _split(row_key)
-        bucket = self._buckets.get(prefix, bytearray())
+        bucket = self._buckets[prefix]
         at = bucket.find(check)
         while at >= 0:
             # The end of one record and the beginning of the next may look like another, and so may another key's.
