@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_8x8.surveys.journal.held_keys import HeldKeys
-from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_BYTES
+from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_BYTES, pack
 
 # Few buckets and few bytes, so that the end of one record and the beginning of the next often look like a key.
 ROW_KEYS = st.tuples(st.sampled_from([0, 1]), *[st.sampled_from([0, 1])] * (ROW_KEY_BYTES - 2)).map(
@@ -20,14 +20,16 @@ HOLDERS = st.sampled_from([f"batch-{number}" for number in range(6)])
 CHANGES = st.lists(st.tuples(st.booleans(), st.lists(st.integers(0, 19), unique=True), HOLDERS), max_size=40)
 
 
-@given(st.lists(ROW_KEYS, min_size=20, max_size=20, unique=True), CHANGES)
-def test_it_is_as_lists_in_a_dict_would_be(keys: list[bytes], changes: list[tuple[bool, list[int], str]]) -> None:
+@given(st.lists(ROW_KEYS, min_size=20, max_size=20, unique=True), CHANGES, st.sampled_from([0, 300]))
+def test_it_is_as_lists_in_a_dict_would_be(
+    keys: list[bytes], changes: list[tuple[bool, list[int], str]], others: int
+) -> None:
     held, expected = HeldKeys(), defaultdict[bytes, list[str]](list)
-    for is_hold, places, holder in changes:
+    for number, (is_hold, places, holder) in enumerate(changes):
         some = [keys[place] for place in places]
         if is_hold:
             some = [key for key in some if holder not in expected[key]]
-            held.hold(some, holder)
+            held.hold(pack(some), holder)
             for key in some:
                 expected[key].append(holder)
         else:
@@ -35,8 +37,30 @@ def test_it_is_as_lists_in_a_dict_would_be(keys: list[bytes], changes: list[tupl
             for key in some:
                 if holder in expected[key]:
                     expected[key].remove(holder)
-        assert [held.holder_of(key) for key in keys] == [next(iter(expected[key]), None) for key in keys]
-        assert bool(held) == any(expected.values())
+        if number == 10:  # so many that they are kept otherwise from here on
+            held.hold(Random(8).randbytes(others * ROW_KEY_BYTES), "others")  # noqa: S311
+        holders = [next(iter(expected[key]), None) for key in keys]
+        assert [held.holder_of(key) for key in keys] == holders
+        assert held.holders_of(keys) == {
+            key: holder for key, holder in zip(keys, holders, strict=True) if holder is not None
+        }
+        assert bool(held) == (any(expected.values()) or (number >= 10 and others > 0))
+
+
+def test_of_many_row_keys_at_once_only_those_are_named_that_are_held() -> None:
+    random, held = Random(8), HeldKeys()  # noqa: S311
+    keys = [random.randbytes(ROW_KEY_BYTES) for _ in range(3_000)]
+    assert held.holders_of(keys) == {}
+    for start in (0, 1_000):
+        held.hold(pack(keys[start : start + 1_000]), f"batch-{start}")
+    held.release(keys[500:1_500], "batch-1000")
+    expected = dict.fromkeys(keys[:1_000], "batch-0") | dict.fromkeys(keys[1_500:2_000], "batch-1000")
+    assert held.holders_of(keys) == expected
+    assert held.holders_of([]) == {}
+    held.release(keys, "batch-0")
+    held.release(keys, "batch-1000")
+    assert not held
+    assert held.holders_of(keys) == {}
 
 
 def test_a_key_takes_little_more_than_its_bytes() -> None:
@@ -45,7 +69,8 @@ def test_a_key_takes_little_more_than_its_bytes() -> None:
     try:
         held, before = HeldKeys(), tracemalloc.get_traced_memory()[0]
         for batch in range(count // 10_000):
-            held.hold([random.randbytes(ROW_KEY_BYTES) for _ in range(10_000)], f"batch-{batch}")
+            held.hold(pack(random.randbytes(ROW_KEY_BYTES) for _ in range(10_000)), f"batch-{batch}")
+        held.holders_of([bytes(ROW_KEY_BYTES)])
         # Beside its record, a bucket takes a hundred bytes or two: much here, with 5 keys each, and nothing with 150.
         assert (tracemalloc.get_traced_memory()[0] - before - 65_536 * 200) / count < 20
     finally:

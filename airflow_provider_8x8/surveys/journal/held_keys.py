@@ -1,74 +1,126 @@
 """
-Who holds which row key, at some twenty bytes a key instead of the hundred and more of a dict.
+Who holds which row key, at some seven bytes a key beside the packed row keys of the journal's entries.
 
-Every shard of a campaign has to know the row keys of all others: ten million of them are to fit beside its own.
+Every shard of a campaign has to know the row keys of all others: ten million of them are to fit beside its own, and to
+take no longer than its own sending. So no statement of ours is executed for each of them.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
+from array import array
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from struct import Struct
 
-_PREFIX_BYTES = 2
-_NUMBER_BYTES = 4
+from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_BYTES, pack
+
+_PREFIXES = 1 << 16
+_FEW = 250
+_PREFIX_AND_CHECK = f"H2s{ROW_KEY_BYTES - 4}x"
+_CHECK_BYTES = 2
+_PLACE = Struct("=I")
+_RECORD_BYTES = _CHECK_BYTES + _PLACE.size
 
 
 class HeldKeys:
     """
     The holders of row keys.
 
-    A key's first bytes choose one of 65,536 buckets, where the rest of it stands in a record with its holder's number.
-    A bucket is searched from its beginning: at ten million keys it is two kilobytes.
+    A key's first two bytes choose one of 65,536 buckets, where its next two stand in a record with its place: the
+    how-manieth it is of all row keys that were ever held. There, among the packed row keys as they were given, stands
+    the whole of it. A bucket is searched from its beginning: at ten million keys it is a kilobyte.
     """
 
     def __init__(self) -> None:
-        self._buckets: defaultdict[bytes, bytearray] = defaultdict(bytearray)
+        # By prefix. As long as there are few row keys they share a bucket: to make all of them takes milliseconds.
+        self._buckets = [bytearray()] * _PREFIXES
+        self._are_spread = False
+        self._starts: list[int] = []
+        self._packed: list[bytes] = []
         self._holders: list[str] = []
-        self._numbers: dict[str, bytes] = {}
+        self._next_place = 0
+        self._count = 0
 
     def __bool__(self) -> bool:
-        return bool(self._buckets)
+        return self._count > 0
 
     def holder_of(self, row_key: bytes) -> str | None:
         """Return who holds a row key, if anybody does: of several the one who has held it longest."""
-        bucket = self._buckets.get(row_key[:_PREFIX_BYTES])
-        if bucket is None:
-            return None
-        rest = row_key[_PREFIX_BYTES:]
-        at = _find(bucket, rest, len(rest) + _NUMBER_BYTES)
-        if at < 0:
-            return None
-        end = at + len(rest)
-        return self._holders[int.from_bytes(bucket[end : end + _NUMBER_BYTES], "big")]
+        return next((holder for _, _, holder in self._records(row_key)), None)
 
-    def hold(self, row_keys: Iterable[bytes], holder: str) -> None:
-        """Let somebody hold row keys."""
-        number = self._numbers.get(holder)
-        if number is None:
-            number = self._numbers[holder] = len(self._holders).to_bytes(_NUMBER_BYTES, "big")
-            self._holders.append(holder)
-        buckets = self._buckets
-        for row_key in row_keys:
-            buckets[row_key[:_PREFIX_BYTES]] += row_key[_PREFIX_BYTES:] + number
+    def holders_of(self, row_keys: Sequence[bytes]) -> dict[bytes, str]:
+        """Return who holds which of some row keys, as :meth:`holder_of` does, without those that nobody holds."""
+        if not self:
+            return {}
+        prefixes, checks = _split(pack(row_keys))
+        buckets = map(self._buckets.__getitem__, prefixes)
+        # Few of those that nobody holds come through this, and have to be looked at closely.
+        likely = [key for key, check, bucket in zip(row_keys, checks, buckets, strict=True) if check in bucket]
+        found = {key: self.holder_of(key) for key in likely}
+        return {key: holder for key, holder in found.items() if holder is not None}
+
+    def hold(self, row_keys: bytes, holder: str) -> None:
+        """Let somebody hold packed row keys, none of which they hold yet; the bytes object is kept, and not copied."""
+        count = len(row_keys) // ROW_KEY_BYTES
+        if not count:
+            return
+        if not self._are_spread and self._count + count > _FEW:
+            self._spread()
+        places = array("I", range(self._next_place, self._next_place + count)).tobytes()
+        records = bytearray(count * _RECORD_BYTES)
+        for at in range(_CHECK_BYTES):
+            records[at::_RECORD_BYTES] = row_keys[2 + at :: ROW_KEY_BYTES]
+        for at in range(_PLACE.size):
+            records[_CHECK_BYTES + at :: _RECORD_BYTES] = places[at :: _PLACE.size]
+        buckets = map(self._buckets.__getitem__, _split(row_keys)[0])
+        # Each record goes to the end of its bucket, with no statement of ours for each.
+        deque(map(bytearray.extend, buckets, Struct(f"{_RECORD_BYTES}s" * count).unpack(records)), maxlen=0)
+        self._starts.append(self._next_place)
+        self._packed.append(row_keys)
+        self._holders.append(holder)
+        self._next_place += count
+        self._count += count
 
     def release(self, row_keys: Iterable[bytes], holder: str) -> None:
         """Let somebody no longer hold those of the row keys that they hold."""
-        number = self._numbers.get(holder)
-        if number is None:
-            return
         for row_key in row_keys:
-            prefix, record = row_key[:_PREFIX_BYTES], row_key[_PREFIX_BYTES:] + number
-            bucket = self._buckets.get(prefix, bytearray())
-            at = _find(bucket, record, len(record))
-            if at >= 0:
-                del bucket[at : at + len(record)]
-                if not bucket:
-                    del self._buckets[prefix]
+            for bucket, at, its_holder in self._records(row_key):
+                if its_holder == holder:
+                    del bucket[at : at + _RECORD_BYTES]
+                    self._count -= 1
+                    break
+
+    def _records(self, row_key: bytes) -> Iterator[tuple[bytearray, int, str]]:
+        """Yield the bucket of a row key, where in it a record of this very key begins, and who holds it by that."""
+        (prefix,), (check,) = _split(row_key)
+        bucket = self._buckets[prefix]
+        at = bucket.find(check)
+        while at >= 0:
+            # The end of one record and the beginning of the next may look like another, and so may another key's.
+            if at % _RECORD_BYTES == 0:
+                its_row_key, holder = self._look_up(bucket, at)
+                if its_row_key == row_key:
+                    yield bucket, at, holder
+            at = bucket.find(check, at + 1)
+
+    def _look_up(self, bucket: bytearray, at: int) -> tuple[bytes, str]:
+        """Return the row key of a record, and who holds it."""
+        (place,) = _PLACE.unpack_from(bucket, at + _CHECK_BYTES)
+        number = bisect_right(self._starts, place) - 1
+        start = (place - self._starts[number]) * ROW_KEY_BYTES
+        return self._packed[number][start : start + ROW_KEY_BYTES], self._holders[number]
+
+    def _spread(self) -> None:
+        """Have a bucket for each prefix."""
+        shared, self._buckets = self._buckets[0], [bytearray() for _ in range(_PREFIXES)]
+        for at in range(0, len(shared), _RECORD_BYTES):
+            (prefix,), _ = _split(self._look_up(shared, at)[0])
+            self._buckets[prefix] += shared[at : at + _RECORD_BYTES]
+        self._are_spread = True
 
 
-def _find(bucket: bytearray, what: bytes, record_size: int) -> int:
-    """Return where the record begins that begins with this, or -1."""
-    at = bucket.find(what)
-    while at > 0 and at % record_size:  # the end of one record and the beginning of the next may look like another
-        at = bucket.find(what, at + 1)
-    return at
+def _split(row_keys: bytes) -> tuple[Sequence[int], Sequence[bytes]]:
+    """Return the first two bytes of each of the packed row keys as a number, and the next two."""
+    parts = Struct("=" + _PREFIX_AND_CHECK * (len(row_keys) // ROW_KEY_BYTES)).unpack(row_keys)
+    return parts[::2], parts[1::2]

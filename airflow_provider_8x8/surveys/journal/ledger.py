@@ -13,7 +13,7 @@ from airflow_provider_8x8.surveys.journal.header import Header
 from airflow_provider_8x8.surveys.journal.held_keys import HeldKeys
 from airflow_provider_8x8.surveys.journal.protocol import Journal
 from airflow_provider_8x8.surveys.messages.names import without_case_and_separators as _folded
-from airflow_provider_8x8.surveys.messages.row_keys import unpack
+from airflow_provider_8x8.surveys.messages.row_keys import pack, unpack
 from airflow_provider_8x8.surveys.messages.values import quoted
 from airflow_provider_8x8.surveys.settings import Run
 
@@ -75,7 +75,8 @@ class Ledger:
         """Hold the row keys of what the reading before has begun, as of any other entry: the source is read anew."""
         begun, self._begun = self._begun, set()
         for client_batch_id in begun:
-            self._hold(self._entries[client_batch_id])
+            entry = self._entries[client_batch_id]
+            self._hold(entry, entry.row_keys)
 
     def use_row_keys_of(self, unique_by: str) -> None:
         """
@@ -95,6 +96,10 @@ class Ledger:
         """
         return self._held.holder_of(row_key)
 
+    def holders_of(self, row_keys: Sequence[bytes]) -> dict[bytes, str]:
+        """Return what :meth:`holder_of` would of each row key, without those that no entry holds; for many at once."""
+        return self._held.holders_of(row_keys)
+
     def is_of_this_reading(self, entry: Entry) -> bool:
         """Tell whether an entry was begun in this reading of the source."""
         return entry.client_batch_id in self._begun
@@ -106,11 +111,6 @@ class Ledger:
         if entry.state is not EntryState.SENT:
             return b""
         return entry.resent_keys if self.is_own(entry) else entry.resent_keys + entry.rejected_keys
-
-    @property
-    def holds_any(self) -> bool:
-        """Whether :meth:`holder_of` knows any row key."""
-        return bool(self._held)
 
     def begin(self, compose: Callable[[], Entry | None]) -> Entry | None:
         """Make the entry durable that ``compose`` makes, once what others have entered is known."""
@@ -139,20 +139,18 @@ class Ledger:
                 self._entries[entry.client_batch_id] = entry
                 continue
             before = self._entries.get(entry.client_batch_id)
+            if before is not None and before.row_keys is not entry.row_keys:  # which never change: one copy is enough
+                entry = msgspec.structs.replace(entry, row_keys=before.row_keys)
             self._entries[entry.client_batch_id] = entry
-            if entry.client_batch_id in self._begun:
-                continue
-            if before is None:
-                self._hold(entry)
-            elif self.free_keys(entry) != self.free_keys(before):
-                self._held.release(unpack(entry.row_keys), entry.client_batch_id)
-                self._hold(entry)
+            if entry.client_batch_id not in self._begun:
+                self._hold(entry, entry.row_keys if before is None else self.free_keys(before))
 
-    def _hold(self, entry: Entry) -> None:
-        row_keys = unpack(entry.row_keys)
-        if free_keys := set(unpack(self.free_keys(entry))):
-            row_keys = [row_key for row_key in row_keys if row_key not in free_keys]
-        self._held.hold(row_keys, entry.client_batch_id)
+    def _hold(self, entry: Entry, free_before: bytes) -> None:
+        """Hold the row keys that an entry holds now and did not before, and release those that it does not any more."""
+        free = self.free_keys(entry)
+        if free != free_before:
+            self._held.hold(_without(free_before, free), entry.client_batch_id)
+            self._held.release(unpack(_without(free, free_before)), entry.client_batch_id)
 
     def _check(self, entry: Entry) -> None:
         if entry.state is EntryState.MOVED and self.is_own(entry) and entry.try_number >= self._run.try_number:
@@ -168,3 +166,11 @@ class Ledger:
                 f"{quoted(entry.unique_by)}, this source by {quoted(self._unique_by)}",
                 "Set unique_by to the first, or trigger a new DAG run with another campaign_id",
             )
+
+
+def _without(keys: bytes, others: bytes) -> bytes:
+    """Return packed row keys without some of them."""
+    if not others:
+        return keys
+    gone = set(unpack(others))
+    return pack(key for key in unpack(keys) if key not in gone)

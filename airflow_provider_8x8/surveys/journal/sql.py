@@ -12,6 +12,7 @@ it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple
@@ -35,6 +36,11 @@ from airflow_provider_8x8.surveys.journal.tables import (
 )
 
 _OUTCOME = ("state", "batch_id", "answer_by", "watermark_begun", "watermark_seen", *KEYS_BY_OUTCOME)
+_SOME_AT_A_TIME = {"stream_results": True, "max_row_buffer": 16}
+"""
+For the first look, which takes all there is: else a driver has all rows as the server gives them before we have the
+first, of ten million row keys hundreds of megabytes.
+"""
 _DECIDED = (BATCH.c.assumed_keys, BATCH.c.resent_keys)
 
 
@@ -193,7 +199,10 @@ class SqlJournal:
 
     def _select(self, connection: Connection, *conditions: Any) -> list[_Stored]:
         ours = sa.select(BATCH).where(BATCH.c.campaign == self._row_id, *conditions).order_by(BATCH.c.number)
-        return [self._stored(row) for row in connection.execute(ours).mappings()]
+        if not self._seen:
+            ours = ours.execution_options(**_SOME_AT_A_TIME)
+        with closing(connection.execute(ours)) as found:
+            return [self._stored(row) for row in found.mappings()]
 
     def _stored(self, row: Mapping[Any, Any]) -> _Stored:
         try:

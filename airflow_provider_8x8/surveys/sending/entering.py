@@ -51,8 +51,8 @@ class Entering:
 
         def compose() -> Entry | None:
             missing = rows
-            if self._ledger.holds_any:
-                missing = rows.picked([self._ledger.holder_of(row_key) is None for row_key in rows.row_keys])
+            if held := self._ledger.holders_of(rows.row_keys):
+                missing = rows.picked([row_key not in held for row_key in rows.row_keys])
             return self._entry(client_batch_id, missing) if missing else None
 
         return self._ledger.begin(compose)

@@ -160,11 +160,9 @@ class Reading:
         """Take out of a batch, all of which is in hand from then on, what is not to be sent in it."""
         self._fates.take(batch)
         # First out of the batch, then noted: noting may fail with the report, and no row may be noted twice.
-        if self._ledger.holds_any:
-            holders = list(map(self._ledger.holder_of, batch.row_keys))
-            held = batch.remove(holders)
-            for row, holder in zip(held, filter(None, holders), strict=True):
-                self._fates.note_held(row, holder)
+        if held := self._ledger.holders_of(batch.row_keys):
+            for row in batch.remove(row_key in held for row_key in batch.row_keys):
+                self._fates.note_held(row, held[row.row_key])
 
     def _messages(self, rows: Rows) -> Generator[RowMessages | InvalidRowError, None, None]:
         """Yield what rows have become, as many as were built together, and each that is invalid."""
