@@ -286,17 +286,17 @@ def kill_other_connections(database: Database) -> None:
 
 def lose_answers(journal: SqlJournal, *, committed: bool, times: int) -> None:
     """Let the answers to commits be lost, whether or not the server had committed."""
-    dialect = journal._database._engine.dialect
+    dialect: Any = journal._database._engine.dialect
     commit, left = dialect.do_commit, [times]
 
-    def do_commit(connection: Any) -> None:
+    def do_commit(connection: Any) -> Any:
         if not left[0]:
             return commit(connection)
         left[0] -= 1
         (commit if committed else dialect.do_rollback)(connection)
         raise dialect.dbapi.OperationalError("server closed the connection unexpectedly")
 
-    dialect.do_commit = do_commit  # type: ignore[method-assign]
+    dialect.do_commit = do_commit
 
 
 @pytest.mark.parametrize("committed", [True, False])

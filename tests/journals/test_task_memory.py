@@ -27,7 +27,7 @@ from airflow_provider_8x8.surveys.journal.errors import (
 )
 from airflow_provider_8x8.surveys.journal.header import Header
 from airflow_provider_8x8.surveys.journal.ledger import Ledger
-from airflow_provider_8x8.surveys.journal.marks import Mark, Memory
+from airflow_provider_8x8.surveys.journal.marks import JournalName, Mark, Memory
 from airflow_provider_8x8.surveys.journal.sql_memory import SqlMemory
 from airflow_provider_8x8.surveys.journal.state_store import StateStoreMemory
 from airflow_provider_8x8.surveys.journal.task_memory import RememberedJournal, TaskMemory
@@ -129,7 +129,7 @@ class TaskInstance:
             TASK_INSTANCE,
             self.number,
             memories,
-            connect=lambda name: self.sql_memory(str(name.conn_id)),
+            connect=self.connect,
             clock=self.clock,
         )
         self._opened.append(memory)
@@ -143,6 +143,9 @@ class TaskInstance:
         url = self.urls.get(conn_id) or f"sqlite:///{self.files[conn_id]}"
         engine = sa.create_engine(url, future=True)
         return SqlMemory(JournalDatabase(engine, conn_id), TASK_INSTANCE, deployment=self.deployment)
+
+    def connect(self, name: JournalName) -> SqlMemory:
+        return self.sql_memory(str(name.conn_id))
 
     def marks(self, conn_id: str | None) -> list[Mark]:
         """What has been left in a memory."""
@@ -297,7 +300,7 @@ def test_a_taking_over_that_ended_in_the_middle_goes_on(task: TaskInstance) -> N
             raise OSError("the worker is gone")
         set_value(key, value, **options)
 
-    store.set = set_two  # type: ignore[method-assign]
+    store.set = set_two  # type: ignore[method-assign]  # this store's alone
     with pytest.raises(JournalUnavailableError):
         second.open()
     third = task.next_try(STORE).open()
@@ -623,8 +626,9 @@ def test_two_tries_of_one_number_with_other_journals_do_not_send_side_by_side(ta
 
 def forget_marks(task: TaskInstance) -> None:
     """Leave what the version before would have left."""
-    for key in [key for key in task.values or {} if key.startswith("8x8/mark/")]:
-        del task.values[key]  # type: ignore[union-attr]
+    values = task.values or {}
+    for key in [key for key in values if key.startswith("8x8/mark/")]:
+        del values[key]
     for name, file in task.files.items():
         if file.exists():
             task.execute(name, "DELETE FROM eight_by_eight_mark")
@@ -700,8 +704,8 @@ def test_a_store_that_cannot_be_reached_at_first_is_asked_again(task: TaskInstan
     memory = StateStoreMemory(
         store := Store(task.values), TASK_INSTANCE, try_number=1, never_expire=NEVER, sleep=lambda seconds: None
     )
-    sql = task.sql_memory("a")
-    both = TaskMemory(TASK_INSTANCE, 1, [memory, sql], connect=task.sql_memory, clock=task.clock)  # type: ignore[arg-type]
+    at_hand: list[Memory] = [memory, task.sql_memory("a")]
+    both = TaskMemory(TASK_INSTANCE, 1, at_hand, connect=task.connect, clock=task.clock)
     store.failures = [OSError("away")] * 4
     with pytest.raises(JournalUnavailableError, match="task state store could not be read"):
         both.begin()

@@ -289,7 +289,7 @@ def test_unique_by_may_name_a_field_in_any_spelling() -> None:
 
 @pytest.mark.parametrize("column", ["firstName ", "\ufefffirstName", " \u200bFIRSTNAME\u00a0"])
 def test_a_placeholder_finds_its_column_whatever_is_invisible_around_the_name(column: str) -> None:
-    row = {"destination": "+12025550123", column: "me"}
+    row: dict[str, Any] = {"destination": "+12025550123", column: "me"}
     assert build(row, builder("{{firstName}} {{url}}")).message.template_variables == {"firstName": "me"}
     row = {"destination": "+12025550123", "template_variables": {column: "me"}}
     assert build(row, builder("{{firstName}} {{url}}")).message.template_variables == {"firstName": "me"}
@@ -335,7 +335,7 @@ def test_variables_are_found_without_regard_to_case_too() -> None:
 
 def test_a_column_in_another_case_comes_before_the_common_value() -> None:
     made_by = builder("{{firstName}} {{url}}", variables={"firstName": "there"})
-    row = {"destination": "+12025550123", "FIRSTNAME": "Zoë"}
+    row: dict[str, Any] = {"destination": "+12025550123", "FIRSTNAME": "Zoë"}
     assert build(row, made_by).message.template_variables == {"firstName": "Zoë"}
     row = {"destination": "+12025550123", "FIRSTNAME": None}
     assert build(row, made_by).message.template_variables == {"firstName": "there"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -153,8 +153,8 @@ class Rows:
     def __init__(self, numbers: Sequence[str]) -> None:
         self._numbers = numbers
 
-    def __iter__(self) -> Iterator[tuple[str]]:  # type: ignore[override]  # closing() wants no more of it
-        return ((number,) for number in self._numbers)
+    def __iter__(self) -> Generator[tuple[str], None, None]:
+        yield from ((number,) for number in self._numbers)
 
 
 class Campaign:
@@ -182,7 +182,7 @@ class Campaign:
         row_keys = RowKeys("campaign")
         try:
             return SurveySender(
-                self.eight_by_eight,  # type: ignore[arg-type]
+                self.eight_by_eight,  # type: ignore[arg-type]  # it does what is needed
                 MessageBuilder(row_keys=row_keys, template=Template.parse("{{url}}"), now=self.clock.now),
                 row_keys,
                 run=Run("campaign", task, number),
@@ -190,7 +190,7 @@ class Campaign:
                 journal=TaskMemory(task, number, [memory], connect=_nowhere, clock=self.clock).journal("campaign"),
                 stop=self.stop,
                 clock=self.clock,
-            ).send(Rows(numbers))  # type: ignore[arg-type]
+            ).send(Rows(numbers))
         finally:
             memory.close()
 
@@ -229,7 +229,7 @@ def test_the_retry_delay_that_the_message_names_saves_the_tries_that_would_be_in
     campaign: Campaign, settle_minutes: int
 ) -> None:
     campaign.eight_by_eight.fates = [taken, None]
-    arguments = {"canary_destination": CANARY, "log_settle_time": timedelta(minutes=settle_minutes)}
+    arguments: dict[str, Any] = {"canary_destination": CANARY, "log_settle_time": timedelta(minutes=settle_minutes)}
     first = campaign.run(reconcile_timeout=timedelta(seconds=90), **arguments)
     (minutes,) = re.findall(r"Set retry_delay to at least (\d+) minutes?,", str(first.outlook))
     campaign.clock.sleep(int(minutes) * MINUTE)
@@ -407,7 +407,7 @@ def test_messages_under_ids_that_were_not_sent_are_messages_all_the_same(campaig
 
 
 def test_what_was_seen_with_a_shorter_settle_time_is_no_evidence_for_a_longer_one(campaign: Campaign) -> None:
-    quick = {"canary_destination": CANARY, "log_settle_time": timedelta(seconds=1)}
+    quick: dict[str, Any] = {"canary_destination": CANARY, "log_settle_time": timedelta(seconds=1)}
     campaign.eight_by_eight.fates = [None]
     campaign.run(reconcile_timeout=timedelta(), **quick)
     campaign.clock.sleep(MINUTE)
