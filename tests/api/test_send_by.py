@@ -145,7 +145,12 @@ def test_a_wall_clock_that_is_set_back_gives_no_more_time(serve: Serve, monkeypa
     receiver = Receiver(serve)
     clock = Clock(0)
     monkeypatch.setattr(body_stream, "time", clock)
-    threading.Thread(target=lambda: receiver.head_read.wait(30) and setattr(clock, "shift", -3600)).start()
+
+    def set_back() -> None:
+        if receiver.head_read.wait(30):
+            clock.shift = -3600
+
+    threading.Thread(target=set_back).start()
     with pytest.raises(NeverSentError, match="time was over"):
         client_of(receiver.url, timeout=5).send_survey_batch("orders", big_batch(), send_by=time.time() + 0.5)
     receiver.may_read.set()
@@ -254,7 +259,7 @@ def test_a_caller_can_make_such_calls_again_with_its_own_sleep(sandbox: Any) -> 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux only")
 def test_the_kernel_does_not_deliver_it_much_later_either(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     milliseconds = []
-    watch = transport.give_up_delivery_after
+    watch = watchdog.give_up_delivery_after
 
     def spy(connection: socket.socket, seconds: float) -> None:
         watch(connection, seconds)

@@ -15,8 +15,9 @@ from seed import WRONG_NUMBERS, Customer, Warehouse, make_customers, seed
 
 from airflow_provider_8x8.surveys.messages.builder import MessageBuilder
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
-from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError, RowMessage
+from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError
 from airflow_provider_8x8.surveys.messages.template import Template
+from tests.support.built import SentRow
 from tests.support.built import build as build_all
 
 TOTAL = 4_000
@@ -49,7 +50,7 @@ def builder() -> MessageBuilder:
     return messages
 
 
-def build(customer: Customer) -> RowMessage:
+def build(customer: Customer) -> SentRow:
     row = {"destination": customer.phone, "firstName": customer.first_name, "order_nr": 1}
     (built,) = build_all(builder(), 1, [row])
     if isinstance(built, InvalidRowError):

@@ -177,7 +177,7 @@ def test_a_call_of_ones_own_names_the_connection(sandbox: Any, monkeypatch: pyte
 def test_airflow_2_knows_the_connections_form(airflow_db: None) -> None:
     from airflow.providers_manager import ProvidersManager
 
-    manager = ProvidersManager()
+    manager = ProvidersManager()  # type: ignore[no-untyped-call]  # Airflow's
     assert manager.hooks["eight_by_eight"] is not None
     widgets = {name for name in manager.connection_form_widgets if "eight_by_eight" in name}
     assert {name.rpartition("__")[2] for name in widgets} == {"region", "account_id", "timeout", "journal_conn_id"}
@@ -191,7 +191,12 @@ def test_airflow_3_shows_the_connections_form(airflow_db: None) -> None:
     from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService
 
     (form,) = (form for form in HookMetaService.hook_meta_data() if form.connection_type == "eight_by_eight")
-    assert set(form.extra_fields) == {"region", "account_id", "timeout", "journal_conn_id"}
-    assert form.extra_fields["region"]["value"] == "asia_pacific"
-    assert form.standard_fields.url_schema.hidden
-    assert form.standard_fields.password.title == "API key"
+    extra, standard = form.extra_fields, form.standard_fields
+    assert extra is not None
+    assert standard is not None
+    assert set(extra) == {"region", "account_id", "timeout", "journal_conn_id"}
+    assert extra["region"]["value"] == "asia_pacific"
+    assert standard.url_schema is not None
+    assert standard.url_schema.hidden
+    assert standard.password is not None
+    assert standard.password.title == "API key"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,7 @@ from airflow_provider_8x8.surveys.clock import SystemClock
 if TYPE_CHECKING:
     from airflow_provider_8x8.surveys.journal.sql import SqlJournal
     from airflow_provider_8x8.surveys.journal.task_memory import TaskMemory
+    from tests.journals.task_instances import TaskInstance
     from tests.support.databases import Database
 
 
@@ -66,3 +68,23 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     pauses: list[float] = []
     monkeypatch.setattr(transactions._RETRYING, "sleep", pauses.append)
     return pauses
+
+
+@pytest.fixture
+def task(tmp_path: Path, no_pauses: list[float]) -> Iterator[TaskInstance]:
+    """A task instance of an Airflow that has a task state store."""
+    from tests.journals.task_instances import TaskInstance
+
+    task = TaskInstance(tmp_path)
+    yield task
+    task.close()
+
+
+@pytest.fixture
+def old_task(tmp_path: Path, no_pauses: list[float]) -> Iterator[TaskInstance]:
+    """A task instance of an Airflow that has none."""
+    from tests.journals.task_instances import TaskInstance
+
+    task = TaskInstance(tmp_path, has_store=False)
+    yield task
+    task.close()

@@ -35,7 +35,8 @@ def journal_of(task: JournalsAtHand, said: dict[str, Said] | None = None) -> Jou
 @pytest.mark.parametrize(("map_index", "name"), [(None, "dag/run/send"), (-1, "dag/run/send"), (0, "dag/run/send/0")])
 def test_a_task_instance_is_named_with_its_map_index(map_index: int | None, name: str) -> None:
     ti = SimpleNamespace(dag_id="dag", run_id="run", task_id="send", map_index=map_index)
-    assert name_of({"ti": ti}) == name  # type: ignore[typeddict-item]
+    context: Any = {"ti": ti}
+    assert name_of(context) == name
 
 
 @with_state_store

@@ -132,7 +132,7 @@ class Outliving(Entries):
         return opened
 
     def assert_stands(self, journal: EntryLog, stands: dict[str, Entry]) -> None:
-        assert {entry.client_batch_id: entry for entry in journal.entries() or ()} == stands  # type: ignore[attr-defined]
+        assert {entry.client_batch_id: entry for entry in journal.entries() or ()} == stands  # type: ignore[attr-defined]  # a TaskJournal
 
     # entries
 
@@ -197,7 +197,7 @@ class Outliving(Entries):
             journal.begin(always(entry_of(name)))
         journal.settle(known(entry_of("half open"), "sent, 2 unknown"))
         journal.settle(known(entry_of("closed"), "not sent"))
-        evidence = {"watermark_begun": NOW + 700, "watermark_seen": NOW + 800}
+        evidence: dict[str, Any] = {"watermark_begun": NOW + 700, "watermark_seen": NOW + 800}
         second = next_journal()
         for name in ("open", "half open", "closed"):
             (stored,) = [each for each in second.entries() or () if each.client_batch_id == name]
@@ -508,7 +508,7 @@ def _any_outcome(entry: Entry, random_number: float) -> Entry:
             name = dice.choice([None, *outcomes])
             if name is not None:
                 outcomes[name] += key
-    evidence = {"watermark_begun": NOW + 700, "watermark_seen": NOW + 800 + dice.randrange(9)}
+    evidence: dict[str, Any] = {"watermark_begun": NOW + 700, "watermark_seen": NOW + 800 + dice.randrange(9)}
     return msgspec.structs.replace(
         entry,
         state=state,

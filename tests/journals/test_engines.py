@@ -241,7 +241,7 @@ def test_a_database_that_sqlalchemy_does_not_know_is_refused(monkeypatch: pytest
 def test_a_database_whose_locks_were_never_tried_is_refused() -> None:
     engine = sa.create_mock_engine("oracle://", lambda *_: None)
     with pytest.raises(ValueError, match=r"leads to oracle; .* was tried on postgresql, mysql, mariadb, sqlite only"):
-        SqlJournal(JournalDatabase(engine, "journal"), "campaign")  # type: ignore[arg-type]
+        SqlJournal(JournalDatabase(engine, "journal"), "campaign")  # type: ignore[arg-type]  # it only has a dialect
 
 
 def test_what_is_written_stays_out_of_errors_and_what_is_read_out_of_the_log(

@@ -17,7 +17,7 @@ from airflow_provider_8x8.surveys.journal.header import Header
 from airflow_provider_8x8.surveys.journal.sql import SqlJournal
 from airflow_provider_8x8.surveys.journal.tables import METADATA
 from tests.journals.entries import HEADER, NOW, TASK_INSTANCE, always, entry_of, keys, settled
-from tests.journals.test_sql import at_once, drop_role, journal_of, lesser_role
+from tests.journals.sql_journals import at_once, drop_role, journal_of, lesser_role
 from tests.support.databases import Database
 
 OLD = sa.MetaData()

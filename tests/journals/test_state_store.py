@@ -18,7 +18,7 @@ from airflow_provider_8x8.surveys.journal.errors import (
 )
 from airflow_provider_8x8.surveys.journal.state_store import MAX_VALUE_LENGTH, StateStoreJournal
 from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_BYTES
-from tests.journals.entries import HEADER, entry_of, keys
+from tests.journals.entries import HEADER, always, entry_of, keys
 from tests.journals.task_state_store import NEVER, ServerRefusedError, Store
 
 
@@ -43,7 +43,7 @@ def test_the_next_try_reads_what_was_begun_and_settled() -> None:
     values: dict[str, str] = {}
     first = opened(Store(values))
     for name in ("b1", "b2", "b3"):
-        assert first.begin(lambda news, name=name: entry(name)) == entry(name)
+        assert first.begin(always(entry(name))) == entry(name)
     settled = msgspec.structs.replace(
         entry("b2"), state=EntryState.SENT, batch_id="8x8s", rejected_keys=entry().row_keys[:ROW_KEY_BYTES]
     )

@@ -298,7 +298,7 @@ def as_sqlite_row(cursor: Any, values: tuple[Any, ...]) -> Any:
 def test_values_of_a_row_are_in_the_order_of_the_columns(row_factory: Any) -> None:
     from airflow_provider_8x8.rows import SqlRows
 
-    rows = SqlRows(OneCursor(row_factory), "SELECT 1 AS b, 2 AS a UNION ALL SELECT 3, 4")  # type: ignore[arg-type]
+    rows = SqlRows(OneCursor(row_factory), "SELECT 1 AS b, 2 AS a UNION ALL SELECT 3, 4")  # type: ignore[arg-type]  # it does what is needed
     assert [tuple(row) for row in rows] == [(1, 2), (3, 4)]
     assert rows.columns == ["b", "a"]
 
@@ -307,7 +307,7 @@ def test_mappings_with_other_names_than_the_columns_are_refused() -> None:
     from airflow_provider_8x8.rows import SqlRows
     from airflow_provider_8x8.surveys.messages.builder import ColumnsError
 
-    rows = SqlRows(OneCursor(lambda _, values: {"A": values[0]}), "SELECT 1 AS a")  # type: ignore[arg-type]
+    rows = SqlRows(OneCursor(lambda _, values: {"A": values[0]}), "SELECT 1 AS a")  # type: ignore[arg-type]  # it does what is needed
     with pytest.raises(ColumnsError, match="mappings without the query's column a"):
         list(rows)
 

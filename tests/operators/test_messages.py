@@ -347,6 +347,8 @@ def test_airflows_variables_are_known() -> None:
 
         names = set(Context.__annotations__)
     except ImportError:
-        from airflow.utils.context import KNOWN_CONTEXT_KEYS as names  # noqa: N811
+        from airflow.utils import context
+
+        names = set(context.KNOWN_CONTEXT_KEYS)  # type: ignore[attr-defined]  # Airflow 2 has it
     assert not [name for name in names if hint_at_jinja(name) is None]
     assert hint_at_jinja("firstName") is None

@@ -43,9 +43,9 @@ def warehouse(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytes
     elif kind == "duckdb":
         import duckdb
 
-        with duckdb.connect(tmp_path / "warehouse.duckdb") as database:
+        with duckdb.connect(tmp_path / "warehouse.duckdb") as warehouse:
             for statement in statements():
-                database.execute(statement)
+                warehouse.execute(statement)
         monkeypatch.setenv(
             "AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "duckdb", "host": str(tmp_path / "warehouse.duckdb")})
         )

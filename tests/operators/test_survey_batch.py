@@ -89,7 +89,8 @@ def test_rows_of_an_upstream_task_are_sent_in_batches(run_dag: Any, sandbox: Any
         send = EightByEightSurveyBatchOperator(
             task_id="send", survey_id="orders", template_body=BODY, rows=extract(), batch_size=10, retries=0
         )
-        use(send.output["batch_ids"], send.output["accepted_count"])
+        output: Any = send.output  # Airflow's type does not say that it has keys
+        use(output["batch_ids"], output["accepted_count"])
     run = run_dag(dag)
     assert run.task_states == {"extract": "success", "send": "success", "use": "success"}
     assert run.xcoms["use"]["return_value"] == "25 in 3"
@@ -530,7 +531,7 @@ def refuse_xcom(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     try:
         from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance as TaskInstance
     except ImportError:
-        from airflow.models.taskinstance import TaskInstance
+        from airflow.models.taskinstance import TaskInstance  # type: ignore[assignment]  # Airflow 2's
     push = TaskInstance.xcom_push
 
     def refuse(refused: Callable[[str, Any], bool]) -> None:

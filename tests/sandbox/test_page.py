@@ -214,7 +214,7 @@ def test_counting_goes_on_with_the_next_look(caller: Caller, monkeypatch: pytest
     monkeypatch.setattr(phones, "_STEP", 10)
     monkeypatch.setattr(phones, "AT_ONCE", 20)
     send(caller, "nps", *(message(number) for number in range(50)))
-    tags = []
+    tags: list[str] = []
     for phones_counted, left in (("20", ["30 messages to go"]), ("40", ["10 messages to go"]), ("50", [])):
         response = caller.call("GET", "/sandbox", headers={"If-None-Match": tags[-1]} if tags else {})
         assert response.status_code == 200, "there is something new as long as it counts"
@@ -377,7 +377,7 @@ def test_another_page_in_the_same_browser_presses_no_button(caller: Caller, sand
     ],
     ids=lambda fields: str(fields)[:60],
 )
-def test_a_button_that_there_is_not_is_refused(caller: Caller, fields: dict[str, str]) -> None:
+def test_a_button_that_there_is_not_is_refused(caller: Caller, fields: dict[str, Any]) -> None:
     response = press(caller, "faults/add", **fields)
     assert (response.status_code, response.json()["code"]) == (400, 1000)
     assert caller.call("GET", "/sandbox/faults").json() == []

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
 from airflow_provider_8x8.surveys.journal.errors import (
@@ -28,6 +28,8 @@ from tests.simulation.worlds import Process, World
 
 _LOCK_SECONDS = 60.0
 _TRIES = 7
+
+T = TypeVar("T")
 
 
 class _DatabaseError(Exception):
@@ -113,7 +115,7 @@ class DatabaseMemory:
         def read() -> list[Mark]:
             return [mark for (task_instance, _), mark in marks.items() if task_instance == self._task_instance]
 
-        return self._own_campaign()._transaction(read)  # type: ignore[no-any-return]
+        return self._own_campaign()._transaction(read)
 
     def leave(self, mark: Mark) -> None:
         """Write this try's."""
@@ -242,10 +244,10 @@ class CampaignJournal:
         self._process.touch("journal: was read")
         return news
 
-    def _transaction(self, work: Callable[[], Any], write: Callable[[Any], Any] = lambda worked: worked) -> Any:
+    def _transaction(self, work: Callable[[], T], write: Callable[[T], T] = lambda worked: worked) -> T:
         """Look, then write, with the campaign locked; what is written is there at once or not at all."""
 
-        def once() -> Any:
+        def once() -> T:
             self._process.touch("journal: transaction")
             self._fail_at_times()
             with self._lock():
@@ -260,7 +262,7 @@ class CampaignJournal:
 
         return self._again(once)
 
-    def _again(self, once: Callable[[], Any]) -> Any:
+    def _again(self, once: Callable[[], T]) -> T:
         ends_at = self._process.world.now + 2 * _LOCK_SECONDS
         for number in range(_TRIES):
             try:

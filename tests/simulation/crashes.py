@@ -49,7 +49,12 @@ def points(journal: Where, script: str, first: int | None = None) -> range:
     history = crashing_at(small(journal, script), frozenset() if first is None else frozenset({first}))
     calm_at: list[int] = []
     be_calm = history._be_calm
-    history._be_calm = lambda: (calm_at.append(history.world.touches), be_calm())[1]  # type: ignore[method-assign]
+
+    def note_when() -> None:
+        calm_at.append(history.world.touches)
+        be_calm()
+
+    history._be_calm = note_when  # type: ignore[method-assign]  # this history's alone
     history.run()
     return range((first or 0) + 1, calm_at[0] + 1)
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -132,7 +133,7 @@ class History:
         """Let it happen, and return what is wrong about it."""
         with _simulated(self.plan.more_requests):
             for task in self.tasks:
-                self.world.start(lambda task=task: self._live(task))
+                self.world.start(partial(self._live, task))
             self.world.run()
         return self.world.violations
 
@@ -184,7 +185,8 @@ class History:
 
     def _forget(self, task: TaskInstance) -> None:
         """Throw away one of the memories, as somebody might by hand."""
-        memory = self.world.random.choice([task.store, *self.databases.values()])
+        memories: list[StateStore | Database] = [task.store, *self.databases.values()]
+        memory = self.world.random.choice(memories)
         self.world.note("%s is thrown away", memory)
         memory.throw_away()
         for each in self.tasks:
@@ -222,7 +224,7 @@ class History:
                 holder.die()  # somebody ends whoever stalls with the database's lock
         world.wait(max(0.0, self.plan.habits.lag.ends - world.now, (self.plan.scheduled or 0.0) - world.now))
         for task in self.tasks:
-            world.start(lambda task=task: self._finish(task))
+            world.start(partial(self._finish, task))
 
     def _finish(self, task: TaskInstance) -> None:
         if self.plan.journal is Where.MEMORY:

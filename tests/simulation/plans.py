@@ -14,6 +14,7 @@ from tests.simulation.sources import Kind, key
 from tests.simulation.worlds import START, Terminated, TimedOut
 
 _BAD_CODES = (1000, 1002, 1004, 1009)
+_INTERRUPTIONS: tuple[tuple[type[BaseException], ...], ...] = ((), (TimedOut,), (Terminated,))
 
 
 class Where(StrEnum):
@@ -143,7 +144,7 @@ def draw(seed: int) -> Plan:
         clear_on_success=chance.random() < 0.2,
         more_requests=chance.choice((4, 10, MORE_REQUESTS)),
         kills=chance.choice((0.0, 0.0, 0.3)),
-        interruptions=chance.choice(([], [TimedOut], [Terminated])),
+        interruptions=list(chance.choice(_INTERRUPTIONS)),
         store_faults=chance.choice((0.0, 0.0, 0.01, 0.1)),
         source_faults=chance.choice((0.0, 0.0, 0.03)),
         report_faults=chance.choice((0.0, 0.0, 0.0, 0.02)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -21,6 +21,7 @@ def explore(first: int, count: int, *, processes: int = 1) -> dict[int, list[str
     """
     starts = range(first, first + count, _SEEDS_AT_A_TIME)
     pieces = [range(start, min(start + _SEEDS_AT_A_TIME, first + count)) for start in starts]
+    found: Iterator[dict[int, list[str]]]
     if processes == 1:
         found = map(run_seeds, pieces)
         return {seed: violations for piece in found for seed, violations in piece.items()}

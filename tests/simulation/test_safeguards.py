@@ -206,7 +206,8 @@ def test_without_telling_a_file_of_the_logs_that_was_cut_off_from_a_whole_one() 
     def make(plan: Plan, seed: int) -> History:
         plan.habits.tells_cut_files = False
         plan.habits.faults = {"lost_after": 0.4, "export_cut": 0.8}
-        calm = {"stalls": 0.0, "crashes": 0.0, "kills": 0.0, "zombies": 0.0, "never_starts": 0.0, "forgets": 0.0}
+        never = ("stalls", "crashes", "kills", "zombies", "never_starts", "forgets")
+        calm: dict[str, Any] = dict.fromkeys(never, 0.0)
         return History(dataclasses.replace(plan, **calm), seed)
 
     assert texted_twice(make, has_canary=True, reconcile_timeout=1200.0)
@@ -228,7 +229,7 @@ def out_of_order(disorder: Disorder) -> Callable[[Plan, int], History]:
         plan.habits.lag.disorder, plan.habits.faults = disorder, {"lost_after": 0.4}
         # After it all appears at once, if what counts is when messages appear.
         plan.habits.lag.outages = [(START, START + 600.0)] if disorder is Disorder.APPEARANCES else []
-        calm = {"tries": 3, "stalls": 0.0, "crashes": 0.0, "kills": 0.0, "zombies": 0.0}
+        calm: dict[str, Any] = {"tries": 3, "stalls": 0.0, "crashes": 0.0, "kills": 0.0, "zombies": 0.0}
         plan = dataclasses.replace(plan, **calm, reconcile_timeout=1200.0, has_canary=True)
         return History(plan, seed)
 

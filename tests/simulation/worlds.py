@@ -39,7 +39,7 @@ class Terminated(Exception):  # noqa: N818  # as AirflowException is one
     """As Airflow 2's signal handler raises it in the main thread after ``on_kill``."""
 
 
-class Thread(greenlet):
+class Thread(greenlet):  # type: ignore[misc]  # it has no types
     """Something that runs on its own from touch to touch."""
 
     process: Process | None = None
@@ -397,7 +397,7 @@ class _ThreadPosting(_Posting):
         return super().result()
 
     def _park(self) -> None:
-        self._waiting = getcurrent()  # type: ignore[assignment]
+        self._waiting = getcurrent()
         self._process.world.park()
         self._waiting = None
         if self._process.is_dead:

@@ -75,10 +75,8 @@ def clear_and_run(dag: Any, run_id: str, *task_ids: str) -> DagRunResult:
     :param dag: as it now is, which may be otherwise than when the run began.
     :param task_ids: all tasks, where there is none.
     """
-    from airflow import settings
-
     with _captured_log() as log:
-        session = settings.Session()
+        session = _session()
         if IS_AIRFLOW_3:
             _share_the_api_server()
             _serialize(dag)
@@ -96,11 +94,10 @@ def run_due(dag: Any, kind: str, moment: datetime) -> DagRunResult:
     :param kind: ``scheduled``: the timetable's run of that moment; ``manual``: somebody triggers it then; ``undated``:
         somebody does so on Airflow 3 without a logical date; ``asset``: an asset is updated then.
     """
-    from airflow import settings
     from pendulum import instance
 
     with _captured_log() as log:
-        session = settings.Session()
+        session = _session()
         if not IS_AIRFLOW_3:
             _know_the_users_table()
             dag.sync_to_db(session=session)
@@ -112,11 +109,19 @@ def run_due(dag: Any, kind: str, moment: datetime) -> DagRunResult:
     return _result(dag_run, log.getvalue())
 
 
+def _session() -> Any:
+    """Airflow's, of this thread."""
+    from airflow import settings
+
+    assert settings.Session is not None, "Airflow is set up"
+    return settings.Session()
+
+
 def _make_run(dag: Any, kind: str, moment: Any, session: Any) -> Any:
     from airflow.utils.types import DagRunType
 
     logical_date, interval = _dates(dag.timetable, kind, moment)
-    asset_triggered = DagRunType.DATASET_TRIGGERED if not IS_AIRFLOW_3 else DagRunType.ASSET_TRIGGERED
+    asset_triggered = DagRunType("asset_triggered" if IS_AIRFLOW_3 else "dataset_triggered")
     run_type = {"scheduled": DagRunType.SCHEDULED, "asset": asset_triggered}.get(kind, DagRunType.MANUAL)
     run = {
         "run_id": f"{run_type}__{kind}__{moment.isoformat()}",
@@ -192,12 +197,17 @@ def _scheduler_dag(dag: Any) -> Any:
     """The DAG as Airflow's scheduler has it."""
     if not IS_AIRFLOW_3:
         return dag
-    try:
-        from airflow.serialization.serialized_objects import DagSerialization
-    except ImportError:  # Airflow 3.0 and 3.1
-        from airflow.serialization.serialized_objects import SerializedDAG as DagSerialization
+    objects = _serialized_objects()
+    # Airflow 3.0 and 3.1 have the older name alone.
+    serialization = getattr(objects, "DagSerialization", objects.SerializedDAG)
+    return serialization.deserialize_dag(serialization.serialize_dag(dag))
 
-    return DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag))
+
+def _serialized_objects() -> Any:
+    """Airflow's module, whose names and types are others from version to version."""
+    from airflow.serialization import serialized_objects
+
+    return serialized_objects
 
 
 def _run_one(dag: Any, ti: Any, session: Any) -> None:
@@ -238,19 +248,21 @@ def _serialize(dag: Any) -> None:
     """Write the DAG where Airflow 3's test run expects it to be: a DAG that comes from no file is not there."""
     from airflow.dag_processing.bundles.manager import DagBundlesManager
     from airflow.dag_processing.collection import update_dag_parsing_results_in_db
-    from airflow.serialization.serialized_objects import LazyDeserializedDAG, SerializedDAG
     from airflow.utils.session import create_session
 
+    objects = _serialized_objects()
     with create_session() as session:
-        DagBundlesManager().sync_bundles_to_db(session=session)
+        DagBundlesManager().sync_bundles_to_db(session=session)  # type: ignore[no-untyped-call]  # Airflow's
         session.flush()
         errors: dict[tuple[str, str], str] = {}
+        update: Any = update_dag_parsing_results_in_db  # it takes less on Airflow 3.0
+        arguments: tuple[Any, ...]
         if Version("3.1") <= AIRFLOW:
-            arguments = [LazyDeserializedDAG.from_dag(dag)], errors, None, set()
+            arguments = [objects.LazyDeserializedDAG.from_dag(dag)], errors, None, set()
         else:
             dag.relative_fileloc = dag.fileloc
-            arguments = [LazyDeserializedDAG(data=SerializedDAG.to_dict(dag))], errors, set()
-        update_dag_parsing_results_in_db("dags-folder", None, *arguments, session)
+            arguments = [objects.LazyDeserializedDAG(data=objects.SerializedDAG.to_dict(dag))], errors, set()
+        update("dags-folder", None, *arguments, session)
     assert not errors, errors
 
 
@@ -314,7 +326,7 @@ def _xcoms(session: Any, key: dict[str, Any]) -> dict[str, Any]:
     try:
         from airflow.sdk.serde import deserialize
     except ImportError:  # Airflow 3.0 and 3.1
-        from airflow.serialization.serde import deserialize
+        from airflow.serialization.serde import deserialize  # type: ignore[no-redef]  # where it was before
     return {row.key: deserialize(row.value) for row in session.query(XComModel).filter_by(**key)}
 
 

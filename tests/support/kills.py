@@ -142,7 +142,7 @@ class Killer:
 
     def supervisor_of(self, pid: int) -> int:
         """Return the process above that of a try."""
-        return psutil.Process(pid).ppid()
+        return int(psutil.Process(pid).ppid())
 
     def newer_try_than(self, pid: int) -> int | None:
         """Return the process of a running try that is not this one."""

@@ -36,7 +36,7 @@ class Reading:
 
     def __init__(self, folder: Path) -> None:
         run = Run("c", "c")
-        self._journal = MemoryJournal(lambda: 0.0)
+        self._journal = MemoryJournal(0.0)
         self.ledger = Ledger(self._journal, run)
         self._report = Report(folder, "c", "c")
         self.fates = Fates(self.ledger, self._report)

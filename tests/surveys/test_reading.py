@@ -61,7 +61,7 @@ class Campaign:
         self._tries += 1
         row_keys = RowKeys("c")
         summary = SurveySender(
-            self.client,  # type: ignore[arg-type]
+            self.client,  # type: ignore[arg-type]  # it does what is needed
             MessageBuilder(
                 row_keys=row_keys,
                 template=Template.parse("{{name}} {{url}}"),

@@ -14,6 +14,7 @@ from airflow_provider_8x8.surveys.journal.memory import MemoryJournal
 from airflow_provider_8x8.surveys.messages.builder import MessageBuilder
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
 from airflow_provider_8x8.surveys.messages.template import Template
+from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
 from airflow_provider_8x8.surveys.outcomes.report import Report, ReportError, ReportLine
 from airflow_provider_8x8.surveys.outcomes.summary import Summary
 from airflow_provider_8x8.surveys.sending.sender import SurveySender
@@ -21,7 +22,7 @@ from airflow_provider_8x8.surveys.settings import Run, Settings
 from tests.surveys.test_sender import Client, SomeRows, rows, taken
 
 FULL_DISK = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-LINE = ReportLine(row_number=1, outcome="accepted", destination="+12025550123")
+LINE = ReportLine(row_number=1, outcome=Outcome.ACCEPTED, destination="+12025550123")
 
 ODD_NAMES = [
     "",
@@ -68,13 +69,13 @@ ODD_NAMES = [
 def name_of(campaign: str) -> str:
     report = Report(Path("/reports"), campaign, campaign)
     assert report.folder.parent == Path("/reports")
-    return report.folder.name
+    return str(report.folder.name)
 
 
 @pytest.mark.parametrize("campaign", ODD_NAMES)
 def test_a_campaign_of_any_name_stays_in_its_own_folder(campaign: str, tmp_path: Path) -> None:
     with Report(tmp_path, campaign, "a/run") as report:
-        report.write_row(ReportLine(row_number=1, outcome="invalid"))
+        report.write_row(ReportLine(row_number=1, outcome=Outcome.INVALID))
         report.write_batch("0123456789abcdefghij", [LINE])
     folders = list(tmp_path.iterdir())
     assert folders == [report.folder]
@@ -194,7 +195,7 @@ def test_what_ends_a_task_is_not_hidden_by_a_report_that_cannot_be_closed(caplog
 
     def run_into_the_timeout() -> None:
         with Report(FailingPath("close"), "campaign", "run") as report:
-            report.write_row(ReportLine(row_number=1, outcome="invalid"))
+            report.write_row(ReportLine(row_number=1, outcome=Outcome.INVALID))
             raise TaskTimeout
 
     with caplog.at_level(logging.WARNING), pytest.raises(TaskTimeout):

@@ -28,7 +28,7 @@ class NA:
     def __eq__(self, other: object) -> Any:
         return self
 
-    __ne__ = __lt__ = __gt__ = __eq__  # type: ignore[assignment]
+    __ne__ = __lt__ = __gt__ = __eq__
     __hash__ = object.__hash__
 
     def __bool__(self) -> bool:
@@ -49,7 +49,7 @@ class NaT(datetime):
     def isoformat(self, *arguments: Any, **options: Any) -> str:
         return "NaT"
 
-    __str__ = __repr__ = isoformat  # type: ignore[assignment]
+    __str__ = __repr__ = isoformat
 
 
 class Array:

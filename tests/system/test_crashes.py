@@ -333,12 +333,12 @@ def campaigns(
         random = Random(f"{SEED} {name}")  # noqa: S311  # no secret
         # A supervisor's death alone does not end a try that has a SQL journal: that is a campaign of its own.
         victims = [Victim.TASK, Victim.BOTH] if name == "sql_journal" else list(Victim)
-        killer = Killer(airflow, name, sandboxes[name], random, victims, lambda: has_left_its_mark(campaign))
+        killer = Killer(airflow, name, sandboxes[name], random, victims, lambda: has_left_its_mark(begun))
         expected = outcome(ROWS if name in LARGE or name == "by_hand" else 10_000)
-        campaign = Campaign(name, airflow, sandboxes[name], killer, random, expected)
+        begun = Campaign(name, airflow, sandboxes[name], killer, random, expected)
         for moment in held.get(name, ()):
-            campaign.moment(moment).hold()
-        return campaign.run(crashes[name])
+            begun.moment(moment).hold()
+        return begun.run(crashes[name])
 
     names = ["by_hand", *OURS] if IS_AIRFLOW_3 else OURS  # those that take long come first
     with ThreadPoolExecutor(AT_A_TIME) as side_by_side:

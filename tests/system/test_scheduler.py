@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import quote
 
 import pytest
-import requests
 
 from tests.conftest import API_KEY
 from tests.examples.test_example_dags import CUSTOMERS
@@ -25,7 +25,7 @@ def run_of(airflow: Airflow3, dag_id: str, **conf: Any) -> dict[str, str]:
         return [run for run in runs if run["run_type"] == "manual" and run["state"] in {"success", "failed"}]
 
     run_id = wait_for(f"a run of {dag_id}", ended)[0]["dag_run_id"]
-    path = f"/api/v2/dags/{dag_id}/dagRuns/{requests.utils.quote(run_id, safe='')}/taskInstances"
+    path = f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances"
     return {task["task_id"]: task["state"] for task in airflow.call("GET", path)["task_instances"]}
 
 

@@ -41,8 +41,9 @@ class ColumnsError(ValueError):
 class Rows(Protocol):
     """A source of rows that can be read more than once; each pass begins anew."""
 
-    columns: Collection[str] | None
-    """The names of the values that every row is, known once a pass has begun; None where rows are mappings."""
+    @property
+    def columns(self) -> Collection[str] | None:
+        """The names of the values that every row is, known once a pass has begun; None where rows are mappings."""
 
     def __iter__(self) -> Generator[Any, None, None]: ...
 
