@@ -35,5 +35,4 @@ def _one_by_one(builder: MessageBuilder, first_number: int, rows: Sequence[Any])
         else:
             messages = msgspec.json.decode(found.encoded(), type=list[SurveyMessage])
             for row, message in zip(found, messages, strict=True):
-                *known, _ = msgspec.structs.astuple(row)
-                yield SentRow(*known, message)
+                yield SentRow(*msgspec.structs.astuple(row)[:-1], message)
