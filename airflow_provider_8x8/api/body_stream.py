@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
-PIECE_BYTES = 64 * 1024
+PIECE_BYTES = 1024 * 1024
 """How much is handed to the network, or read from it, at a time."""
 
 

@@ -35,4 +35,6 @@ def _one_by_one(builder: MessageBuilder, first_number: int, rows: Sequence[Any])
         else:
             messages = msgspec.json.decode(found.encoded(), type=list[SurveyMessage])
             for row, message in zip(found, messages, strict=True):
-                yield SentRow(*msgspec.structs.astuple(row)[:-1], message)
+                yield SentRow(
+                    row.number, row.row_key, row.unique_value, row.destination, row.client_message_id, message
+                )
