@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -24,6 +25,9 @@ _FIRST_STATEMENTS = {
     "mariadb": [f"SET SESSION innodb_lock_wait_timeout = {LOCK_SECONDS}"],
     "sqlite": [],
 }
+
+_LONGEST_REST = 10.0
+"""Seconds after which a connection goes back to the engine, which tries it before it gives it out again."""
 
 # Whatever the database has refused: which of its errors pass is a list for each driver, and a list has gaps. What does
 # not pass costs a quarter of a minute.
@@ -62,6 +66,9 @@ class Transactions:
             event.listen(self._engine, "begin", _begin_immediate)
         else:
             self._engine = engine.execution_options(isolation_level="READ COMMITTED")
+        self._keeps_connection = dialect != "sqlite"  # whose connections cost little, and are one thread's
+        self._connection: Connection | None = None
+        self._used = 0.0
 
     def run(self, work: Callable[[Connection], Result], purpose: str) -> Result:
         """
@@ -72,7 +79,7 @@ class Transactions:
         :raises JournalUnavailableError: it failed each time; the text is the database's, without parameters
         """
         try:
-            result: Result = _RETRYING(self._once, work)
+            result: Result = _RETRYING(self.once, work)
         except SQLAlchemyError as error:
             raise JournalUnavailableError(
                 f"could not {purpose} in the journal's database (journal_conn_id {self.journal_conn_id!r}): "
@@ -82,13 +89,41 @@ class Transactions:
 
     def close(self) -> None:
         """Close what connections there are."""
+        self._give_back()
         self._engine.dispose()
 
-    def _once(self, work: Callable[[Connection], Result]) -> Result:
-        with self._engine.connect() as connection, connection.begin():
-            for statement in self._first_statements:
-                connection.exec_driver_sql(statement)
-            return work(connection)
+    def once(self, work: Callable[[Connection], Result]) -> Result:
+        """
+        Do some work in a transaction of its own, and commit; what fails is not tried again.
+
+        :raises SQLAlchemyError: it failed, or the commit's answer did not come
+        """
+        connection = self._connect()
+        try:
+            with connection.begin():
+                for statement in self._first_statements:
+                    connection.exec_driver_sql(statement)
+                result = work(connection)
+        except BaseException:
+            self._give_back()
+            raise
+        self._used = time.monotonic()
+        if not self._keeps_connection:
+            self._give_back()
+        return result
+
+    def _connect(self) -> Connection:
+        """Return the connection of the transaction before: what the engine does with each costs more than most do."""
+        if self._connection is not None and time.monotonic() - self._used > _LONGEST_REST:
+            self._give_back()
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        return self._connection
+
+    def _give_back(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
 
 def _begin_immediate(connection: Connection) -> None:
