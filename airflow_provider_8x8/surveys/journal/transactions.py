@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from sqlalchemy import event
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection, Engine, RootTransaction
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from tenacity import stop_after_delay
 
@@ -98,12 +98,9 @@ class Transactions:
 
         :raises SQLAlchemyError: it failed, or the commit's answer did not come
         """
-        connection = self._connect()
         try:
-            with connection.begin():
-                for statement in self._first_statements:
-                    connection.exec_driver_sql(statement)
-                result = work(connection)
+            with self._begin() as transaction:
+                result = work(transaction.connection)
         except BaseException:
             self._give_back()
             raise
@@ -112,13 +109,29 @@ class Transactions:
             self._give_back()
         return result
 
-    def _connect(self) -> Connection:
-        """Return the connection of the transaction before: what the engine does with each costs more than most do."""
-        if self._connection is not None and time.monotonic() - self._used > _LONGEST_REST:
+    def _begin(self) -> RootTransaction:
+        """
+        Begin on the connection of the transaction before: what the engine does with each costs more than most do.
+
+        If that was lost since, nothing is lost with it, and a new one is made at once.
+        """
+        if time.monotonic() - self._used > _LONGEST_REST:
             self._give_back()
-        if self._connection is None:
-            self._connection = self._engine.connect()
-        return self._connection
+        if self._connection is not None:
+            try:
+                return self._begin_on(self._connection)
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                self._give_back()
+        self._connection = self._engine.connect()
+        return self._begin_on(self._connection)
+
+    def _begin_on(self, connection: Connection) -> RootTransaction:
+        transaction = connection.begin()
+        for statement in self._first_statements:
+            connection.exec_driver_sql(statement)
+        return transaction
 
     def _give_back(self) -> None:
         connection, self._connection = self._connection, None
