@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
 from airflow_provider_8x8.surveys.journal.errors import JournalUnavailableError
-from airflow_provider_8x8.surveys.journal.tables import make_tables
-from airflow_provider_8x8.surveys.journal.transactions import Transactions
+from airflow_provider_8x8.surveys.journal.tables import id_if_complete, make_tables
+from airflow_provider_8x8.surveys.journal.transactions import Result, Transactions
 
 
 class JournalDatabase(Transactions):
     """A SQL journal's database, whose tables are looked for once."""
 
     _journal_id: str | None = None
+
+    def run_first(self, work: Callable[[Connection], Result], purpose: str) -> Result:
+        """
+        Do what :meth:`run` does, with all tables there.
+
+        Where they are, as nearly always, that costs no transaction of its own.
+        """
+        if self._journal_id is None:
+            try:
+                self._journal_id, result = self.once(lambda connection: (id_if_complete(connection), work(connection)))
+            except SQLAlchemyError:
+                pass  # a table is not there, or may not be read, or the connection was lost: what follows tells
+            else:
+                if self._journal_id is not None:
+                    return result
+            self.make_tables()
+        return self.run(work, purpose)
 
     def make_tables(self) -> str:
         """

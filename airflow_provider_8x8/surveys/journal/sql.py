@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from airflow_provider_8x8.surveys.journal.database import JournalDatabase
-from airflow_provider_8x8.surveys.journal.entries import KEYS_BY_OUTCOME, Entry, EntryState, states_that_give_way_to
+from airflow_provider_8x8.surveys.journal.entries import KEYS_BY_OUTCOME, Entry, states_that_give_way_to
 from airflow_provider_8x8.surveys.journal.errors import CorruptJournalError, JournalLostError
 from airflow_provider_8x8.surveys.journal.header import Header, check_header, completed_header
 from airflow_provider_8x8.surveys.journal.protocol import Compose
@@ -36,12 +36,40 @@ from airflow_provider_8x8.surveys.journal.tables import (
 )
 
 _OUTCOME = ("state", "batch_id", "answer_by", "watermark_begun", "watermark_seen", *KEYS_BY_OUTCOME)
-_SOME_AT_A_TIME = {"stream_results": True, "max_row_buffer": 16}
-"""
-For the first look, which takes all there is: else a driver has all rows as the server gives them before we have the
-first, of ten million row keys hundreds of megabytes.
-"""
-_DECIDED = (BATCH.c.assumed_keys, BATCH.c.resent_keys)
+
+# For looks that take all there is: else a driver has all rows as the server gives them before we have the first, of ten
+# million row keys hundreds of megabytes.
+_SOME_AT_A_TIME: dict[str, Any] = {"stream_results": True, "max_row_buffer": 16}
+
+# Made once: making them takes longer than executing them.
+_OPENED = sa.update(CAMPAIGN).where(CAMPAIGN.c.campaign_id == sa.bindparam("this"))
+_FIND_CAMPAIGN = sa.select(CAMPAIGN).where(CAMPAIGN.c.campaign_id == sa.bindparam("this"))
+_LOCK = (
+    sa.update(CAMPAIGN)
+    .where(CAMPAIGN.c.id == sa.bindparam("this"))
+    .values(last_number=CAMPAIGN.c.last_number + 1, used=sa.bindparam("now"))
+)
+_LOCK_AND_TELL = _LOCK.returning(CAMPAIGN.c.last_number)
+_LAST_NUMBER = sa.select(CAMPAIGN.c.last_number).where(CAMPAIGN.c.id == sa.bindparam("this"))
+_NEW = sa.insert(BATCH)
+_OF_CAMPAIGN = BATCH.c.campaign == sa.bindparam("of")
+_SETTLE_AT_ANY_RATE = sa.update(BATCH).where(_OF_CAMPAIGN, BATCH.c.client_batch_id == sa.bindparam("this"))
+_SETTLE = _SETTLE_AT_ANY_RATE.where(BATCH.c.state.in_(sa.bindparam("known_less", expanding=True)))
+_READ = sa.select(BATCH).where(_OF_CAMPAIGN).order_by(BATCH.c.number)
+_FIND = _READ.where(BATCH.c.client_batch_id == sa.bindparam("this"))
+# One row without a batch where nothing has changed, and none where there is no campaign.
+_READ_CHANGED = (
+    sa.select(BATCH)
+    .select_from(
+        sa.outerjoin(
+            CAMPAIGN, BATCH, sa.and_(BATCH.c.campaign == CAMPAIGN.c.id, BATCH.c.changed > sa.bindparam("seen"))
+        )
+    )
+    .where(CAMPAIGN.c.id == sa.bindparam("of"))
+    .order_by(BATCH.c.number)
+)
+_READ_ALL = _READ.execution_options(**_SOME_AT_A_TIME)
+_READ_ALL_CHANGED = _READ_CHANGED.execution_options(**_SOME_AT_A_TIME)
 
 
 class _Stored(NamedTuple):
@@ -81,12 +109,11 @@ class SqlJournal:
 
     def entries(self) -> Sequence[Entry] | None:
         """See :class:`~airflow_provider_8x8.surveys.journal.marks.TaskJournal`."""
-        self._database.make_tables()
-        return self._database.run(self._read_all, "read a campaign's batches")
+        return self._database.run_first(self._read_all, "read a campaign's batches")
 
     def news(self) -> Sequence[Entry]:
         """See :class:`~airflow_provider_8x8.surveys.journal.protocol.EntryLog`."""
-        news = self._database.run(self._read, "read a campaign's batches")
+        news = self._database.run(self._changed, "read a campaign's batches")
         self._seen = _last_change(news, self._seen)
         return [each.entry for each in news]
 
@@ -112,7 +139,7 @@ class SqlJournal:
                 _roll_back(connection)
                 return None, _last_change(news, self._seen)
             place = {"campaign": self._row_id, "number": number, "changed": number}
-            connection.execute(sa.insert(BATCH).values(**place, **row_of(composed)))
+            connection.execute(_NEW, {**place, **row_of(composed)})
             return composed, number
 
         entry, self._seen = self._database.run(make, "begin a batch")
@@ -130,36 +157,37 @@ class SqlJournal:
         self._database.close()
 
     def _find_or_make_campaign(self, header: Header, must_exist: bool, connection: Connection) -> int:
-        ours = CAMPAIGN.c.campaign_id == self._campaign_id
-        find = sa.select(CAMPAIGN).where(ours)
-        connection.execute(sa.update(CAMPAIGN).where(ours).values(used=_now()))
-        if connection.execute(find).first() is None:
+        ours = {"this": self._campaign_id}
+        connection.execute(_OPENED, {**ours, "used": _now()})
+        row = connection.execute(_FIND_CAMPAIGN, ours).mappings().first()
+        if row is None:
             if must_exist:
                 raise self._lost()
             values = {"campaign_id": self._campaign_id, "last_number": 0, "created": _now(), "used": _now()}
-            connection.execute(sa.insert(CAMPAIGN).values(**values, **msgspec.structs.asdict(header)))
-        row = connection.execute(find).mappings().one()
+            made: Any = connection.execute(sa.insert(CAMPAIGN), {**values, **msgspec.structs.asdict(header)})
+            return int(made.inserted_primary_key[0])
         found = header_of(row)
         check_header(found, header, self._campaign_id)
         if (completed := completed_header(found, header)) != found:
-            connection.execute(sa.update(CAMPAIGN).where(ours).values(**msgspec.structs.asdict(completed)))
+            connection.execute(_OPENED, {**ours, **msgspec.structs.asdict(completed)})
         return int(row["id"])
 
     def _read_all(self, connection: Connection) -> list[Entry] | None:
-        ours = sa.select(CAMPAIGN.c.id).where(CAMPAIGN.c.campaign_id == self._campaign_id)
-        self._row_id = connection.execute(ours).scalar()
-        return None if self._row_id is None else [each.entry for each in self._select(connection)]
+        row = connection.execute(_FIND_CAMPAIGN, {"this": self._campaign_id}).first()
+        if row is None:
+            return None
+        self._row_id = row.id
+        return [each.entry for each in self._select(connection, _READ_ALL)]
 
     def _lock(self, connection: Connection) -> int:
         """Wait for the campaign's other changes to be committed; return the number of this one."""
-        ours = CAMPAIGN.c.id == self._row_id
-        lock = sa.update(CAMPAIGN).where(ours).values(last_number=CAMPAIGN.c.last_number + 1, used=_now())
+        ours = {"this": self._row_id}
         number: Any
         if getattr(connection.dialect, "update_returning", False):  # which SQLAlchemy 1.4 does not tell
-            number = connection.execute(lock.returning(CAMPAIGN.c.last_number)).scalar()
+            number = connection.execute(_LOCK_AND_TELL, {**ours, "now": _now()}).scalar()
         else:
-            connection.execute(lock)
-            number = connection.execute(sa.select(CAMPAIGN.c.last_number).where(ours)).scalar()
+            connection.execute(_LOCK, {**ours, "now": _now()})
+            number = connection.execute(_LAST_NUMBER, ours).scalar()
         if number is None:
             raise self._lost()
         return int(number)
@@ -167,23 +195,21 @@ class SqlJournal:
     def _settle(self, entry: Entry, connection: Connection) -> tuple[Entry, int]:
         """Return the entry as it then stands, and the number of this change."""
         number = self._lock(connection)
-        this_one = sa.and_(BATCH.c.campaign == self._row_id, BATCH.c.client_batch_id == entry.client_batch_id)
-        columns = {name: value for name, value in row_of(entry).items() if name in _OUTCOME}
-        gives_way = _gives_way_to(entry)
-        settled = connection.execute(sa.update(BATCH).where(this_one, gives_way).values(changed=number, **columns))
-        if settled.rowcount == 1:
+        outcome = {name: value for name, value in row_of(entry).items() if name in _OUTCOME}
+        this = {"of": self._row_id, "this": entry.client_batch_id}
+        known_less = [state.value for state in states_that_give_way_to(entry.state)]
+        # Nearly always it is pending, and its row keys need not be read.
+        if connection.execute(_SETTLE, {**this, "known_less": known_less, "changed": number, **outcome}).rowcount == 1:
             return entry, number
         stored = self._find(connection, entry.client_batch_id)
         if stored is None:
             raise CorruptJournalError(
                 f"the journal of campaign {self._campaign_id!r} lacks batch {entry.client_batch_id}, which was begun"
             )
-        return stored.entry, number
-
-    def _read(self, connection: Connection) -> list[_Stored]:
-        if connection.execute(sa.select(CAMPAIGN.c.id).where(CAMPAIGN.c.id == self._row_id)).first() is None:
-            raise self._lost()
-        return self._changed(connection)
+        if not stored.entry.gives_way_to(entry):
+            return stored.entry, number
+        connection.execute(_SETTLE_AT_ANY_RATE, {**this, "changed": number, **outcome})
+        return entry, number
 
     def _changed(self, connection: Connection) -> list[_Stored]:
         """
@@ -192,16 +218,22 @@ class SqlJournal:
         None of it can turn up later: changes are committed in the order of their numbers, and one statement sees all
         that was committed before it.
         """
-        return self._select(connection, BATCH.c.changed > self._seen)
+        statement = _READ_CHANGED if self._seen else _READ_ALL_CHANGED
+        changed, is_there = [], False
+        with closing(connection.execute(statement, {"of": self._row_id, "seen": self._seen})) as found:
+            for row in found.mappings():
+                is_there = True
+                if row["number"] is not None:
+                    changed.append(self._stored(row))
+        if not is_there:
+            raise self._lost()
+        return changed
 
     def _find(self, connection: Connection, client_batch_id: str) -> _Stored | None:
-        return next(iter(self._select(connection, BATCH.c.client_batch_id == client_batch_id)), None)
+        return next(iter(self._select(connection, _FIND, this=client_batch_id)), None)
 
-    def _select(self, connection: Connection, *conditions: Any) -> list[_Stored]:
-        ours = sa.select(BATCH).where(BATCH.c.campaign == self._row_id, *conditions).order_by(BATCH.c.number)
-        if not self._seen:
-            ours = ours.execution_options(**_SOME_AT_A_TIME)
-        with closing(connection.execute(ours)) as found:
+    def _select(self, connection: Connection, statement: sa.Select[Any], **parameters: Any) -> list[_Stored]:
+        with closing(connection.execute(statement, {"of": self._row_id, **parameters})) as found:
             return [self._stored(row) for row in found.mappings()]
 
     def _stored(self, row: Mapping[Any, Any]) -> _Stored:
@@ -219,25 +251,6 @@ class SqlJournal:
             f"campaign {self._campaign_id!r} is not in {CAMPAIGN.name} any more: somebody has deleted what it has sent",
             "Nothing is sent; trigger a new DAG run with the rows that are missing",
         )
-
-
-def _gives_way_to(entry: Entry) -> Any:
-    """
-    Return the condition in SQL that the stored entry gives way to this one.
-
-    It is :meth:`airflow_provider_8x8.surveys.journal.entries.Entry.gives_way_to`.
-    """
-    known_less = BATCH.c.state.in_([state.value for state in states_that_give_way_to(entry.state)])
-    if entry.state is not EntryState.SENT:
-        return known_less
-    unknown = sa.func.length(BATCH.c.unknown_keys)
-    undecided = unknown + sum(sa.func.coalesce(sa.func.length(column), 0) for column in _DECIDED)
-    left = len(entry.unknown_keys) + len(entry.assumed_keys) + len(entry.resent_keys)
-    gives_way = sa.and_(unknown > 0, unknown >= len(entry.unknown_keys))
-    if entry.batch_id is not None:
-        gives_way = sa.or_(gives_way, BATCH.c.batch_id.is_(None))
-    gives_way = sa.or_(undecided > left, sa.and_(undecided == left, gives_way))
-    return sa.or_(known_less, sa.and_(BATCH.c.state == EntryState.SENT.value, gives_way))
 
 
 def _check_campaign_id(campaign_id: str) -> None:

@@ -46,8 +46,7 @@ class SqlMemory:
 
     def marks(self) -> Sequence[Mark]:
         """See :class:`~airflow_provider_8x8.surveys.journal.marks.Memory`."""
-        self._database.make_tables()
-        return self._database.run(self._read_marks, "read what earlier tries have left")
+        return self._database.run_first(self._read_marks, "read what earlier tries have left")
 
     def leave(self, mark: Mark) -> None:
         """See :class:`~airflow_provider_8x8.surveys.journal.marks.Memory`."""

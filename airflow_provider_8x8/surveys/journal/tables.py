@@ -116,6 +116,19 @@ _ONLY_ROW = 1
 _NAMES_OF_FORMAT_1 = {"task_instance": "run"}
 
 
+_THIS = sa.select(JOURNAL.c.journal_id, JOURNAL.c.journal_format).where(JOURNAL.c.id == _ONLY_ROW)
+
+
+def id_if_complete(connection: sa.engine.Connection) -> str | None:
+    """
+    Return by which id the database knows itself, None if a table or column is not there yet.
+
+    :raises DBAPIError: there is no table at all, or this role may not read it
+    """
+    row = connection.execute(_THIS).first()
+    return str(row.journal_id) if row is not None and row.journal_format >= JOURNAL_FORMAT else None
+
+
 def make_tables(connection: sa.engine.Connection, *, lacking: list[str]) -> str:
     """
     Make the tables and columns that are not there yet; return by which id the database knows itself.
@@ -125,8 +138,7 @@ def make_tables(connection: sa.engine.Connection, *, lacking: list[str]) -> str:
 
     :param lacking: is filled with what was not there, to be named where it cannot be made
     """
-    this = sa.select(JOURNAL.c.journal_id, JOURNAL.c.journal_format).where(JOURNAL.c.id == _ONLY_ROW)
-    row = connection.execute(this).first() if _is_there(connection, JOURNAL) else None
+    row = connection.execute(_THIS).first() if _is_there(connection, JOURNAL) else None
     if row is not None and row.journal_format >= JOURNAL_FORMAT:
         return str(row.journal_id)
     there = [table for table in METADATA.sorted_tables if _is_there(connection, table)]
@@ -142,7 +154,7 @@ def make_tables(connection: sa.engine.Connection, *, lacking: list[str]) -> str:
         connection.execute(sa.insert(JOURNAL).values(**values))
     else:
         connection.execute(sa.update(JOURNAL).values(journal_format=JOURNAL_FORMAT))
-    return str(connection.execute(this).one().journal_id)
+    return str(connection.execute(_THIS).one().journal_id)
 
 
 def _is_there(connection: sa.engine.Connection, table: sa.Table) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from sqlalchemy import event
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection, Engine, RootTransaction
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from tenacity import stop_after_delay
 
@@ -24,6 +25,9 @@ _FIRST_STATEMENTS = {
     "mariadb": [f"SET SESSION innodb_lock_wait_timeout = {LOCK_SECONDS}"],
     "sqlite": [],
 }
+
+_LONGEST_REST = 10.0
+"""Seconds after which a connection goes back to the engine, which tries it before it gives it out again."""
 
 # Whatever the database has refused: which of its errors pass is a list for each driver, and a list has gaps. What does
 # not pass costs a quarter of a minute.
@@ -62,6 +66,9 @@ class Transactions:
             event.listen(self._engine, "begin", _begin_immediate)
         else:
             self._engine = engine.execution_options(isolation_level="READ COMMITTED")
+        self._keeps_connection = dialect != "sqlite"  # whose connections cost little, and are one thread's
+        self._connection: Connection | None = None
+        self._used = 0.0
 
     def run(self, work: Callable[[Connection], Result], purpose: str) -> Result:
         """
@@ -72,7 +79,7 @@ class Transactions:
         :raises JournalUnavailableError: it failed each time; the text is the database's, without parameters
         """
         try:
-            result: Result = _RETRYING(self._once, work)
+            result: Result = _RETRYING(self.once, work)
         except SQLAlchemyError as error:
             raise JournalUnavailableError(
                 f"could not {purpose} in the journal's database (journal_conn_id {self.journal_conn_id!r}): "
@@ -82,13 +89,54 @@ class Transactions:
 
     def close(self) -> None:
         """Close what connections there are."""
+        self._give_back()
         self._engine.dispose()
 
-    def _once(self, work: Callable[[Connection], Result]) -> Result:
-        with self._engine.connect() as connection, connection.begin():
-            for statement in self._first_statements:
-                connection.exec_driver_sql(statement)
-            return work(connection)
+    def once(self, work: Callable[[Connection], Result]) -> Result:
+        """
+        Do some work in a transaction of its own, and commit; what fails is not tried again.
+
+        :raises SQLAlchemyError: it failed, or the commit's answer did not come
+        """
+        try:
+            with self._begin() as transaction:
+                result = work(transaction.connection)
+        except BaseException:
+            self._give_back()
+            raise
+        self._used = time.monotonic()
+        if not self._keeps_connection:
+            self._give_back()
+        return result
+
+    def _begin(self) -> RootTransaction:
+        """
+        Begin on the connection of the transaction before: what the engine does with each costs more than most do.
+
+        If that was lost since, nothing is lost with it, and a new one is made at once.
+        """
+        if time.monotonic() - self._used > _LONGEST_REST:
+            self._give_back()
+        if self._connection is not None:
+            try:
+                return self._begin_on(self._connection)
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                self._give_back()
+        self._connection = self._engine.connect()
+        return self._begin_on(self._connection)
+
+    def _begin_on(self, connection: Connection) -> RootTransaction:
+        transaction = connection.begin()
+        for statement in self._first_statements:
+            connection.exec_driver_sql(statement)
+        return transaction
+
+    def _give_back(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
 
 def _begin_immediate(connection: Connection) -> None:

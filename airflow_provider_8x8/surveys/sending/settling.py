@@ -134,7 +134,7 @@ class Settling:
         self._apply_finding(Finding(settled))
 
     def look(self) -> None:
-        """Look once into the logs for what this task instance does not know."""
+        """Look once into the logs for what this task instance does not know, as the ledger now has it."""
         wanted = self._wanted()
         if wanted:
             self._look(wanted, self._clock.now() + ONE_LOOK)
@@ -146,14 +146,13 @@ class Settling:
         :param tally: of the last reading of the source: which batches of others have rows of it
         """
         self._tally = tally
-        self._wait_for_others()
+        self._wait_for_others()  # with a look into the journal, which holds until something is waited for
         self._wait_for_the_logs()
         if not self._stop.is_set():
             self._apply_on_unknown()
 
     def has_set_rows_free(self) -> bool:
-        """Tell whether rows that the last reading left to a batch may be sent now."""
-        self._ledger.refresh()
+        """Tell whether rows that the last reading left to a batch may be sent now, as :meth:`settle` has seen it."""
         return any(self._has_been_freed(self._ledger[holder]) for holder in self._tally.rows_by_entry)
 
     def outlook(self, *, is_last_try: bool) -> str | None:
@@ -172,7 +171,6 @@ class Settling:
         Those of this task instance, which it counts, and those of others that have rows of this source; these may
         still be on the wire for a while.
         """
-        self._ledger.refresh()
         now = self._clock.now()
         return [entry for entry in self._ledger.entries() if self._is_wanted(entry, now)]
 
@@ -246,6 +244,7 @@ class Settling:
             if not wanted or self._stop.is_set():
                 return
             self._look(wanted, max(ends_at, self._clock.now() + ONE_LOOK))
+            self._ledger.refresh()
             wanted = self._wanted()
             if not wanted or self._stop.is_set():
                 return
@@ -260,6 +259,7 @@ class Settling:
                 return
             self._log_progress(wanted, now, next_look, ends_at)
             self._clock.sleep(next_look - now)
+            self._ledger.refresh()
 
     def _log_progress(self, wanted: Sequence[Entry], now: float, next_look: float, ends_at: float) -> None:
         is_open = [entry for entry in wanted if entry.is_open]
@@ -279,6 +279,9 @@ class Settling:
         on_unknown = self._settings.on_unknown
         if on_unknown is OnUnknown.RESEND:
             self._resends += 1
+        if not self._wanted():
+            return
+        self._ledger.refresh()  # a canary may have taken its time
         for entry in self._wanted():
             if entry.is_open and self._may_be_decided(entry):
                 decided = _decided(entry, on_unknown, may_resend=self._resends <= MAX_RESENDS)
