@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
-PIECE_BYTES = 1024 * 1024
+PIECE_BYTES = 64 * 1024
 """How much is handed to the network, or read from it, at a time."""
 
 
@@ -57,6 +57,14 @@ class BodyStream:
             yield self._body[start:end]
         if self._on_sent is not None:
             self._on_sent()
+
+    def let_go(self) -> None:
+        """
+        Let go of the body, once the call is over.
+
+        What made the call is in cycles, and waits for the garbage collector: with it would megabytes for each batch.
+        """
+        self._body = b""
 
     @property
     def begun(self) -> bool:

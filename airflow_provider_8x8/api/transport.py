@@ -76,10 +76,14 @@ def exchange(
     stream = BodyStream(body, time.monotonic() + timeout, send_by, on_sent)
     if stream.seconds_left() <= 0:
         raise NeverSentError("nothing was sent to 8x8: the request's time was over before it began")
-    with _open(method, url, auth=auth, headers=headers, stream=stream, seconds=timeout, timeout=timeout) as response:
-        if response.status_code == TOO_MANY_REQUESTS:
-            raise error_from_answer(response.status_code, response.headers, _read_if_possible(response))
-        return Answer(response.status_code, response.headers, _read(response))
+    call = _open(method, url, auth=auth, headers=headers, stream=stream, seconds=timeout, timeout=timeout)
+    try:
+        with call as response:
+            if response.status_code == TOO_MANY_REQUESTS:
+                raise error_from_answer(response.status_code, response.headers, _read_if_possible(response))
+            return Answer(response.status_code, response.headers, _read(response))
+    finally:
+        stream.let_go()
 
 
 def download(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import socket
 import threading
 import time
 import traceback
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -339,6 +341,27 @@ def test_each_post_has_a_connection_of_its_own_and_says_who_calls(serve: Serve) 
     assert f"User-Agent: airflow-provider-8x8/{__version__}".encode() in heads[0]
     assert f"Authorization: Bearer {API_KEY}".encode() in heads[0]
     assert b"/surveys/a%20survey%2F%C3%BC/messages/batch" in heads[0]
+
+
+def test_a_request_does_not_wait_for_the_garbage_collector(serve: Serve) -> None:
+    def take(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(ANSWER), ANSWER))
+
+    size = 4_000_000
+    request = SurveyBatch(messages=[SurveyMessage(destination="+12025550123", template_body="x" * size)])
+    client = client_of(serve(take))
+    client.send_survey_batch("orders", batch())  # what is made once
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        for _ in range(3):
+            client.send_survey_batch("orders", request)
+        assert tracemalloc.get_traced_memory()[0] < size
+    finally:
+        tracemalloc.stop()
+        gc.enable()
 
 
 def test_429_is_tried_again_and_given_up(sandbox: Any) -> None:
