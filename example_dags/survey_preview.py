@@ -2,7 +2,7 @@
 See what will go out and what it costs, then send it.
 
 The preview and the send are given the same arguments. The preview reads the rows as the send will, and POSTs nothing;
-its ``markdown`` is a page for a chat message or for an approval. A campaign that is larger than anybody meant ends here.
+its ``markdown`` is a page for a chat message or for an approval. A campaign that is larger than meant ends there.
 """
 
 from __future__ import annotations
