@@ -265,7 +265,7 @@ def test_each_shop_has_its_own_words_and_nobody_is_asked_by_two(
     assert len({run.xcoms[task]["campaign_id"] for task in sent}) == 1
 
 
-@pytest.mark.parametrize(("most_parts", "state"), [(2, "success"), (1, "upstream_failed")])
+@pytest.mark.parametrize(("most_parts", "state"), [(3, "success"), (2, "upstream_failed")])
 def test_a_campaign_is_looked_at_before_it_is_sent(
     run_dag: Any, sandbox: Any, connection: str, duckdb_warehouse: None, most_parts: int, state: str
 ) -> None:
