@@ -50,7 +50,7 @@ def test_arrows_point_down_only(file: Path) -> None:
 # The wings of a part, each of which may import what stands before it; and what all of them may import beside that.
 WINGS = {
     "sandbox": (("wire", "platform", "desk"), set()),
-    "surveys": (("messages", "journal", "outcomes", "sending"), {"settings", "clock", "chance"}),
+    "surveys": (("messages", "journal", "outcomes", "sending", "preview"), {"settings", "clock", "chance"}),
 }
 
 
@@ -69,7 +69,10 @@ def test_every_folder_of_a_part_with_wings_is_one(part: str) -> None:
     assert {folder.name for folder in (PACKAGE / part).iterdir() if any(folder.glob("*.py"))} == {*WINGS[part][0]}
 
 
-@pytest.mark.parametrize("module", ["api.client", "surveys.sending.sender", "surveys.journal.sql", "sandbox.server"])
+@pytest.mark.parametrize(
+    "module",
+    ["api.client", "surveys.sending.sender", "surveys.preview.result", "surveys.journal.sql", "sandbox.server"],
+)
 def test_airflow_is_not_imported_for(module: str) -> None:
     code = f"import sys, airflow_provider_8x8.{module}; sys.exit('airflow' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
@@ -85,7 +88,7 @@ def test_what_needs_no_airflow_is_tested_without_it(folder: str) -> None:
 
 def test_what_only_a_running_task_needs_is_not_imported_when_a_dag_is_parsed() -> None:
     code = (
-        "import sys, airflow_provider_8x8.operators.survey_batch; "
+        "import sys, airflow_provider_8x8.operators.survey_batch, airflow_provider_8x8.operators.survey_preview; "
         "sys.exit(', '.join({f'airflow_provider_8x8.{name}' for name in "
         "('api.client', 'hooks.eight_by_eight', 'surveys.sending.sender', 'surveys.journal.sql')} "
         "& set(sys.modules)) or 0)"

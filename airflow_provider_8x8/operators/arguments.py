@@ -1,11 +1,11 @@
-"""What the operator's arguments may be: each by itself, and all together when the DAG is parsed."""
+"""What the operators' arguments may be: each by itself, and all together when the DAG is parsed."""
 
 from __future__ import annotations
 
 import json
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from enum import Enum
 from pathlib import PurePath
@@ -41,6 +41,7 @@ from airflow_provider_8x8.surveys.settings import (
 
 if TYPE_CHECKING:
     from airflow_provider_8x8.operators.survey_batch import EightByEightSurveyBatchOperator
+    from airflow_provider_8x8.operators.survey_texts import SurveyTextsOperator
 
 COMMON_FIELDS = ("source", "encoding", "scheduled", "expiry", "dlr_callback_url")
 """Arguments that are fields of 8x8's messages, for all messages that do not fill them themselves."""
@@ -314,18 +315,26 @@ def are_to_be_resolved(value: Any) -> bool:
     return is_to_be_resolved(value)
 
 
-def check_arguments(task: EightByEightSurveyBatchOperator, *, has_rows: bool) -> None:
+def check_arguments(task: SurveyTextsOperator, names: Collection[str]) -> None:
     """
-    Check all that is known of an operator's arguments when its DAG is parsed, and set each as it is used.
+    Check all that is known of some of an operator's arguments when its DAG is parsed, and set each as it is used.
 
-    :param has_rows: whether there are rows, or an upstream gives some
     :raises ValueError: an argument is not as it must be; likewise a TypeError
     """
-    for name, check in CHECKS.items():
+    for name in filter(names.__contains__, CHECKS):
         value = getattr(task, name)
         is_left_out = value is None and name not in _NEVER_NONE
         if not is_left_out and not (name in task.template_fields and is_to_be_resolved(value)):
-            setattr(task, name, check(name, value))
+            setattr(task, name, CHECKS[name](name, value))
+
+
+def check_source_of_rows(task: SurveyTextsOperator, *, has_rows: bool) -> None:
+    """
+    Check where an operator's rows come from, and whom they come from to those who get them.
+
+    :param has_rows: whether there are rows, or an upstream gives some
+    :raises ValueError: there are two sources, or there is none
+    """
     if has_rows == (task.sql is not None):
         raise ValueError(
             f"rows and sql: found {'both' if has_rows else 'neither'}; expected exactly one of rows and sql"
@@ -334,6 +343,14 @@ def check_arguments(task: EightByEightSurveyBatchOperator, *, has_rows: bool) ->
         raise ValueError("sql needs sql_conn_id, the connection to run it on")
     if not is_to_be_resolved(task.source) and (warning := warning_about_source(task.source)):
         warnings.warn(warning, UserWarning, stacklevel=3)
+
+
+def check_memory(task: EightByEightSurveyBatchOperator) -> None:
+    """
+    Check that what an operator sends can be remembered for as long as it is asked to.
+
+    :raises ValueError: it cannot
+    """
     if task.campaign_id is not None and task.journal_conn_id is None:
         raise ValueError(
             "campaign_id needs journal_conn_id, a SQL journal: Airflow's own task state store ends with the task "

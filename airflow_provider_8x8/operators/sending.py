@@ -7,22 +7,25 @@ import threading
 import traceback
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from airflow import __version__ as airflow_version
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, conf
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.hooks.eight_by_eight import EightByEightHook
 from airflow_provider_8x8.journals.at_hand import JournalsAtHand
-from airflow_provider_8x8.operators.arguments import CHECKS, COMMON_FIELDS, warning_about_source
+from airflow_provider_8x8.operators.arguments import warning_about_source
 from airflow_provider_8x8.operators.masked import unmasked
-from airflow_provider_8x8.rows import GivenRows, SqlRows
+from airflow_provider_8x8.operators.source import (
+    builder_of,
+    check_rendered,
+    deployment,
+    journal_connection,
+    source_of_rows,
+)
 from airflow_provider_8x8.surveys.clock import SystemClock
 from airflow_provider_8x8.surveys.journal.protocol import Journal
-from airflow_provider_8x8.surveys.messages.builder import MessageBuilder, Rows, check_common
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
-from airflow_provider_8x8.surveys.messages.template import Template
 from airflow_provider_8x8.surveys.messages.times import parse_time
 from airflow_provider_8x8.surveys.outcomes.report import Report
 from airflow_provider_8x8.surveys.outcomes.summary import Summary, Tally, summarize
@@ -38,32 +41,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_TIMES = ("scheduled", "expiry")
 _LEAST_WAIT = timedelta(minutes=2)
-_DEFAULT_ADDRESS = "http://localhost:8080"
 
 
 def journals_at_hand(task: EightByEightSurveyBatchOperator, context: Context) -> JournalsAtHand:
     """Return what a try can know of those before it."""
     return JournalsAtHand(
-        context, lambda: _journal_connection(task), deployment=_deployment(), clock=SystemClock(threading.Event())
+        context, lambda: journal_connection(task), deployment=deployment(), clock=SystemClock(threading.Event())
     )
-
-
-def _journal_connection(task: EightByEightSurveyBatchOperator) -> str | None:
-    """
-    Return the connection of the SQL journal: the task's own, else the one that the connection to 8x8 names.
-
-    :raises ValueError: what that one names is no connection's id
-    :raises Exception: what else Airflow raises when it is asked for the connection to 8x8
-    """
-    if task.journal_conn_id is not None:
-        return task.journal_conn_id
-    named = EightByEightHook(task.eight_by_eight_conn_id).journal_conn_id
-    try:
-        return None if named is None else CHECKS["journal_conn_id"]("journal_conn_id", named)
-    except ValueError as error:
-        raise ValueError(f"Connection {task.eight_by_eight_conn_id!r}: in its extra {error}") from None
 
 
 def send(
@@ -82,10 +67,10 @@ def send(
         if task.campaign_id is not None:
             run = run._replace(campaign_id=unmasked(task.campaign_id))
         journals.choose(run.campaign_id)
-        _check_rendered(task)
+        check_rendered(task)
         journal = journals.journal(_settled_batches(task))
         sender = _sender(task, run, journal, stop, journal_conn_id=journals.journal_conn_id)
-        rows = _source_of_rows(task)
+        rows = source_of_rows(task)
     except Exception as error:  # noqa: BLE001  # whatever it is, the result says what was sent before
         if not isinstance(error, TypeError | ValueError | AirflowException):
             # Without the error's own text, which may hold a row.
@@ -107,10 +92,10 @@ def _sender(
     *,
     journal_conn_id: str | None,
 ) -> SurveySender:
-    common = _parse_common({name: getattr(task, name) for name in COMMON_FIELDS})
     if warning := warning_about_source(task.source):
         log.warning("%s", warning)
     row_keys = RowKeys(run.campaign_id)
+    builder = builder_of(task, row_keys)
     report = None
     if task.report_path:
         from airflow.providers.common.compat.sdk import ObjectStoragePath  # slow, and needed by few
@@ -126,13 +111,7 @@ def _sender(
     )
     return SurveySender(
         client,
-        MessageBuilder(
-            row_keys=row_keys,
-            template=None if task.template_body is None else Template.parse(task.template_body),
-            common=common,
-            variables=task.template_variables,
-            unique_by=task.unique_by,
-        ),
+        builder,
         row_keys,
         run=run,
         settings=_settings(task),
@@ -140,16 +119,6 @@ def _sender(
         report=report,
         stop=stop,
     )
-
-
-def _check_rendered(task: EightByEightSurveyBatchOperator) -> None:
-    """
-    Check what only rendering has told.
-
-    :raises ValueError: an argument was rendered to something that it cannot be
-    """
-    for name in task.template_fields:
-        unmasked(getattr(task, name))
 
 
 def _settings(task: EightByEightSurveyBatchOperator) -> Settings:
@@ -165,7 +134,7 @@ def _settings(task: EightByEightSurveyBatchOperator) -> Settings:
         log_settle_time=task.log_settle_time,
         canary_destination=None if not task.canary_destination else task.canary_destination.checked(),
         settled_batches=_settled_batches(task),
-        deployment=_deployment(),
+        deployment=deployment(),
         retry_delay=task.retry_delay,
         not_after=None if task.not_after is None else parse_time("not_after", task.not_after),
     )
@@ -180,17 +149,6 @@ def _longest_wait(task: EightByEightSurveyBatchOperator) -> timedelta:
 def _settled_batches(task: EightByEightSurveyBatchOperator) -> Mapping[str, Said]:
     said: Mapping[str, Said] = unmasked(task.settled_batches) or {}
     return said
-
-
-def _source_of_rows(task: EightByEightSurveyBatchOperator) -> Rows:
-    if task.sql is None:
-        return task.rows if task.rows is not None else GivenRows(None)
-    return SqlRows.from_connection(
-        str(task.sql_conn_id),
-        unmasked(task.sql),
-        unmasked(task.parameters),
-        hook_params=unmasked(task.sql_hook_params),
-    )
 
 
 def _summary_of_before(journals: JournalsAtHand, run: Run, reason: str, *, is_final: bool) -> Summary:
@@ -215,21 +173,3 @@ def _journal_in_words(conn_id: str | None, journal: Journal) -> str:
     if journal.outlives_try:
         return "Airflow's task state store"
     return "none, so that another try cannot know what this one has sent"
-
-
-def _deployment() -> str | None:
-    """Return by what name this Airflow is told from others that share a journal; None if it has none."""
-    named = conf.get("eight_by_eight", "deployment", fallback=None)
-    address = conf.get("webserver" if airflow_version.startswith("2.") else "api", "base_url", fallback=None)
-    return named or (None if address in (None, "", _DEFAULT_ADDRESS) else address.rstrip("/"))
-
-
-def _parse_common(fields: Mapping[str, Any]) -> dict[str, Any]:
-    given = {name: unmasked(value) for name, value in fields.items()}
-    parsed = {
-        name: parse_time(name, value) if name in _TIMES else value
-        for name, value in given.items()
-        if value not in (None, "")
-    }
-    check_common(parsed)
-    return parsed

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,21 +11,18 @@ from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowFailException,
     AirflowSkipException,
-    BaseOperator,
 )
 
-from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.api.models import MAX_BATCH_SIZE
 from airflow_provider_8x8.get_provider_info import DEFAULT_CONN_NAME
 from airflow_provider_8x8.operators.arguments import (
-    COMMON_FIELDS,
-    are_to_be_resolved,
+    CHECKS,
     check_arguments,
+    check_memory,
     is_to_be_resolved,
 )
 from airflow_provider_8x8.operators.masked import CanaryNumber, Masked, Unusable
-from airflow_provider_8x8.operators.rendering import render_argument
-from airflow_provider_8x8.rows import GivenRows
+from airflow_provider_8x8.operators.survey_texts import TEXT_ARGUMENTS, SurveyTextsOperator
 from airflow_provider_8x8.surveys.outcomes.summary import Summary
 from airflow_provider_8x8.surveys.outcomes.verdict import Ending, OnEmpty, judge
 from airflow_provider_8x8.surveys.sending.unanswered import is_not_known
@@ -54,7 +49,7 @@ _A_CAMPAIGN_PER_RUN = (
 )
 
 
-class EightByEightSurveyBatchOperator(BaseOperator):
+class EightByEightSurveyBatchOperator(SurveyTextsOperator):
     """
     Sends `8x8 SMS Engage <https://developer.8x8.com/connect/docs/tutorial-sms-engage>`__ surveys in batches: one for
     each row, and none twice.
@@ -154,22 +149,13 @@ class EightByEightSurveyBatchOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = (
-        "survey_id",
-        "template_variables",
-        "rows",
-        "sql",
-        "sql_conn_id",
-        "parameters",
-        "sql_hook_params",
-        *COMMON_FIELDS,
+        *SurveyTextsOperator.template_fields,
         "not_after",
         "canary_destination",
         "settled_batches",
-        "campaign_id",
         "report_path",
     )
-    template_ext: Sequence[str] = (".sql",)
-    template_fields_renderers = {"sql": "sql", "template_variables": "json", "parameters": "json"}
+    survey_id: str
     ui_color = "#ffe2d9"
     _stop: threading.Event | None = None
     _journals: JournalsAtHand | None = None
@@ -210,23 +196,29 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         subaccount_id: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.survey_id = survey_id
-        self.template_body = template_body
-        self.template_variables = template_variables
-        self.rows = rows
-        self.sql = sql
-        self.sql_conn_id = sql_conn_id
-        self.parameters = parameters
-        self.sql_hook_params = sql_hook_params
-        self.unique_by = unique_by
-        self.source = source
-        self.encoding = encoding
-        self.scheduled = scheduled
-        self.expiry = expiry
-        self.dlr_callback_url = dlr_callback_url
+        super().__init__(
+            survey_id=survey_id,
+            template_body=template_body,
+            template_variables=template_variables,
+            rows=rows,
+            sql=sql,
+            sql_conn_id=sql_conn_id,
+            parameters=parameters,
+            sql_hook_params=sql_hook_params,
+            unique_by=unique_by,
+            source=source,
+            encoding=encoding,
+            scheduled=scheduled,
+            expiry=expiry,
+            dlr_callback_url=dlr_callback_url,
+            batch_size=batch_size,
+            campaign_id=campaign_id,
+            journal_conn_id=journal_conn_id,
+            eight_by_eight_conn_id=eight_by_eight_conn_id,
+            subaccount_id=subaccount_id,
+            **kwargs,
+        )
         self.client_batch_id_prefix = client_batch_id_prefix
-        self.batch_size = batch_size
         self.max_messages = max_messages
         self.not_after = not_after
         self.max_rejected = max_rejected
@@ -237,38 +229,10 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         self.log_settle_time = log_settle_time
         self.canary_destination = canary_destination
         self.settled_batches = settled_batches
-        self.campaign_id = campaign_id
-        self.journal_conn_id = journal_conn_id
         self.report_path = report_path
-        self.eight_by_eight_conn_id = eight_by_eight_conn_id
-        self.subaccount_id = subaccount_id
-        # What a mapped instance gets is an upstream's, which may have had no rows.
-        is_mapped = getattr(self, "_BaseOperator__from_mapped", False)
         with self._named_in_errors():
-            check_arguments(self, has_rows=rows is not None or (is_mapped and sql is None))
-
-    @contextmanager
-    def _named_in_errors(self) -> Iterator[None]:
-        """Name the task whose argument is wrong: a DAG file has many."""
-        try:
-            yield
-        except (TypeError, ValueError) as error:
-            kind = TypeError if isinstance(error, TypeError) else ValueError
-            raise kind(f"Task {self.task_id!r}: {error}") from None
-
-    @property
-    def rows(self) -> Any:
-        """The rows; those at hand are wrapped, so that Airflow neither renders nor shows them."""
-        return self._rows
-
-    @rows.setter
-    def rows(self, rows: Any) -> None:
-        with self._named_in_errors():
-            self._rows = (
-                rows
-                if rows is None or isinstance(rows, GivenRows | Unusable) or are_to_be_resolved(rows)
-                else GivenRows(rows)
-            )
+            check_arguments(self, CHECKS.keys() - TEXT_ARGUMENTS)
+            check_memory(self)
 
     @property
     def canary_destination(self) -> Any:
@@ -315,19 +279,10 @@ class EightByEightSurveyBatchOperator(BaseOperator):
         jinja_env: Environment,
         seen_oids: set[int],
     ) -> None:
-        """Render, mapped or not, so that text stays text, and Airflow sees no number and no secret."""
-        if parent is not self:
-            super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
-            return
-        if getattr(context.get("ti"), "state", None) == "running":  # else somebody only looks at the rendered fields
-            self._journals_of(context)  # before anything can fail: what a try without a mark has sent is not known
-        for name in template_fields:
-            if getattr(self, name) is None:
-                continue
-            try:
-                setattr(self, name, render_argument(self, name, context, jinja_env, seen_oids))
-            except (TypeError, ValueError) as error:
-                setattr(self, name, Unusable(str(error)))
+        """Leave the mark before anything can fail: what a try without one has sent is not known. Then render."""
+        if parent is self and getattr(context.get("ti"), "state", None) == "running":
+            self._journals_of(context)  # else somebody only looks at the rendered fields
+        super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
 
     def _is_run_by_a_schedule(self) -> bool:
         """Tell whether Airflow makes runs of the DAG by itself, at times or when assets are updated."""
@@ -368,21 +323,6 @@ class EightByEightSurveyBatchOperator(BaseOperator):
             self._push(context, {"return_value": result})  # which Airflow does for a success only
             raise _EXCEPTIONS[verdict.ending](verdict.reason)
         return result
-
-    def _push(self, context: Context, result: Mapping[str, Any]) -> str | None:
-        """Push each entry as an XCom of its own; return what kept one from being pushed."""
-        if not self.do_xcom_push:
-            return None
-        for key, value in result.items():
-            try:
-                context["ti"].xcom_push(key=key, value=value)
-            except Exception as error:  # noqa: BLE001  # Airflow's, its API's, or a custom backend's
-                if value is None:  # Airflow 3.0 takes none: there is no XCom then, and the return value has the entry
-                    continue
-                problem = f"{key}: {type(error).__name__}: {mask_phone_numbers(str(error))}"
-                self.log.error("XCom took no %s. The result is %s", problem, json.dumps(result))
-                return problem  # another call would wait for as long
-        return None
 
 
 def _what_is_unknown(summary: Summary, *, may_try_again: bool) -> str:

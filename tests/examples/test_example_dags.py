@@ -265,6 +265,20 @@ def test_each_shop_has_its_own_words_and_nobody_is_asked_by_two(
     assert len({run.xcoms[task]["campaign_id"] for task in sent}) == 1
 
 
+@pytest.mark.parametrize(("most_parts", "state"), [(3, "success"), (2, "upstream_failed")])
+def test_a_campaign_is_looked_at_before_it_is_sent(
+    run_dag: Any, sandbox: Any, connection: str, duckdb_warehouse: None, most_parts: int, state: str
+) -> None:
+    dag = load("survey_preview")
+    for looked_at in dag.tasks:
+        looked_at.retries = 0
+    run = run_dag(dag, conf={"most_parts": most_parts})
+    assert run.task_states["send_surveys"] == state, run.log[-3000:]
+    preview = run.xcoms["preview_surveys"]["return_value"]
+    assert sandbox.stats()["accepted"] == (preview["would_be_sent_count"] if state == "success" else 0)
+    assert "texts would be sent" in run.log
+
+
 @pytest.mark.parametrize(("is_good", "chosen"), [(False, "ask_for_better_data"), (True, "be_content")])
 def test_the_counts_choose_what_comes_next(
     run_dag: Any,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_8x8.api.models import SURVEY_LINK_LENGTH
-from airflow_provider_8x8.surveys.messages.template import Template, TemplateError, count_parts
+from airflow_provider_8x8.surveys.messages.parts import count_parts
+from airflow_provider_8x8.surveys.messages.template import Template, TemplateError
 
 LINK = "x" * 21
 

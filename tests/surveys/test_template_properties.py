@@ -8,7 +8,8 @@ import string
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from airflow_provider_8x8.surveys.messages.template import Template, TemplateError, count_parts
+from airflow_provider_8x8.surveys.messages.parts import count_parts
+from airflow_provider_8x8.surveys.messages.template import Template, TemplateError
 
 LINK = "x" * 21
 BLANKS = st.sampled_from(["", " ", "  ", "\n"])

@@ -47,10 +47,11 @@ class Transactions:
 
     :param engine: an engine of one's own; where SQLAlchemy is older than 2, made with ``future=True``
     :param journal_conn_id: where the engine comes from, for messages
+    :param may_write: False for who only reads: on SQLite that keeps no writer away
     :raises ValueError: a database of a kind whose locking was never tried, or one that ends with this process
     """
 
-    def __init__(self, engine: Engine, journal_conn_id: str) -> None:
+    def __init__(self, engine: Engine, journal_conn_id: str, *, may_write: bool = True) -> None:
         dialect = engine.dialect.name
         if dialect not in _FIRST_STATEMENTS:
             raise ValueError(
@@ -63,7 +64,7 @@ class Transactions:
         self._first_statements = _FIRST_STATEMENTS[dialect]
         if dialect == "sqlite":
             self._engine = engine.execution_options()
-            event.listen(self._engine, "begin", _begin_immediate)
+            event.listen(self._engine, "begin", _begin_immediate if may_write else _begin_to_read)
         else:
             self._engine = engine.execution_options(isolation_level="READ COMMITTED")
         self._keeps_connection = dialect != "sqlite"  # whose connections cost little, and are one thread's
@@ -141,10 +142,18 @@ class Transactions:
 
 def _begin_immediate(connection: Connection) -> None:
     """Take SQLite's write lock at once: taken later, it may be refused without waiting."""
+    _begin(connection, "BEGIN IMMEDIATE")
+
+
+def _begin_to_read(connection: Connection) -> None:
+    _begin(connection, "BEGIN")
+
+
+def _begin(connection: Connection, statement: str) -> None:
     # The driver's own BEGIN would come late, and not before every statement.
     connection.connection.driver_connection.isolation_level = None  # type: ignore[union-attr]  # it has one
     connection.exec_driver_sql(f"PRAGMA busy_timeout = {LOCK_SECONDS * 1000}")
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    connection.exec_driver_sql(statement)
 
 
 def _in_short(error: SQLAlchemyError) -> str:

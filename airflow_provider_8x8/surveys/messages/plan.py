@@ -30,10 +30,18 @@ from airflow_provider_8x8.surveys.messages.fields import (
     text_of,
 )
 from airflow_provider_8x8.surveys.messages.names import AmbiguousNameError, Names, find_value, shown
+from airflow_provider_8x8.surveys.messages.parts import count_parts, encoding_of
 from airflow_provider_8x8.surveys.messages.plain_columns import PlainColumns
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys, to_client_message_id
-from airflow_provider_8x8.surveys.messages.row_message import Built, InvalidRowError, RowMessage, RowMessages, in_order
-from airflow_provider_8x8.surveys.messages.template import Template, TemplateError, count_parts, hint_at_jinja
+from airflow_provider_8x8.surveys.messages.row_message import (
+    Built,
+    InvalidRowError,
+    RowMessage,
+    RowMessages,
+    TextTooLongError,
+    in_order,
+)
+from airflow_provider_8x8.surveys.messages.template import Template, TemplateError, hint_at_jinja
 from airflow_provider_8x8.surveys.messages.times import PastTimeError, check_order, check_times
 from airflow_provider_8x8.surveys.messages.values import (
     MAX_EXACT_NUMBER,
@@ -356,8 +364,10 @@ def _placeholder(name: str) -> str:
 
 
 def _check_parts(template: Template, variables: TemplateVariables, encoding: str | None) -> None:
-    parts = count_parts(template.render(variables), encoding)
+    text = template.render(variables)
+    parts = count_parts(text, encoding)
     if parts > MAX_SMS_PARTS:
-        raise InvalidRowError(
-            f"the text takes {parts} SMS parts; 8x8 sends the first {MAX_SMS_PARTS} and cuts off the rest"
+        raise TextTooLongError(
+            f"the text takes {parts} SMS parts; 8x8 sends the first {MAX_SMS_PARTS} and cuts off the rest",
+            keeps_link=template.keeps_link(variables, encoding_of(text, encoding)),
         )

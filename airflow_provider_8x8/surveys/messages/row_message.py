@@ -191,6 +191,18 @@ class InvalidRowError(ValueError):
         return error
 
 
+class TextTooLongError(InvalidRowError):
+    """
+    A row whose text 8x8 would cut off.
+
+    :ivar keeps_link: whether what is left of it has the link to the survey
+    """
+
+    def __init__(self, reason: str, *, keeps_link: bool) -> None:
+        super().__init__(reason)
+        self.keeps_link = keeps_link
+
+
 Built = list[RowMessages | InvalidRowError]
 """What rows that follow one another have become: those that can be sent, and in their places those that cannot."""
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Self
 
 from airflow_provider_8x8.api.advice import with_advice
 from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.api.models import MAX_SMS_PARTS, SURVEY_LINK_LENGTH
+from airflow_provider_8x8.surveys.messages.parts import UCS2_SIZES, fits_into_parts
 from airflow_provider_8x8.surveys.messages.values import quoted
 
 _LINK = "url"
@@ -46,17 +47,8 @@ _AIRFLOWS = frozenset(_AIRFLOWS_NAMES.split())
 _QUOTED_BEFORE, _QUOTED_AFTER = 30, 50
 _PLACE = "\u2063"  # an invisible separator, which has no part in whether digits are a phone number
 
-# The alphabet of GSM 03.38, and its extension, whose characters take two places each.
-_GSM7 = frozenset(
-    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
-    "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
-)
-_GSM7_EXTENSION = frozenset("\f^{}\\[~]|€")
-_GSM7_SIZES = (160, 153)
-_UCS2_SIZES = (70, 67)
-
 # A text of so many characters fits into 10 parts whatever they are: none takes more than two places.
-_SAFE_LENGTH = MAX_SMS_PARTS * _UCS2_SIZES[1] // 2
+_SAFE_LENGTH = MAX_SMS_PARTS * UCS2_SIZES[1] // 2
 
 
 class TemplateError(ValueError):
@@ -140,6 +132,29 @@ class Template:
             self.body,
         )
 
+    def renderer(self, names: Sequence[str]) -> Callable[..., str]:
+        """
+        Return what renders the text from values in the order of their names, as :meth:`render` does: for many texts.
+
+        :param names: all of the template's
+        """
+        literals_and_insides = _BRACES.split(self.body)
+        pieces = [literal.replace("{", "{{").replace("}", "}}") for literal in literals_and_insides[::2]]
+        for number, inside in enumerate(literals_and_insides[1::2]):
+            is_link = inside.partition(":")[0] == _LINK
+            pieces[number] += "x" * SURVEY_LINK_LENGTH if is_link else f"{{{names.index(inside)}}}"
+        return "".join(pieces).format
+
+    def keeps_link(self, variables: Mapping[str, object], encoding: str) -> bool:
+        """
+        Tell whether a text that 8x8 cuts off still has its link, or one of them.
+
+        :param encoding: the text's: ``GSM7`` or ``UCS2``
+        """
+        first = next(found for found in _BRACES.finditer(self.body) if found["inside"].partition(":")[0] == _LINK)
+        until_then = replace(self, body=self.body[: first.end()]).render(variables)
+        return fits_into_parts(until_then, MAX_SMS_PARTS, encoding)
+
 
 def hint_at_jinja(name: str) -> str | None:
     """Say where Jinja goes, of a placeholder without a value that is named like a variable of Airflow's."""
@@ -202,22 +217,3 @@ def _width(text: str) -> int:
         0 if unicodedata.combining(character) else 1 + (unicodedata.east_asian_width(character) in "WF")
         for character in text
     )
-
-
-def count_parts(text: str, encoding: str | None = None) -> int:
-    """
-    Return how many SMS parts a text takes; each part is paid.
-
-    :param encoding: ``GSM7``, ``UCS2``, or ``AUTO`` or None: GSM7 where the text allows it
-    """
-    if encoding == "UCS2" or (encoding != "GSM7" and not _fits_gsm7(text)):
-        length = len(text.encode("utf-16-le", "surrogatepass")) // 2
-        alone, joined = _UCS2_SIZES
-    else:
-        length = len(text) + sum(character in _GSM7_EXTENSION for character in text)
-        alone, joined = _GSM7_SIZES
-    return 1 if length <= alone else -(-length // joined)
-
-
-def _fits_gsm7(text: str) -> bool:
-    return all(character in _GSM7 or character in _GSM7_EXTENSION for character in text)

@@ -1,0 +1,180 @@
+"""What the operators share that make texts of rows: where the rows come from, and what the texts are made of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import BaseOperator
+
+from airflow_provider_8x8.api.masking import mask_phone_numbers
+from airflow_provider_8x8.api.models import MAX_BATCH_SIZE
+from airflow_provider_8x8.get_provider_info import DEFAULT_CONN_NAME
+from airflow_provider_8x8.operators.arguments import (
+    COMMON_FIELDS,
+    are_to_be_resolved,
+    check_arguments,
+    check_source_of_rows,
+)
+from airflow_provider_8x8.operators.masked import Unusable
+from airflow_provider_8x8.operators.rendering import render_argument
+from airflow_provider_8x8.rows import GivenRows
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+    from jinja2 import Environment
+
+TEXT_ARGUMENTS = frozenset(
+    {
+        "template_body",
+        "template_variables",
+        "sql",
+        "sql_conn_id",
+        "parameters",
+        "sql_hook_params",
+        "unique_by",
+        *COMMON_FIELDS,
+        "batch_size",
+        "campaign_id",
+        "journal_conn_id",
+        "eight_by_eight_conn_id",
+        "subaccount_id",
+    }
+)
+"""Arguments that every operator has that makes texts of rows, beside the rows and the survey's id."""
+
+
+class SurveyTextsOperator(BaseOperator):
+    """
+    The source and the texts of a campaign, as the operators take them that send it or look at it before.
+
+    It is none to be used by itself. What each parameter means is said of
+    :class:`~airflow_provider_8x8.operators.survey_batch.EightByEightSurveyBatchOperator`.
+
+    :raises ValueError: an argument is not as it must be, when the DAG is parsed; likewise a TypeError
+    """
+
+    template_fields: Sequence[str] = (
+        "survey_id",
+        "template_variables",
+        "rows",
+        "sql",
+        "sql_conn_id",
+        "parameters",
+        "sql_hook_params",
+        *COMMON_FIELDS,
+        "campaign_id",
+    )
+    template_ext: Sequence[str] = (".sql",)
+    template_fields_renderers = {"sql": "sql", "template_variables": "json", "parameters": "json"}
+
+    def __init__(
+        self,
+        *,
+        survey_id: str | None = None,
+        template_body: str | None = None,
+        template_variables: Mapping[str, Any] | None = None,
+        rows: Any = None,
+        sql: str | None = None,
+        sql_conn_id: str | None = None,
+        parameters: Mapping[str, Any] | Sequence[Any] | None = None,
+        sql_hook_params: Mapping[str, Any] | None = None,
+        unique_by: str | None = None,
+        source: str | None = None,
+        encoding: str | None = None,
+        scheduled: datetime | str | None = None,
+        expiry: datetime | str | None = None,
+        dlr_callback_url: str | None = None,
+        batch_size: int = MAX_BATCH_SIZE,
+        campaign_id: str | None = None,
+        journal_conn_id: str | None = None,
+        eight_by_eight_conn_id: str = DEFAULT_CONN_NAME,
+        subaccount_id: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.survey_id = survey_id
+        self.template_body = template_body
+        self.template_variables = template_variables
+        self.rows = rows
+        self.sql = sql
+        self.sql_conn_id = sql_conn_id
+        self.parameters = parameters
+        self.sql_hook_params = sql_hook_params
+        self.unique_by = unique_by
+        self.source = source
+        self.encoding = encoding
+        self.scheduled = scheduled
+        self.expiry = expiry
+        self.dlr_callback_url = dlr_callback_url
+        self.batch_size = batch_size
+        self.campaign_id = campaign_id
+        self.journal_conn_id = journal_conn_id
+        self.eight_by_eight_conn_id = eight_by_eight_conn_id
+        self.subaccount_id = subaccount_id
+        # What a mapped instance gets is an upstream's, which may have had no rows.
+        is_mapped = getattr(self, "_BaseOperator__from_mapped", False)
+        with self._named_in_errors():
+            check_arguments(self, TEXT_ARGUMENTS if survey_id is None else {"survey_id", *TEXT_ARGUMENTS})
+            check_source_of_rows(self, has_rows=rows is not None or (is_mapped and sql is None))
+
+    @contextmanager
+    def _named_in_errors(self) -> Iterator[None]:
+        """Name the task whose argument is wrong: a DAG file has many."""
+        try:
+            yield
+        except (TypeError, ValueError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"Task {self.task_id!r}: {error}") from None
+
+    @property
+    def rows(self) -> Any:
+        """The rows; those at hand are wrapped, so that Airflow neither renders nor shows them."""
+        return self._rows
+
+    @rows.setter
+    def rows(self, rows: Any) -> None:
+        with self._named_in_errors():
+            self._rows = (
+                rows
+                if rows is None or isinstance(rows, GivenRows | Unusable) or are_to_be_resolved(rows)
+                else GivenRows(rows)
+            )
+
+    def _do_render_template_fields(
+        self,
+        parent: Any,
+        template_fields: Iterable[str],
+        context: Context,
+        jinja_env: Environment,
+        seen_oids: set[int],
+    ) -> None:
+        """Render, mapped or not, so that text stays text, and Airflow sees no number and no secret."""
+        if parent is not self:
+            super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
+            return
+        for name in template_fields:
+            if getattr(self, name) is None:
+                continue
+            try:
+                setattr(self, name, render_argument(self, name, context, jinja_env, seen_oids))
+            except (TypeError, ValueError) as error:
+                setattr(self, name, Unusable(str(error)))
+
+    def _push(self, context: Context, result: Mapping[str, Any]) -> str | None:
+        """Push each entry as an XCom of its own; return what kept one from being pushed."""
+        if not self.do_xcom_push:
+            return None
+        for key, value in result.items():
+            try:
+                context["ti"].xcom_push(key=key, value=value)
+            except Exception as error:  # noqa: BLE001  # Airflow's, its API's, or a custom backend's
+                if value is None:  # Airflow 3.0 takes none: there is no XCom then, and the return value has the entry
+                    continue
+                problem = f"{key}: {type(error).__name__}: {mask_phone_numbers(str(error))}"
+                self.log.error("XCom took no %s. The result is %s", problem, json.dumps(result))
+                return problem  # another call would wait for as long
+        return None

@@ -1,0 +1,215 @@
+"""What the preview says beforehand, held against what the send then does."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+from collections import Counter
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_8x8.operators.survey_batch import EightByEightSurveyBatchOperator
+from airflow_provider_8x8.operators.survey_preview import EightByEightSurveyPreviewOperator
+from tests.conftest import API_KEY, ROOT, SUBACCOUNT
+from tests.operators.test_survey_batch import BODY, person
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+ACCOUNT = "0fca2a1b-5c4d-4a1e-9a53-0f4d1f2f7a10"
+
+
+@pytest.fixture
+def account(sandbox: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default connection, to the sandbox, with an account id."""
+    fields = {"conn_type": "eight_by_eight", "host": sandbox.url, "login": SUBACCOUNT, "password": API_KEY}
+    connection = json.dumps({**fields, "extra": {"account_id": ACCOUNT}})
+    monkeypatch.setenv("AIRFLOW_CONN_EIGHT_BY_EIGHT_DEFAULT", connection)
+
+
+@pytest.fixture
+def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "journal.sqlite"
+    monkeypatch.setenv("AIRFLOW_CONN_JOURNAL", json.dumps({"conn_type": "sqlite", "host": str(path)}))
+    return path
+
+
+def preview_dag(kind: Any = EightByEightSurveyPreviewOperator, **arguments: Any) -> Any:
+    from airflow.providers.common.compat.sdk import DAG
+
+    with DAG(f"preview_{kind.__name__}", schedule=None, start_date=START, catchup=False) as dag:
+        kind(task_id="task", **{"survey_id": "orders", "template_body": BODY, "retries": 0, **arguments})
+    return dag
+
+
+def result_of(run: Any) -> dict[str, Any]:
+    assert run.task_states == {"task": "success"}, run.log[-3000:]
+    result: dict[str, Any] = run.xcoms["task"]["return_value"]
+    return result
+
+
+def test_its_arguments_are_the_batch_operators() -> None:
+    shared = inspect.signature(EightByEightSurveyPreviewOperator.__init__).parameters
+    batch = inspect.signature(EightByEightSurveyBatchOperator.__init__).parameters
+    for name, parameter in shared.items():
+        if name not in ("self", "kwargs", "survey_id"):
+            assert batch[name] == parameter
+    assert set(EightByEightSurveyPreviewOperator.template_fields) <= set(
+        EightByEightSurveyBatchOperator.template_fields
+    )
+
+
+def test_airflow_is_told_of_it() -> None:
+    from airflow_provider_8x8 import get_provider_info
+
+    modules = [module for each in get_provider_info()["operators"] for module in each["python-modules"]]
+    assert "airflow_provider_8x8.operators.survey_preview" in modules
+
+
+def test_what_it_says_of_the_demos_rows_is_what_the_send_does(
+    run_dag: Any, sandbox: Any, account: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "demo"))
+    from seed import seed
+
+    seed(tmp_path / "warehouse.duckdb", date(2026, 2, 1), customers=4_000)
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "duckdb", "host": str(tmp_path / "warehouse.duckdb")})
+    )
+    survey = {
+        "sql": """
+            SELECT phone AS destination, first_name AS "firstName", order_nr
+              FROM orders JOIN customers USING (customer_id)
+             WHERE status = 'completed' AND month(completed_at) = 2 ORDER BY completed_at DESC
+        """,
+        "sql_conn_id": "warehouse",
+    }
+    preview = result_of(run_dag(preview_dag(**survey)))
+    assert sandbox.stats()["requests"] == 0
+    sent = result_of(run_dag(preview_dag(EightByEightSurveyBatchOperator, **survey)))
+    assert preview["rows_read"] == sent["rows_read"] >= 4_000
+    for count in ("invalid_count", "duplicate_count"):
+        assert preview[count] == sent[count] > 0
+    assert preview["would_be_sent_count"] == sent["accepted_count"] + sent["rejected_count"]
+    assert sum(kind["rows"] for kind in preview["invalid_reasons"]) <= preview["invalid_count"]
+    messages = sandbox.messages(10_000)
+    (no_country,) = [each for each in preview["recipients"] if not each["countries"]]
+    assert no_country["texts"] == sent["rejected_count"]
+    parts = Counter(str(message["parts"]) for message in messages)
+    assert preview["parts"]["total"] == sum(int(each) * texts for each, texts in parts.items())
+    assert preview["parts"]["histogram"] == parts
+    known = preview["parts"]["total"] - no_country["parts"]
+    assert preview["cost"] == {
+        "currency": "USD",
+        "lowest": pytest.approx(known / 100),
+        "highest": pytest.approx(known / 100),
+    }
+    assert preview["balance"] == {"amount": 1000.0, "currency": "USD"}
+    assert "<" not in preview["markdown"]
+
+
+def test_no_phone_number_is_in_what_it_gives(run_dag: Any, sandbox: Any, account: None) -> None:
+    rows = [
+        person(1, firstName="call +1 202 555 0123 | now\n<b>"),
+        person(2, destination="0498765432"),
+        person(1),
+        person(3, firstName="Łukasz"),
+        person(4, firstName="don\u2019t " * 12),
+        person(5, firstName="x" * 2_000),
+    ]
+    run = run_dag(preview_dag(rows=rows))
+    result = result_of(run)
+    assert [result[name] for name in ("rows_read", "would_be_sent_count", "invalid_count", "duplicate_count")] == [
+        6,
+        3,
+        2,
+        1,
+    ]
+    assert result["already_sent_count"] is result["unknown_count"] is None
+    assert "campaign_id" in result["already_sent_note"]
+    assert (result["too_long_count"], result["lost_link_count"]) == (1, 1)
+    assert result["parts"] == {"total": 4, "longest": 2, "histogram": {"1": 2, "2": 1}}
+    assert [(each["character"], each["texts"], each["extra_parts"]) for each in result["ucs2_by_one_character"]] == [
+        ("\u2019", 1, 1),
+        ("Ł", 1, 0),
+    ]
+    assert result["recipients"] == [
+        {"country": "US or Canada (NANP)", "countries": ["US", "CA"], "calling_code": "1", "texts": 3, "parts": 4}
+    ]
+    assert result["samples"][0] == {
+        "destination": "+12*******01",
+        "parts": 1,
+        "text": "Hi call +12*******23 | now\n<b>, how was order 1? [link to the survey]",
+    }
+    assert "call +12\\*\\*\\*\\*\\*\\*\\*23 \\| now ⏎ &lt;b&gt;, how" in result["markdown"]
+    written = json.dumps(run.xcoms["task"])
+    for secret in ("5550101", "5550123", "98765432", "2025550123"):
+        assert secret not in written
+        assert secret not in run.log.replace(" ", "")
+    assert run.rendered["task"]["rows"] == "<6 rows>"
+    assert sandbox.stats()["requests"] == 0
+
+
+@pytest.mark.parametrize("on", ["prices", "balance"])
+def test_money_that_cannot_be_told_fails_nothing(run_dag: Any, sandbox: Any, account: None, on: str) -> None:
+    sandbox.faults([{"on": on, "kind": "not_json", "times": 100}])
+    result = result_of(run_dag(preview_dag(rows=[person(1)])))
+    what, other = ("cost", "balance") if on == "prices" else ("balance", "cost")
+    assert result[what] is None
+    assert "could not be had" in result[f"{what}_note"]
+    assert result[other] is not None
+
+
+def test_without_an_account_id_there_is_no_cost_and_a_reason(run_dag: Any, sandbox: Any, connection: str) -> None:
+    result = result_of(run_dag(preview_dag(rows=[person(1)])))
+    assert result["cost"] is result["balance"] is None
+    assert "account_id" in result["cost_note"]
+
+
+def test_without_a_connection_there_is_still_a_preview(run_dag: Any) -> None:
+    result = result_of(run_dag(preview_dag(rows=[person(1)], eight_by_eight_conn_id="nowhere")))
+    assert result["would_be_sent_count"] == 1
+    assert "there is no such connection" in result["cost_note"]
+
+
+def test_what_the_campaign_has_sent_is_read_and_nothing_is_written(
+    run_dag: Any, sandbox: Any, connection: str, journal: Path
+) -> None:
+    campaign = {"campaign_id": "c {{ dag.timezone }}", "journal_conn_id": "journal"}
+    rows = [person(number) for number in range(10)]
+    first = result_of(run_dag(preview_dag(rows=rows, **campaign)))
+    assert (first["already_sent_count"], first["would_be_sent_count"], first["campaign_id"]) == (0, 10, "c UTC")
+    assert not journal.exists()
+    result_of(run_dag(preview_dag(EightByEightSurveyBatchOperator, rows=rows[:4], **campaign)))
+    before = journal.read_bytes()
+    if os.getuid():
+        journal.chmod(0o400)
+    second = result_of(run_dag(preview_dag(rows=rows, **campaign)))
+    assert (second["already_sent_count"], second["unknown_count"], second["would_be_sent_count"]) == (4, 0, 6)
+    assert second["sendable_count"] == 10
+    assert journal.read_bytes() == before
+    other = run_dag(preview_dag(rows=rows, **campaign, survey_id="another"))
+    assert other.task_states == {"task": "failed"}
+    assert "was written for survey_id 'orders'" in other.log
+
+
+def test_every_kind_of_journal_is_read(run_dag: Any, sandbox: Any, connection: str, journal_database: Any) -> None:
+    campaign = {"campaign_id": "c", "journal_conn_id": "journal"}
+    rows = [person(number) for number in range(5)]
+    assert result_of(run_dag(preview_dag(rows=rows, **campaign)))["already_sent_count"] == 0
+    result_of(run_dag(preview_dag(EightByEightSurveyBatchOperator, rows=rows[:2], **campaign)))
+    assert result_of(run_dag(preview_dag(rows=rows, **campaign)))["already_sent_count"] == 2
+
+
+def test_no_rows_are_a_preview_of_nothing(run_dag: Any, sandbox: Any, account: None) -> None:
+    result = result_of(run_dag(preview_dag(rows=[])))
+    assert (result["rows_read"], result["would_be_sent_count"], result["samples"]) == (0, 0, [])
+    assert result["cost_note"] == "there is nothing to be sent"
+
+
+def test_a_source_that_could_not_be_sent_fails(run_dag: Any, sandbox: Any, connection: str, journal: Path) -> None:
+    run = run_dag(preview_dag(sql="SELECT 1 AS destination", sql_conn_id="journal"))
+    assert run.task_states == {"task": "failed"}
+    assert "the source lacks the columns" in run.log
