@@ -50,6 +50,7 @@ _NEVER_NONE = frozenset(
         "survey_id",
         "client_batch_id_prefix",
         "batch_size",
+        "brake_after",
         "on_invalid",
         "on_empty",
         "on_unknown",
@@ -221,7 +222,7 @@ def _whole(low: int, high: int | None = None) -> Callable[[str, Any], int]:
     return check
 
 
-def _max_rejected(name: str, value: Any) -> Any:
+def _at_most(name: str, value: Any) -> Any:
     is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
     if not is_number and not (isinstance(value, float) and 0 < value < 1):
         refuse(name, value, "a whole number, or a float between 0 and 1 as a share")
@@ -272,7 +273,10 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "batch_size": _whole(1, MAX_BATCH_SIZE),
     "max_messages": _whole(1),
     "not_after": _limit,
-    "max_rejected": _max_rejected,
+    "max_rejected": _at_most,
+    "max_invalid": _at_most,
+    "brake_after": _whole(1),
+    "first_batch_size": _whole(1, MAX_BATCH_SIZE),
     "on_invalid": _one_of(*OnInvalid),
     "on_empty": _one_of(*OnEmpty),
     "on_unknown": _one_of(*OnUnknown),
@@ -332,6 +336,8 @@ def check_arguments(task: EightByEightSurveyBatchOperator, *, has_rows: bool) ->
         )
     if task.sql is not None and not task.sql_conn_id:
         raise ValueError("sql needs sql_conn_id, the connection to run it on")
+    if task.first_batch_size is not None and task.first_batch_size > task.batch_size:
+        raise ValueError(f"first_batch_size is {task.first_batch_size}; expected at most batch_size={task.batch_size}")
     if not is_to_be_resolved(task.source) and (warning := warning_about_source(task.source)):
         warnings.warn(warning, UserWarning, stacklevel=3)
     if task.campaign_id is not None and task.journal_conn_id is None:
