@@ -1,0 +1,68 @@
+"""What must hold of limits: once more has gone wrong than is allowed, no batch is begun, and the task says so."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
+from airflow_provider_8x8.surveys.outcomes.summary import Summary
+from airflow_provider_8x8.surveys.outcomes.verdict import Ending
+
+if TYPE_CHECKING:
+    from tests.simulation.histories import History, TaskInstance
+    from tests.simulation.worlds import Process
+
+
+def check_post(history: History, task: TaskInstance, process: Process, entries: Collection[Entry]) -> None:
+    """Check that a batch may be begun, by all that the process has in its journal."""
+    if any(other.ended > process.began for other in task.processes if other is not process):
+        return  # what another process of the task writes down meanwhile, this one knows only once it has begun
+    own = [each for each in entries if each.task_instance == task.name and each.is_batch and each.is_in_effect]
+    accepted, rejected = sum(each.accepted_count for each in own), sum(each.rejected_count for each in own)
+    answered, limit = accepted + rejected, history.plan.limits.max_rejected
+    is_large_enough = not isinstance(limit, float) or answered >= history.plan.limits.brake_after
+    if is_large_enough and _is_too_much(limit, rejected, answered):
+        history.world.violate(f"{process.name} begins a batch after {rejected} of {answered} were rejected")
+    size = history.plan.first_batch_size
+    if size is None or answered:
+        return
+    waiting = [each for each in own if each.state is EntryState.PENDING and each.try_number == task.try_number]
+    posted = sum(len(each) for each in waiting)
+    if posted > size:  # all of them the first batch, or parts of it
+        history.world.violate(f"{process.name} begins {posted} messages before the first {size} are answered")
+
+
+def check_ending(history: History, name: str, summary: Summary, ending: Ending) -> None:
+    """Check that a try which passes a limit is no success, and that one which says so passes one."""
+    outcomes, limits = summary.outcomes, history.plan.limits
+    if ending is Ending.SUCCESS and (
+        _is_too_much(limits.max_rejected, outcomes["rejected"], outcomes["accepted"] + outcomes["rejected"])
+        or (not isinstance(limits.max_invalid, float) and _is_too_much(limits.max_invalid, outcomes["invalid"], 0))
+    ):
+        history.world.violate(f"{name} is green with {dict(outcomes)}")
+    if summary.braked is None:
+        return
+    if not outcomes["not_sent"]:
+        history.world.violate(f"{name} says that it has left somebody out, and does not count whom: {dict(outcomes)}")
+    if not (outcomes["rejected"] or outcomes["invalid"]):
+        history.world.violate(f"{name} was stopped by {summary.braked}, and counts {dict(outcomes)}")
+
+
+def explains(history: History, summary: Summary) -> bool:
+    """Tell whether a task ends for good since a limit was passed."""
+    outcomes, limits = summary.outcomes, history.plan.limits
+    return summary.braked is not None or (
+        summary.stop is None
+        and limits.passed(
+            accepted=outcomes["accepted"],
+            rejected=outcomes["rejected"],
+            invalid=outcomes["invalid"],
+            sendable=summary.sendable,
+        )
+        is not None
+    )
+
+
+def _is_too_much(limit: float | None, count: int, total: int) -> bool:
+    return limit is not None and count > (limit * total if isinstance(limit, float) else limit)
