@@ -47,7 +47,7 @@ def test_a_number_stops_the_sending_as_soon_as_it_is_passed(
     result = result_of(run)
     assert result["stopped"] == "8x8 rejected more than max_rejected=1 messages, 2 of 10"
     assert f"Sending stopped: {result['stopped']}: no other batch is begun\n" in run.log
-    assert "raise the limit, then clear the task" in run.log
+    assert "To send what is missing, raise the limit" in run.log
     files = Path(result["report"].removeprefix("file://")).iterdir()
     lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
     assert Counter(line["outcome"] for line in lines) == {"accepted": 8, "rejected": 2, "not_sent": 5}
@@ -244,6 +244,17 @@ def test_a_first_batch_that_is_good_enough_says_nothing_of_the_next_few_rows(
     rows = [*people(0, 4), *(rejected(number) for number in range(4, 10)), *people(10, 40)]
     run = run_dag(survey_dag(rows=rows, batch_size=4, first_batch_size=4, max_rejected=0.2))
     assert run.task_states == {"send": "success"}
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_nobody_is_rejected_by_a_first_batch_where_8x8_refuses_all(
+    run_dag: Any, sandbox: Any, connection: str, size: int
+) -> None:
+    rows = [refused(number) for number in range(40)]
+    run = run_dag(survey_dag(rows=rows, batch_size=20, first_batch_size=size, max_rejected=0.2, retries=1))
+    assert (run.task_states, run.try_numbers) == ({"send": "failed"}, {"send": 1})
+    assert counts_of(run) == [0, 0, 0, 0, 0, 20 + size, 0]
+    assert f"8x8 has taken no batch, and none of {size} rows" in run.log
 
 
 @with_state_store

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
-from airflow_provider_8x8.surveys.outcomes.summary import Summary
+from airflow_provider_8x8.surveys.outcomes.summary import Summary, Tally
 from airflow_provider_8x8.surveys.outcomes.verdict import Ending
 
 if TYPE_CHECKING:
@@ -14,15 +14,20 @@ if TYPE_CHECKING:
     from tests.simulation.worlds import Process
 
 
-def check_post(history: History, task: TaskInstance, process: Process, entries: Collection[Entry]) -> None:
-    """Check that a batch may be begun, by all that the process has in its journal."""
+def check_post(
+    history: History, task: TaskInstance, process: Process, entries: Collection[Entry], tally: Tally
+) -> None:
+    """Check that a batch may be begun, by all that the process has in its journal, and has read."""
+    limits = history.plan.limits
+    seen = tally.invalid + tally.sendable
+    if _is_too_much(limits.max_invalid, tally.invalid, seen, limits.brake_after):
+        history.world.violate(f"{process.name} begins a batch after {tally.invalid} of {seen} rows were invalid")
     if any(other.ended > process.began for other in task.processes if other is not process):
         return  # what another process of the task writes down meanwhile, this one knows only once it has begun
     own = [each for each in entries if each.task_instance == task.name and each.is_batch and each.is_in_effect]
     accepted, rejected = sum(each.accepted_count for each in own), sum(each.rejected_count for each in own)
-    answered, limit = accepted + rejected, history.plan.limits.max_rejected
-    is_large_enough = not isinstance(limit, float) or answered >= history.plan.limits.brake_after
-    if is_large_enough and _is_too_much(limit, rejected, answered):
+    answered = accepted + rejected
+    if _is_too_much(limits.max_rejected, rejected, answered, limits.brake_after):
         history.world.violate(f"{process.name} begins a batch after {rejected} of {answered} were rejected")
     size = history.plan.first_batch_size
     if size is None or answered:
@@ -38,7 +43,7 @@ def check_ending(history: History, name: str, summary: Summary, ending: Ending) 
     outcomes, limits = summary.outcomes, history.plan.limits
     if ending is Ending.SUCCESS and (
         _is_too_much(limits.max_rejected, outcomes["rejected"], outcomes["accepted"] + outcomes["rejected"])
-        or (not isinstance(limits.max_invalid, float) and _is_too_much(limits.max_invalid, outcomes["invalid"], 0))
+        or _is_too_much(limits.max_invalid, outcomes["invalid"], outcomes["invalid"] + summary.sendable)
     ):
         history.world.violate(f"{name} is green with {dict(outcomes)}")
     if summary.braked is None:
@@ -64,5 +69,7 @@ def explains(history: History, summary: Summary) -> bool:
     )
 
 
-def _is_too_much(limit: float | None, count: int, total: int) -> bool:
-    return limit is not None and count > (limit * total if isinstance(limit, float) else limit)
+def _is_too_much(limit: float | None, count: int, total: int, sample: int = 0) -> bool:
+    if limit is None or (isinstance(limit, float) and total < sample):
+        return False
+    return count > (limit * total if isinstance(limit, float) else limit)

@@ -326,7 +326,7 @@ class History:
         return sender
 
     def _check_post(self, task: TaskInstance, process: Process, sender: SurveySender) -> None:
-        braking.check_post(self, task, process, sender._ledger.entries())  # all that it knows
+        braking.check_post(self, task, process, sender._ledger.entries(), sender._fates.tally)
 
     def settings(self) -> Settings:
         """Return how it is sent."""

@@ -20,6 +20,7 @@ from airflow_provider_8x8.surveys.settings import TOO_MANY_REJECTED, Settings
 log = logging.getLogger(__name__)
 
 ALL_OF_FIRST_REJECTED = "8x8 rejected all {total} messages of the first batch"
+FIRST_UNANSWERED = "8x8 has not answered the first batch: no other one is begun before it has"
 
 
 class HeldBack(Exception):  # noqa: N818  # no error: it may yet go on, once the first batch is known
@@ -99,18 +100,23 @@ class Brake:
         """
         if self._is_first_judged:
             return
-        if self._first_begun_at is None and not self._is_first_known:
-            self._first_begun_at = self._first.total
-            return
-        if not self._is_first_known and self._first.total == self._first_begun_at:
-            self.is_holding_back = True
-            raise HeldBack
+        if not self._is_first_known:
+            if self._first_begun_at is None and not self._has_open_batches():
+                self._first_begun_at = self._first.total
+                return
+            if self._first_begun_at in (None, self._first.total):
+                self.is_holding_back = True
+                raise HeldBack
         self._is_first_judged = True
         limit, first = self._limits.max_rejected, self._first
         if limit is None and not first.accepted:
             raise self._stop(ALL_OF_FIRST_REJECTED.format(total=first.total))
         if isinstance(limit, float) and first.rejected / first.total > limit:
             raise self._stop(TOO_MANY_REJECTED.format(limit=limit, count=first.rejected, total=first.total))
+
+    def _has_open_batches(self) -> bool:
+        """Tell whether it is not known what became of a batch of this try, which was a first one."""
+        return any(entry.is_open and self._ledger.is_of_this_try(entry) for entry in self._ledger.entries())
 
     def check(self) -> None:
         """
@@ -132,7 +138,7 @@ class Brake:
         """Return why the rest waits, where it is still not known what became of the first batch."""
         return SendingStopped(
             with_advice(
-                "8x8 has not answered the first batch: no other one is begun before it has",
+                FIRST_UNANSWERED,
                 "Another try looks again what became of it, and then sends the rest",
             )
         )
@@ -142,8 +148,8 @@ class Brake:
         stopped = SendingStopped(
             with_advice(
                 f"{passed}: no other batch is begun",
-                "The log and the report say why. Mend the rows, or raise the limit, then clear the task: it sends what "
-                "is missing",
+                "The log and the report say why. To send what is missing, raise the limit or mend what is invalid, and "
+                "clear the task",
                 "What 8x8 has rejected stays so, and counts in every try of this task",
             ),
             is_final_once_settled=True,

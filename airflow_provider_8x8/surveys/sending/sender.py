@@ -156,7 +156,7 @@ class SurveySender:
             try:
                 self._send_missing(rows)
             except HeldBack:
-                pass  # until it is known what became of the first batch
+                self._refusals.leave_unsent()
             except SendingStopped as stopped:
                 self._note(stopped)
             self._settling.settle(self._fates.tally)
