@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from airflow_provider_8x8.surveys.sending import unanswered
+from airflow_provider_8x8.surveys import settings
+from airflow_provider_8x8.surveys.sending import brake, unanswered
 from tests.api.servers import batch
 from tests.conftest import ROOT
 
@@ -62,6 +63,11 @@ def of_unanswered_batches() -> set[str]:
     return {as_heading(re.sub(r"\{.*?\}", "…", getattr(unanswered, name))) for name in names}
 
 
+def of_the_brake() -> set[str]:
+    texts = (settings.TOO_MANY_REJECTED, settings.TOO_MANY_INVALID, brake.ALL_OF_FIRST_REJECTED, brake.FIRST_UNANSWERED)
+    return {as_heading(re.sub(r"\{.*?\}", "…", text)) for text in texts}
+
+
 def of_the_sender() -> set[str]:
     return {
         text
@@ -78,7 +84,9 @@ def of_the_journal() -> set[str]:
     return {text for called, text in calls() if called in OF_THE_JOURNAL} - PARTS
 
 
-MESSAGES = sorted(of_unanswered_batches() | of_the_sender() | of_tries_without_a_journal() | of_the_journal())
+MESSAGES = sorted(
+    of_unanswered_batches() | of_the_brake() | of_the_sender() | of_tries_without_a_journal() | of_the_journal()
+)
 
 
 def begins_with(message: str, heading: str) -> bool:

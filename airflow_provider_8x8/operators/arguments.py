@@ -51,6 +51,7 @@ _NEVER_NONE = frozenset(
         "survey_id",
         "client_batch_id_prefix",
         "batch_size",
+        "brake_after",
         "on_invalid",
         "on_empty",
         "on_unknown",
@@ -222,7 +223,7 @@ def _whole(low: int, high: int | None = None) -> Callable[[str, Any], int]:
     return check
 
 
-def _max_rejected(name: str, value: Any) -> Any:
+def _at_most(name: str, value: Any) -> Any:
     is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
     if not is_number and not (isinstance(value, float) and 0 < value < 1):
         refuse(name, value, "a whole number, or a float between 0 and 1 as a share")
@@ -273,7 +274,10 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "batch_size": _whole(1, MAX_BATCH_SIZE),
     "max_messages": _whole(1),
     "not_after": _limit,
-    "max_rejected": _max_rejected,
+    "max_rejected": _at_most,
+    "max_invalid": _at_most,
+    "brake_after": _whole(1),
+    "first_batch_size": _whole(1, MAX_BATCH_SIZE),
     "on_invalid": _one_of(*OnInvalid),
     "on_empty": _one_of(*OnEmpty),
     "on_unknown": _one_of(*OnUnknown),
@@ -343,6 +347,16 @@ def check_source_of_rows(task: SurveyTextsOperator, *, has_rows: bool) -> None:
         raise ValueError("sql needs sql_conn_id, the connection to run it on")
     if not is_to_be_resolved(task.source) and (warning := warning_about_source(task.source)):
         warnings.warn(warning, UserWarning, stacklevel=3)
+
+
+def check_batch_sizes(task: EightByEightSurveyBatchOperator) -> None:
+    """
+    Check the sizes of batches against each other.
+
+    :raises ValueError: the first one is larger than the others
+    """
+    if task.first_batch_size is not None and task.first_batch_size > task.batch_size:
+        raise ValueError(f"first_batch_size is {task.first_batch_size}; expected at most batch_size={task.batch_size}")
 
 
 def check_memory(task: EightByEightSurveyBatchOperator) -> None:

@@ -15,6 +15,7 @@ from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.hooks.eight_by_eight import EightByEightHook
 from airflow_provider_8x8.journals.at_hand import JournalsAtHand
 from airflow_provider_8x8.operators.arguments import warning_about_source
+from airflow_provider_8x8.operators.conclusion import limits_of
 from airflow_provider_8x8.operators.masked import unmasked
 from airflow_provider_8x8.operators.source import (
     builder_of,
@@ -127,6 +128,8 @@ def _settings(task: EightByEightSurveyBatchOperator) -> Settings:
         batch_size=task.batch_size,
         client_batch_id_prefix=task.client_batch_id_prefix,
         max_messages=task.max_messages,
+        limits=limits_of(task),
+        first_batch_size=task.first_batch_size,
         on_invalid=OnInvalid(task.on_invalid),
         on_unknown=OnUnknown(task.on_unknown),
         reconcile_timeout=task.reconcile_timeout,

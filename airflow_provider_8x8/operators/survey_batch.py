@@ -1,4 +1,4 @@
-"""The operator: Airflow's parameters around the sender, and what its result means to Airflow."""
+"""The operator: Airflow's parameters around the sender."""
 
 from __future__ import annotations
 
@@ -7,26 +7,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import (
-    AirflowException,
-    AirflowFailException,
-    AirflowSkipException,
-)
-
 from airflow_provider_8x8.api.models import MAX_BATCH_SIZE
 from airflow_provider_8x8.get_provider_info import DEFAULT_CONN_NAME
 from airflow_provider_8x8.operators.arguments import (
     CHECKS,
     check_arguments,
+    check_batch_sizes,
     check_memory,
     is_to_be_resolved,
 )
+from airflow_provider_8x8.operators.conclusion import conclude
 from airflow_provider_8x8.operators.masked import CanaryNumber, Masked, Unusable
 from airflow_provider_8x8.operators.survey_texts import TEXT_ARGUMENTS, SurveyTextsOperator
-from airflow_provider_8x8.surveys.outcomes.summary import Summary
-from airflow_provider_8x8.surveys.outcomes.verdict import Ending, OnEmpty, judge
-from airflow_provider_8x8.surveys.sending.unanswered import is_not_known
-from airflow_provider_8x8.surveys.settings import DEFAULT_LOG_SETTLE_TIME, DEFAULT_RECONCILE_TIMEOUT, OnUnknown
+from airflow_provider_8x8.surveys.settings import (
+    DEFAULT_BRAKE_AFTER,
+    DEFAULT_LOG_SETTLE_TIME,
+    DEFAULT_RECONCILE_TIMEOUT,
+)
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -37,11 +34,6 @@ if TYPE_CHECKING:
 # What only a running task needs (operators.sending, and requests with all that it brings) is imported there: DAG files
 # are parsed every minute.
 
-_EXCEPTIONS = {
-    Ending.SKIP: AirflowSkipException,
-    Ending.FAIL: AirflowException,
-    Ending.FAIL_FOR_GOOD: AirflowFailException,
-}
 _A_CAMPAIGN_PER_RUN = (
     "Each run of this DAG is a campaign of its own: whoever is in the rows of two runs, such as a scheduled and a "
     "manual one of a day, gets two texts. Give campaign_id with the day that is surveyed, and a SQL journal "
@@ -86,8 +78,8 @@ class EightByEightSurveyBatchOperator(SurveyTextsOperator):
     batch), ``batch_ids``, ``client_batch_ids``, ``rows_read``, ``accepted_count``, ``rejected_count``,
     ``invalid_count``, ``duplicate_count``, ``already_sent_count``, ``not_sent_count``, ``unknown_count``,
     ``invalid_samples`` (at most 10) and ``report``. The counts add up to ``rows_read``. It is pushed before the task
-    fails or skips, too. Airflow 3.0 takes no XCom of None: there ``batch_id`` and ``report`` may be in the return value
-    only.
+    fails or skips, too. Where sending stopped since a limit was passed, there is ``stopped`` as well, which says so.
+    Airflow 3.0 takes no XCom of None: there ``batch_id`` and ``report`` may be in the return value only.
 
     What is text stays text, also with ``render_template_as_native_obj``; a whole number is taken as the text of its
     digits. Once rendered, ``sql``, ``parameters``, ``template_variables``, ``sql_hook_params``, ``source``,
@@ -120,8 +112,16 @@ class EightByEightSurveyBatchOperator(SurveyTextsOperator):
     :param not_after: a guard against old data: datetime or ISO 8601 with offset (templated). No batch is begun later
         than this; what is missing then is ``not_sent``, and the task fails for good. What became of earlier batches is
         still looked up
-    :param max_rejected: more rejected messages than this fail the task, after its results are pushed: a whole number,
-        or a float between 0 and 1 as a share of accepted and rejected; no limit by default
+    :param max_rejected: more messages that 8x8 rejects than this, and no batch is begun any more: what is missing then
+        is ``not_sent``, and the task fails for good, after its results are pushed. A whole number, or a float between 0
+        and 1 as a share of the messages that 8x8 has accepted or rejected in all tries; no limit by default
+    :param max_invalid: likewise of invalid rows: a whole number, or a share of these and the rows that are to be sent,
+        or were; neither duplicates nor what another run of the campaign has; no limit by default
+    :param brake_after: a share stops the sending only once it is one of so many; at the end of the source it fails the
+        task, however few there are. At least 1, 500 by default
+    :param first_batch_size: so many messages are sent first, and the others once 8x8 has answered: if it rejects a
+        larger share of them than ``max_rejected``, or without a ``max_rejected`` all of them, that is as above. At most
+        ``batch_size``; no such batch by default
     :param on_invalid: ``skip`` invalid rows (default), or ``fail`` before anything is sent (the source is read twice)
     :param on_empty: no rows at all: ``skip`` (default), ``fail`` or ``succeed``
     :param on_unknown: 8x8 may have accepted a batch, or not, and its logs did not tell in time: ``fail`` (default), and
@@ -182,6 +182,9 @@ class EightByEightSurveyBatchOperator(SurveyTextsOperator):
         max_messages: int | None = None,
         not_after: datetime | str | None = None,
         max_rejected: float | None = None,
+        max_invalid: float | None = None,
+        brake_after: int = DEFAULT_BRAKE_AFTER,
+        first_batch_size: int | None = None,
         on_invalid: str = "skip",
         on_empty: str = "skip",
         on_unknown: str = "fail",
@@ -222,6 +225,9 @@ class EightByEightSurveyBatchOperator(SurveyTextsOperator):
         self.max_messages = max_messages
         self.not_after = not_after
         self.max_rejected = max_rejected
+        self.max_invalid = max_invalid
+        self.brake_after = brake_after
+        self.first_batch_size = first_batch_size
         self.on_invalid = on_invalid
         self.on_empty = on_empty
         self.on_unknown = on_unknown
@@ -232,6 +238,7 @@ class EightByEightSurveyBatchOperator(SurveyTextsOperator):
         self.report_path = report_path
         with self._named_in_errors():
             check_arguments(self, CHECKS.keys() - TEXT_ARGUMENTS)
+            check_batch_sizes(self)
             check_memory(self)
 
     @property
@@ -264,7 +271,7 @@ class EightByEightSurveyBatchOperator(SurveyTextsOperator):
         finally:
             self._journals = None
             journals.close()
-        return self._conclude(context, summary, may_try_again=journals.outlive_try)
+        return conclude(self, context, summary, may_try_again=journals.outlive_try)
 
     def on_kill(self) -> None:
         """See the batch that is on the wire through, if Airflow leaves it the time, and begin no other."""
@@ -297,41 +304,3 @@ class EightByEightSurveyBatchOperator(SurveyTextsOperator):
             self._journals = journals_at_hand(self, context)
             self._journals.leave_mark()
         return self._journals
-
-    def _conclude(self, context: Context, summary: Summary, *, may_try_again: bool) -> dict[str, Any]:
-        """
-        Push what became of the rows, then return it if that is a success, else raise.
-
-        :param summary: any, also one that has only a ``stop``
-        :param may_try_again: whether another try would know what was sent
-        """
-        result = summary.as_result()
-        for reasons in summary.reasons_in_words:
-            self.log.warning("%s", reasons)
-        self.log.info("%s", summary.in_words)
-        problem = self._push(context, result)
-        verdict = judge(
-            summary,
-            on_empty=OnEmpty(self.on_empty),
-            on_unknown=OnUnknown(self.on_unknown),
-            max_rejected=self.max_rejected,
-            may_try_again=may_try_again,
-            what_is_unknown=_what_is_unknown(summary, may_try_again=may_try_again),
-            problem=None if problem is None else f"The result could not be pushed: {problem}",
-        )
-        if verdict.ending in _EXCEPTIONS:
-            self._push(context, {"return_value": result})  # which Airflow does for a success only
-            raise _EXCEPTIONS[verdict.ending](verdict.reason)
-        return result
-
-
-def _what_is_unknown(summary: Summary, *, may_try_again: bool) -> str:
-    if not summary.outcomes["unknown"]:
-        return ""
-    return is_not_known(
-        summary.outcomes["unknown"],
-        summary.unknown_client_batch_ids,
-        summary.outlook,
-        problem=summary.logs_problem,
-        is_remembered=may_try_again,
-    )

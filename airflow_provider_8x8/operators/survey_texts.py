@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.api.models import MAX_BATCH_SIZE
 from airflow_provider_8x8.get_provider_info import DEFAULT_CONN_NAME
 from airflow_provider_8x8.operators.arguments import (
@@ -163,18 +161,3 @@ class SurveyTextsOperator(BaseOperator):
                 setattr(self, name, render_argument(self, name, context, jinja_env, seen_oids))
             except (TypeError, ValueError) as error:
                 setattr(self, name, Unusable(str(error)))
-
-    def _push(self, context: Context, result: Mapping[str, Any]) -> str | None:
-        """Push each entry as an XCom of its own; return what kept one from being pushed."""
-        if not self.do_xcom_push:
-            return None
-        for key, value in result.items():
-            try:
-                context["ti"].xcom_push(key=key, value=value)
-            except Exception as error:  # noqa: BLE001  # Airflow's, its API's, or a custom backend's
-                if value is None:  # Airflow 3.0 takes none: there is no XCom then, and the return value has the entry
-                    continue
-                problem = f"{key}: {type(error).__name__}: {mask_phone_numbers(str(error))}"
-                self.log.error("XCom took no %s. The result is %s", problem, json.dumps(result))
-                return problem  # another call would wait for as long
-        return None

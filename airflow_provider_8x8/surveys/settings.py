@@ -22,6 +22,12 @@ DEFAULT_LOG_SETTLE_TIME = timedelta(minutes=10)
 SEND_WITHIN = 30.0
 """Seconds from an entry's beginning until the last byte of its request must be out."""
 
+DEFAULT_BRAKE_AFTER = 500
+"""Rows over which a share has to be passed, so that sending stops before the end of the source."""
+
+TOO_MANY_REJECTED = "8x8 rejected more than max_rejected={limit} messages, {count} of {total}"
+TOO_MANY_INVALID = "The source has more than max_invalid={limit} invalid rows, {count} of {total}"
+
 Said = Literal["accepted", "not_accepted"]
 """What a person can say of a batch."""
 
@@ -45,6 +51,51 @@ class OnInvalid(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """
+    How much may go wrong: once more has, no batch is begun any more, and the task fails for good.
+
+    What is counted is the same while sending and at the end. Of **rejected** messages, those of all tries of this task
+    instance; their share is that of the messages that 8x8 has accepted or rejected. Of **invalid** rows, those of one
+    reading of the source; their share is that of the invalid rows and of those that are this task instance's to send,
+    or were sent by it. Duplicates, and rows that another run of the campaign has, are in neither.
+
+    :ivar max_rejected: how many messages 8x8 may reject, or as a float which share of them; None for any
+    :ivar max_invalid: how many rows may be invalid, or as a float which share of them; None for any
+    :ivar brake_after: over how many a share has to be passed, so that sending stops before the end of the source
+    """
+
+    max_rejected: float | None = None
+    max_invalid: float | None = None
+    brake_after: int = DEFAULT_BRAKE_AFTER
+
+    def passed(self, *, accepted: int, rejected: int, invalid: int, sendable: int, sample: int = 1) -> str | None:
+        """
+        Say which limit is passed, None if none is.
+
+        :param accepted: messages that 8x8 has accepted
+        :param rejected: messages that it has rejected
+        :param invalid: invalid rows
+        :param sendable: rows that are this task instance's to send, or were sent by it
+        :param sample: a share of fewer than these says nothing yet
+        """
+        if _is_passed(self.max_rejected, rejected, accepted + rejected, sample):
+            return TOO_MANY_REJECTED.format(limit=self.max_rejected, count=rejected, total=accepted + rejected)
+        if _is_passed(self.max_invalid, invalid, invalid + sendable, sample):
+            return TOO_MANY_INVALID.format(limit=self.max_invalid, count=invalid, total=invalid + sendable)
+        return None
+
+
+def _is_passed(limit: float | None, count: int, total: int, sample: int) -> bool:
+    if limit is None or not count:
+        return False
+    is_share = isinstance(limit, float)
+    if is_share:
+        return total >= sample and count / total > limit  # not count > limit * total: 0.57 * 100 is less than 57
+    return count > limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """
     How a campaign is sent.
@@ -54,6 +105,8 @@ class Settings:
     :ivar client_batch_id_prefix: at most 8 letters, digits, hyphens, underscores and dots in front of every client
         batch id
     :ivar max_messages: more sendable rows than this, and nothing is sent at all
+    :ivar limits: how much may go wrong
+    :ivar first_batch_size: so many messages are sent first, and the others once their answer was judged; None for none
     :ivar on_invalid: ``fail``: one invalid row, and nothing is sent at all
     :ivar on_unknown: what to do about a batch that stays unknown
     :ivar reconcile_timeout: how long to wait for 8x8's logs
@@ -71,6 +124,8 @@ class Settings:
     batch_size: int = MAX_BATCH_SIZE
     client_batch_id_prefix: str = ""
     max_messages: int | None = None
+    limits: Limits = field(default_factory=Limits)
+    first_batch_size: int | None = None
     on_invalid: OnInvalid = OnInvalid.SKIP
     on_unknown: OnUnknown = OnUnknown.FAIL
     reconcile_timeout: timedelta = DEFAULT_RECONCILE_TIMEOUT

@@ -296,11 +296,13 @@ class Client:
         self._server = server
         self._run = run
         self.canaries = 0
+        self.on_post: Callable[[], None] = lambda: None
 
     def send_survey_batch(
         self, survey_id: str, batch: SurveyBatch, *, send_by: float, on_sent: Callable[[], None]
     ) -> BatchResponse:
         """POST a batch, once."""
+        self.on_post()
         self._server.in_flight[str(batch.client_batch_id)] = self._process
         try:
             return self._post(batch, send_by, on_sent)

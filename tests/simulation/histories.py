@@ -35,7 +35,7 @@ from airflow_provider_8x8.surveys.outcomes.verdict import Ending, OnEmpty, judge
 from airflow_provider_8x8.surveys.sending import refusals as refusals_module
 from airflow_provider_8x8.surveys.sending.sender import SurveySender
 from airflow_provider_8x8.surveys.settings import OnUnknown, Run, Settings
-from tests.simulation import properties
+from tests.simulation import braking, properties
 from tests.simulation.campaign_journals import Campaign, Database, DatabaseMemory
 from tests.simulation.eight_by_eight import Client, EightByEight
 from tests.simulation.folders import Disk, SimulatedPath
@@ -287,6 +287,7 @@ class History:
             summary,
             on_empty=OnEmpty.SUCCEED,
             on_unknown=self.plan.on_unknown,
+            limits=self.plan.limits,
             may_try_again=self.plan.journal is not Where.MEMORY,
         ).ending
         properties.check_try(self, task, done, ending)
@@ -297,11 +298,12 @@ class History:
     def _sender(self, task: TaskInstance, process: Process, number: int, journal: Journal) -> SurveySender:
         plan = self.plan
         row_keys = RowKeys(_CAMPAIGN)
-        client: Any = Client(process, self.server, task.name)
+        client: Any
+        client = Client(process, self.server, task.name)
         poster = ThreadPoster(process) if plan.has_threads else InlinePoster()
         scheduled = None if plan.scheduled is None else datetime.fromtimestamp(plan.scheduled, UTC)
         report = Report(SimulatedPath(process, self.disk), _CAMPAIGN, task.name) if plan.has_report else None
-        return SurveySender(
+        sender = SurveySender(
             client,
             MessageBuilder(
                 row_keys=row_keys,
@@ -320,6 +322,11 @@ class History:
             chance=self.chance,
             poster=poster,
         )
+        client.on_post = partial(self._check_post, task, process, sender)
+        return sender
+
+    def _check_post(self, task: TaskInstance, process: Process, sender: SurveySender) -> None:
+        braking.check_post(self, task, process, sender._ledger.entries(), sender._fates.tally)
 
     def settings(self) -> Settings:
         """Return how it is sent."""
@@ -332,6 +339,8 @@ class History:
             survey_id="survey",
             batch_size=plan.batch_size,
             max_messages=plan.max_messages,
+            limits=plan.limits,
+            first_batch_size=plan.first_batch_size,
             on_unknown=plan.on_unknown,
             reconcile_timeout=timedelta(seconds=timeout),
             log_settle_time=timedelta(seconds=plan.settle_time),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from airflow_provider_8x8.surveys.sending.refusals import ALIKE, MORE_REQUESTS
-from airflow_provider_8x8.surveys.settings import OnUnknown
+from airflow_provider_8x8.surveys.settings import Limits, OnUnknown
 from tests.simulation.eight_by_eight import Habits
 from tests.simulation.message_logs import Disorder, Lag
 from tests.simulation.sources import Kind, key
@@ -61,6 +61,8 @@ class Plan:
     :ivar never_starts: how likely a try dies before any of our code has run
     :ivar forgets: how likely one of the memories is thrown away between two tries
     :ivar not_after: no batch is begun later
+    :ivar limits: how much may go wrong
+    :ivar first_batch_size: so many go out first
     """
 
     habits: Habits
@@ -102,6 +104,8 @@ class Plan:
     never_starts: float = 0.0
     forgets: float = 0.0
     not_after: float | None = None
+    limits: Limits = field(default_factory=Limits)
+    first_batch_size: int | None = None
 
 
 def draw(seed: int) -> Plan:
@@ -160,6 +164,16 @@ def draw(seed: int) -> Plan:
         # A campaign of several runs rests on its database: whoever deletes it there, lets a new run begin anew.
         forgets=chance.choice((0.0, 0.0, 0.0, 0.2)) if journal is not Where.CAMPAIGN else 0.0,
         not_after=START + chance.uniform(0, 500) if habits.refuses_all is None and chance.random() < 0.1 else None,
+        limits=_limits(chance) if chance.random() < 0.25 else Limits(),
+        first_batch_size=chance.choice((1, 2)) if chance.random() < 0.15 else None,
+    )
+
+
+def _limits(chance: random.Random) -> Limits:
+    return Limits(
+        max_rejected=chance.choice((None, 0, 1, 0.3)),
+        max_invalid=chance.choice((None, None, 0, 1, 0.2)),
+        brake_after=chance.choice((1, 3, 5)),
     )
 
 

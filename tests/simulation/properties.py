@@ -11,6 +11,7 @@ from airflow_provider_8x8.surveys.journal.entries import EntryState
 from airflow_provider_8x8.surveys.outcomes.verdict import Ending
 from airflow_provider_8x8.surveys.sending.sender import UNEXPECTED
 from airflow_provider_8x8.surveys.settings import OnUnknown
+from tests.simulation import braking
 from tests.simulation.plans import Where
 from tests.simulation.sources import expiry, key_of_invalid
 
@@ -30,6 +31,7 @@ def check_try(history: History, task: TaskInstance, done: Try, ending: Ending) -
     who = done.process.name
     if sum(outcomes.values()) != summary.rows_read or min(outcomes.values(), default=0) < 0:
         history.world.violate(f"{who}: {dict(outcomes)} does not add up to {summary.rows_read}")
+    braking.check_ending(history, who, summary, ending)
     if ending is not Ending.SUCCESS or task.processes[-1] is not done.process:
         return  # what an overtaken try says, Airflow does not take
     if history.plan.on_unknown is not OnUnknown.ASSUME_SENT and (
@@ -93,6 +95,8 @@ def _check_ended(history: History, task: TaskInstance) -> None:
         return
     if history.plan.on_unknown is not OnUnknown.FAIL or _says_that_it_is_too_late(history, task):
         return
+    if task.last is not None and braking.explains(history, task.last.summary):
+        return
     late = _late_keys(history, task)
     for key in sorted(task.table.valid_keys - late):
         if not history.server.accepted[key] and key not in history.server.rejected:
@@ -127,6 +131,8 @@ def _may_be_final(history: History, task: TaskInstance, last: Try) -> bool:
     """Tell whether nobody was or could be surveyed, or 8x8 has refused every batch, all of whose rows are bad."""
     habits = history.plan.habits
     if _says_that_it_is_too_late(history, task):
+        return True
+    if braking.explains(history, last.summary):
         return True
     if last.summary.overdue:
         return True

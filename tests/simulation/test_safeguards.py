@@ -16,11 +16,13 @@ from airflow_provider_8x8.surveys.journal.marks import Memory
 from airflow_provider_8x8.surveys.journal.protocol import Compose
 from airflow_provider_8x8.surveys.journal.state_store import StateStoreJournal, StateStoreMemory, _Begun, _Store
 from airflow_provider_8x8.surveys.journal.task_memory import RememberedJournal, TaskMemory
+from airflow_provider_8x8.surveys.outcomes.summary import Tally
+from airflow_provider_8x8.surveys.sending.brake import Brake
 from airflow_provider_8x8.surveys.sending.reconcile import Reconciler
 from airflow_provider_8x8.surveys.sending.refusals import Refusals
 from airflow_provider_8x8.surveys.sending.settling import Settling
 from airflow_provider_8x8.surveys.sending.stopped import SendingStopped
-from airflow_provider_8x8.surveys.settings import OnUnknown, Settings
+from airflow_provider_8x8.surveys.settings import Limits, OnUnknown, Settings
 from tests.simulation.campaign_journals import CampaignJournal, DatabaseMemory
 from tests.simulation.histories import History, TaskInstance
 from tests.simulation.message_logs import Disorder
@@ -287,3 +289,35 @@ def test_with_a_final_end_where_another_try_can_go_on(monkeypatch: pytest.Monkey
         "airflow_provider_8x8.surveys.sending.refusals.SendingStopped", partial(SendingStopped, is_final=True)
     )
     assert left_out(seeds=3 * MAX_SEEDS, more_requests=4, batch_size=4, never_starts=0.0, forgets=0.0)
+
+
+def unbraked(**changes: Any) -> bool:
+    """Tell whether one of so many seeds finds a batch that was begun though it must not be."""
+    for seed in range(MAX_SEEDS):
+        plan = dataclasses.replace(draw(seed), limits=Limits(max_rejected=0), **changes)
+        if any(" begins " in violation for violation in History(plan, seed).run()):
+            return True
+    return False
+
+
+def test_without_the_brake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Brake, "check", lambda brake: None)
+    assert unbraked()
+
+
+def test_without_counting_what_earlier_tries_were_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    begin_reading = Brake.begin_reading
+
+    def begin_forgetful(brake: Brake, tally: Tally) -> None:
+        monkeypatch.setattr(Brake, "note", lambda brake, entry: None)
+        begin_reading(brake, tally)
+        monkeypatch.setattr(Brake, "note", note)
+
+    note = Brake.note
+    monkeypatch.setattr(Brake, "begin_reading", begin_forgetful)
+    assert unbraked()
+
+
+def test_without_waiting_for_the_answer_to_the_first_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Brake, "judge_first", lambda brake: None)
+    assert unbraked(first_batch_size=1)

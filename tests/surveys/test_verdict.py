@@ -17,7 +17,7 @@ from airflow_provider_8x8.surveys.journal.errors import (
 )
 from airflow_provider_8x8.surveys.outcomes.summary import Summary
 from airflow_provider_8x8.surveys.outcomes.verdict import Ending, OnEmpty, Verdict, judge, may_go_better
-from airflow_provider_8x8.surveys.settings import OnUnknown
+from airflow_provider_8x8.surveys.settings import Limits, OnUnknown
 
 SUCCESS, SKIP, FAIL, FOR_GOOD = Ending
 
@@ -36,9 +36,21 @@ def judged(summary: Summary, **settings: Any) -> Verdict:
     [
         ({"accepted": 2}, {}, {}, SUCCESS, ""),
         ({"already_sent": 2, "invalid": 1}, {}, {}, SUCCESS, ""),
-        ({"accepted": 1, "rejected": 1}, {}, {"max_rejected": 0.5}, SUCCESS, ""),
-        ({"accepted": 1, "rejected": 1}, {}, {"max_rejected": 0.4}, FOR_GOOD, "more than max_rejected=0.4 messages"),
-        ({"accepted": 5, "rejected": 1}, {}, {"max_rejected": 0}, FOR_GOOD, "more than max_rejected=0 messages"),
+        ({"accepted": 1, "rejected": 1}, {}, {"limits": Limits(max_rejected=0.5)}, SUCCESS, ""),
+        (
+            {"accepted": 1, "rejected": 1},
+            {},
+            {"limits": Limits(max_rejected=0.4)},
+            FOR_GOOD,
+            "max_rejected=0.4 messages",
+        ),
+        (
+            {"accepted": 5, "rejected": 1},
+            {},
+            {"limits": Limits(max_rejected=0)},
+            FOR_GOOD,
+            "max_rejected=0 messages, 1 of 6",
+        ),
         ({"invalid": 1, "duplicate": 1}, {}, {}, FOR_GOOD, "Nobody was surveyed"),
         ({"rejected": 1}, {}, {}, FOR_GOOD, "Nobody was surveyed"),
         ({}, {}, {}, SKIP, "There are no rows"),

@@ -75,6 +75,7 @@ class Fates:
         self.tally.hold(entry, row.row_key)
         self._in_hand.discard(row.number)
         if not self._ledger.is_own(entry):
+            self.tally.of_others += 1
             said = f"batch {holder} of another run of the campaign has it"
             self._write(row, Outcome.ALREADY_SENT, said, batch_id=entry.batch_id)
 

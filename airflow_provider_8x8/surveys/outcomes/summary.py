@@ -79,6 +79,7 @@ class Summary:
     :ivar client_batch_ids: of every batch of the task instance that 8x8 has or may have
     :ivar unknown_client_batch_ids: of those, and of other runs' batches with rows of this source, of which nobody knows
     :ivar overdue: of the invalid rows, those whose own time was still to come when the first try began
+    :ivar sendable: of the rows that the source gave, those that were this task instance's to send, or sent by it
     :ivar report: where the report is
     :ivar is_source_read: whether the source was read to its end
     :ivar try_number: this try's
@@ -90,6 +91,7 @@ class Summary:
     :ivar rejected_reasons: why 8x8 has rejected rows in this try
     :ivar stop: why sending ended before the source did, phone numbers masked
     :ivar is_final: whether another try could not mend that
+    :ivar braked: which limit was passed, if that is why
     :ivar was_begun: whether sending was begun; else ``stop`` says what was sent before
     :ivar logs_problem: why 8x8's logs could not be read when they were last needed
     :ivar outlook: what can tell of the unknown batches, and from when on; None if all was decided
@@ -103,6 +105,7 @@ class Summary:
     outcomes: Counter[str] = field(default_factory=Counter)
     invalid_samples: list[str] = field(default_factory=list)
     overdue: int = 0
+    sendable: int = 0
     report: str | None = None
     is_source_read: bool = False
     try_number: int = 1
@@ -114,6 +117,7 @@ class Summary:
     rejected_reasons: Reasons = field(default_factory=Reasons)
     stop: str | None = None
     is_final: bool = False
+    braked: str | None = None
     was_begun: bool = True
     logs_problem: str | None = None
     outlook: str | None = None
@@ -133,6 +137,7 @@ class Summary:
     def as_result(self) -> dict[str, Any]:
         """Return what the task pushes: the counts, what names its batches, and where the report is."""
         outcomes = self.outcomes
+        stopped = {} if self.braked is None else {"stopped": self.braked}
         return {
             "campaign_id": self.campaign_id,
             "batch_id": self.batch_ids[0] if self.batch_ids else None,
@@ -148,6 +153,7 @@ class Summary:
             "unknown_count": outcomes["unknown"],
             "invalid_samples": self.invalid_samples,
             "report": self.report,
+            **stopped,
         }
 
     def _rows_in_words(self) -> str:
@@ -189,6 +195,8 @@ class Tally:
 
     :ivar is_whole: whether it has come to the source's end
     :ivar overdue: of the invalid rows, those whose own time was still to come when the task instance's first try began
+    :ivar distinct: how many row keys have come up in rows that can be sent, or were
+    :ivar of_others: how many of these another run of the campaign has
     :ivar not_sent: how many rows went into no entry because sending ended
     :ivar rows_by_entry: how many of its rows each entry holds, by client batch id: begun in this reading or before
     :ivar seen_open: the entries among them that were open, as they were when the first of their rows came up
@@ -199,6 +207,8 @@ class Tally:
     invalid: int = 0
     overdue: int = 0
     duplicate: int = 0
+    distinct: int = 0
+    of_others: int = 0
     not_sent: int = 0
     rows_by_entry: Counter[str] = field(default_factory=Counter)
     seen_open: dict[str, Entry] = field(default_factory=dict)
@@ -210,6 +220,11 @@ class Tally:
     def rows_read(self) -> int:
         """How many rows were read, each of which has come to one end or another."""
         return self.invalid + self.duplicate + self.not_sent + self.rows_by_entry.total()
+
+    @property
+    def sendable(self) -> int:
+        """How many rows are this task instance's to send, or were sent by it."""
+        return self.distinct - self.of_others
 
     def hold(self, entry: Entry, row_key: bytes | None) -> None:
         """Note that an entry of before holds a row."""
@@ -244,6 +259,7 @@ def summarize(run: Run, entries: Iterable[Entry], tally: Tally, *, open_before: 
         invalid_samples=tally.invalid_samples,
         invalid_reasons=tally.invalid_reasons,
         overdue=tally.overdue,
+        sendable=tally.sendable,
         is_source_read=tally.is_whole,
         try_number=run.try_number,
     )

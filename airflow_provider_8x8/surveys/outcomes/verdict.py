@@ -7,7 +7,7 @@ from enum import Enum, StrEnum, auto
 
 from airflow_provider_8x8.api.advice import with_advice
 from airflow_provider_8x8.surveys.outcomes.summary import Summary
-from airflow_provider_8x8.surveys.settings import OnUnknown
+from airflow_provider_8x8.surveys.settings import Limits, OnUnknown
 
 
 class OnEmpty(StrEnum):
@@ -73,7 +73,7 @@ def judge(
     *,
     on_empty: OnEmpty,
     on_unknown: OnUnknown,
-    max_rejected: float | None = None,
+    limits: Limits | None = None,
     may_try_again: bool = True,
     what_is_unknown: str = "",
     problem: str | None = None,
@@ -84,19 +84,19 @@ def judge(
     :param summary: any, also one that has only a ``stop``
     :param on_empty: what no rows at all are
     :param on_unknown: with ``assume_sent`` a task succeeds though some outcomes are unknown
-    :param max_rejected: more rejected messages fail: a number, or a float as a share of accepted and rejected
+    :param limits: how much may go wrong, none by default
     :param may_try_again: whether another try would know what was sent
     :param what_is_unknown: says so of batches of unknown outcome, if there are any; what to do is on lines of its own
     :param problem: what has failed beside the sending, phone numbers masked, so that there is no success
     """
-    verdict = _judge_rows(summary, on_empty, on_unknown, max_rejected, what_is_unknown)
+    verdict = _judge_rows(summary, on_empty, on_unknown, limits or Limits(), what_is_unknown)
     if problem is not None and verdict.ending is Ending.SUCCESS:
         verdict = Verdict.fail(problem, summary.in_words)
     return verdict if may_try_again else verdict.if_no_other_try_can_know()
 
 
 def _judge_rows(
-    summary: Summary, on_empty: OnEmpty, on_unknown: OnUnknown, max_rejected: float | None, what_is_unknown: str
+    summary: Summary, on_empty: OnEmpty, on_unknown: OnUnknown, limits: Limits, what_is_unknown: str
 ) -> Verdict:
     outcomes = summary.outcomes
     if summary.stop is not None:
@@ -114,8 +114,13 @@ def _judge_rows(
             summary.in_words,
             *summary.reasons_in_words,
         )
-    if _is_more_than(max_rejected, summary):
-        return Verdict.fail_for_good(f"8x8 rejected more than max_rejected={max_rejected} messages", summary.in_words)
+    if passed := limits.passed(
+        accepted=outcomes["accepted"],
+        rejected=outcomes["rejected"],
+        invalid=outcomes["invalid"],
+        sendable=summary.sendable,
+    ):
+        return Verdict.fail_for_good(passed, summary.in_words)
     if not (outcomes["accepted"] or outcomes["unknown"] or outcomes["already_sent"]):
         return Verdict.fail_for_good("Nobody was surveyed", summary.in_words, *summary.reasons_in_words)
     return Verdict.success()
@@ -129,13 +134,6 @@ def _judge_nothing(summary: Summary, on_empty: OnEmpty) -> Verdict:
             return Verdict.skip("There are no rows")
         case OnEmpty.FAIL:
             return Verdict.fail("There are no rows", summary.in_words)
-
-
-def _is_more_than(limit: float | None, summary: Summary) -> bool:
-    if limit is None:
-        return False
-    accepted, rejected = summary.outcomes["accepted"], summary.outcomes["rejected"]
-    return rejected > (limit * (accepted + rejected) if isinstance(limit, float) else limit)
 
 
 def may_go_better(error: Exception) -> bool:

@@ -19,6 +19,7 @@ from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
 from airflow_provider_8x8.surveys.outcomes.summary import Summary, summarize
 from airflow_provider_8x8.surveys.preview.costs import Cost, Recipients, recipients_of
 from airflow_provider_8x8.surveys.preview.texts import TextCounts
+from airflow_provider_8x8.surveys.sending.brake import Brake
 from airflow_provider_8x8.surveys.sending.reading import Reading
 from airflow_provider_8x8.surveys.settings import Run, Settings
 
@@ -149,7 +150,7 @@ def read_for_preview(
     ledger = Ledger(JournalSeen(entries or ()), run)
     ledger.refresh()
     fates = PreviewFates(ledger)
-    reading = Reading(builder, settings, ledger, fates, began=clock.now())
+    reading = Reading(builder, settings, ledger, fates, Brake(ledger, settings), began=clock.now())
     with fates, closing(reading.batches(rows)) as batches:
         for batch in batches:
             texts.add(batch)

@@ -31,6 +31,7 @@ from airflow_provider_8x8.surveys.outcomes.fates import Fates
 from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
 from airflow_provider_8x8.surveys.outcomes.report import Report, ReportLine
 from airflow_provider_8x8.surveys.outcomes.summary import Reasons
+from airflow_provider_8x8.surveys.sending.brake import Brake
 from airflow_provider_8x8.surveys.sending.entering import Entering
 from airflow_provider_8x8.surveys.sending.posting import Poster, Posting
 from airflow_provider_8x8.surveys.sending.refusals import Halving, Refusals
@@ -96,6 +97,7 @@ class Delivery:
     :param ledger: is told what became of each batch
     :param entering: makes the entry of each batch
     :param refusals: what is known of 8x8's refusals
+    :param brake: is told what 8x8 answers, and says whether another batch may be begun
     :param settings: how
     :param report: gets a file for each batch
     :param stop: set when the try is to end: no batch is begun any more
@@ -111,6 +113,7 @@ class Delivery:
         ledger: Ledger,
         entering: Entering,
         refusals: Refusals,
+        brake: Brake,
         *,
         settings: Settings,
         report: Report | None,
@@ -123,6 +126,7 @@ class Delivery:
         self._builder = builder
         self._ledger = ledger
         self._refusals = refusals
+        self._brake = brake
         self._entering = entering
         self._settings = settings
         self._report = report
@@ -151,9 +155,11 @@ class Delivery:
         Put a batch on the wire, once the one before has had its answer.
 
         :raises SendingStopped: no batch is to be begun any more
+        :raises HeldBack: the answer to the first one is to come before
         """
         batch = _Batch(rows)  # built while the one before is on the wire
         self._finish()
+        self._brake.judge_first()
         self._start(batch)
 
     def wind_up(self) -> None:
@@ -177,6 +183,7 @@ class Delivery:
         if problem := too_late or self._builder.problem_with_common_times():
             # Another try would send nothing more, but look again for what is unknown.
             raise SendingStopped(problem, is_final=not self._fates.have_open_rows())
+        self._brake.check()
         entry = self._entering.begin(batch.rows)
         self._drop_rows_of_others(batch, entry)
         if entry is None:
@@ -255,7 +262,7 @@ class Delivery:
         rejected = answers.row_keys_of(Outcome.REJECTED)
         if rejected:
             self._note_rejected(answers.reasons_to_reject())
-        self._ledger.settle(
+        entry = self._ledger.settle(
             sent.entry,
             state=EntryState.SENT,
             batch_id=response.batch_id,
@@ -264,6 +271,7 @@ class Delivery:
         )
         self._on_wire = None
         self._unknown_in_a_row = 0
+        self._brake.note(entry)
         self._report_batch(sent.entry, answers.lines(response.batch_id))
         self._progress.note(sent.entry.client_batch_id, response)
 
@@ -309,7 +317,7 @@ class Delivery:
         halving.put_back(rows)
 
     def _reject(self, alone: _OnWire, refused: RefusedError) -> None:
-        self._ledger.settle(alone.entry, state=EntryState.SENT, rejected_keys=alone.entry.row_keys)
+        self._brake.note(self._ledger.settle(alone.entry, state=EntryState.SENT, rejected_keys=alone.entry.row_keys))
         self._note_rejected((row, f"{refused.description} (code {refused.code})") for row in alone.batch.rows)
         lines = [
             ReportLine.of(row, Outcome.REJECTED, code=refused.code, description=refused.description)

@@ -13,6 +13,7 @@ from airflow_provider_8x8.surveys.journal.ledger import Ledger
 from airflow_provider_8x8.surveys.messages.builder import ColumnsError, MessageBuilder, Rows
 from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError, RowMessage, RowMessages
 from airflow_provider_8x8.surveys.outcomes.fates import Fates
+from airflow_provider_8x8.surveys.sending.brake import Brake
 from airflow_provider_8x8.surveys.sending.stopped import SendingStopped
 from airflow_provider_8x8.surveys.settings import OnInvalid, Settings
 
@@ -28,6 +29,7 @@ class Reading:
     :param settings: what to check before anything is sent, and how large a batch is
     :param ledger: knows which row keys others hold
     :param fates: have each row that was read, and what becomes of it
+    :param brake: says how large the next batch is
     :param began: when the task instance's first try began, in seconds since 1970
     """
 
@@ -37,6 +39,7 @@ class Reading:
         settings: Settings,
         ledger: Ledger,
         fates: Fates,
+        brake: Brake,
         *,
         began: float,
     ) -> None:
@@ -45,6 +48,7 @@ class Reading:
         self._limit = settings.max_messages or math.inf
         self._ledger = ledger
         self._fates = fates
+        self._brake = brake
         self._began = began
 
     def check_before_sending(self, rows: Rows) -> None:
@@ -73,7 +77,7 @@ class Reading:
     ) -> Iterator[RowMessage | InvalidRowError]:
         """Yield every row that was found; one that has the id of another of its batch as the invalid one it will be."""
         ids: dict[str, bytes] = {}
-        in_batch = 0
+        in_batch, size = 0, self._brake.batch_size
         for row in _one_by_one(found):
             if isinstance(row, InvalidRowError) or not self._builder.rows_bring_ids or self._is_known(row, seen):
                 yield row
@@ -81,8 +85,8 @@ class Reading:
                 yield InvalidRowError.of(row, _SAME_ID)
             else:
                 in_batch += 1
-                if in_batch == self._settings.batch_size:
-                    ids, in_batch = {}, 0
+                if in_batch == size:
+                    ids, in_batch, size = {}, 0, self._settings.batch_size
                 yield row
 
     def batches(self, rows: Rows) -> Generator[RowMessages, None, None]:
@@ -94,7 +98,7 @@ class Reading:
         batch = RowMessages()
         seen: set[bytes] = set()
         ids: dict[str, bytes] = {}
-        size = self._settings.batch_size
+        size = self._brake.batch_size
         try:
             with closing(self._messages(rows)) as messages:
                 for found in messages:
@@ -107,18 +111,19 @@ class Reading:
                         if len(seen) > self._limit:
                             raise self._too_many("the rest was not sent")
                         if len(batch) == size:
-                            self._drop_unsendable(batch)
+                            self._drop_unsendable(batch, seen)
                             if len(batch) == size:
                                 full, batch, ids = batch, RowMessages(), {}
                                 yield full
+                                size = self._brake.batch_size
             self._fates.tally.is_whole = True
-            self._drop_unsendable(batch)
+            self._drop_unsendable(batch, seen)
             if batch:
                 full, batch = batch, RowMessages()
                 yield full
         finally:
             # The source failed, or the campaign must not go on.
-            self._drop_unsendable(batch)
+            self._drop_unsendable(batch, seen)
 
     def _gather(self, rows: RowMessages, batch: RowMessages, seen: set[bytes], ids: dict[str, bytes]) -> None:
         """Add rows to a batch, but for those that have come up before or that an answer could not be matched with."""
@@ -156,8 +161,9 @@ class Reading:
                 seen.add(row.row_key)
                 batch.extend(RowMessages.of([row]))
 
-    def _drop_unsendable(self, batch: RowMessages) -> None:
+    def _drop_unsendable(self, batch: RowMessages, seen: Collection[bytes]) -> None:
         """Take out of a batch, all of which is in hand from then on, what is not to be sent in it."""
+        self._fates.tally.distinct = len(seen)
         self._fates.take(batch)
         # First out of the batch, then noted: noting may fail with the report, and no row may be noted twice.
         if held := self._ledger.holders_of(batch.row_keys):

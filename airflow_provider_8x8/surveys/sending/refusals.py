@@ -71,6 +71,7 @@ class Refusals:
         self._left_as_a_whole = self._left_for_another_try = 0
         self._codes_alone: Counter[int | None] = Counter()
         self._may_go_better = False
+        self._has_unsent_rows = False
 
     def learn(self, entries: Iterable[Entry]) -> None:
         """Look whether 8x8 has ever taken a batch of the campaign."""
@@ -123,6 +124,10 @@ class Refusals:
         """So many rows are left since there may be no more requests."""
         self._left_for_another_try += rows
 
+    def leave_unsent(self) -> None:
+        """The source has more rows than were sent: what they have in common may still be at fault."""
+        self._has_unsent_rows = True
+
     def conclude(self, entries: Collection[Entry], *, has_open_rows: bool) -> bool:
         """
         Judge what a reading has left as a whole; tell whether to read the source again, since rows can be blamed now.
@@ -136,7 +141,8 @@ class Refusals:
         self._may_go_better = has_more_to_try or any(entry.is_open for entry in entries)
         if not self._left_as_a_whole:
             return False
-        if not self.is_for_one_reason or (self._codes_alone.total() < ALIKE and not has_more_to_try):
+        is_all = not (has_more_to_try or self._has_unsent_rows)
+        if not self.is_for_one_reason or (self._codes_alone.total() < ALIKE and is_all):
             self._is_sure_of_the_whole = True
         return not self.is_in_doubt
 

@@ -28,6 +28,7 @@ from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_RULES, RowKey
 from airflow_provider_8x8.surveys.outcomes.fates import Fates
 from airflow_provider_8x8.surveys.outcomes.report import Report, ReportError
 from airflow_provider_8x8.surveys.outcomes.summary import Summary, summarize
+from airflow_provider_8x8.surveys.sending.brake import Brake, HeldBack
 from airflow_provider_8x8.surveys.sending.delivery import Delivery
 from airflow_provider_8x8.surveys.sending.entering import Entering
 from airflow_provider_8x8.surveys.sending.posting import Poster, PostingThread
@@ -100,6 +101,7 @@ class SurveySender:
         )
         self._fates = Fates(self._ledger, report)
         self._refusals = Refusals(builder.own_fields)
+        self._brake = Brake(self._ledger, settings)
         self._delivery = Delivery(
             client,
             builder,
@@ -114,6 +116,7 @@ class SurveySender:
                 timeout=client.timeout,
             ),
             self._refusals,
+            self._brake,
             settings=settings,
             report=report,
             stop=self._stop,
@@ -152,12 +155,15 @@ class SurveySender:
         while self._stopped is None:
             try:
                 self._send_missing(rows)
+            except HeldBack:
+                self._refusals.leave_unsent()
             except SendingStopped as stopped:
                 self._note(stopped)
             self._settling.settle(self._fates.tally)
             if not (
                 self._settling.has_set_rows_free()
                 or self._refusals.conclude(self._ledger.entries(), has_open_rows=self._fates.have_open_rows())
+                or self._may_let_go()
             ):
                 break
         if self._settling.unreported:
@@ -165,6 +171,14 @@ class SurveySender:
             self._note(SendingStopped(f"the report lacks the batches {missing}: 8x8's logs do not have them yet"))
         if reason := self._refusals.reason_to_end():
             self._note(reason)
+        if self._brake.is_holding_back:
+            self._note(self._brake.reason_to_end())
+
+    def _may_let_go(self) -> bool:
+        """Tell whether it was found out what became of the first batch, so that others may follow."""
+        return (
+            self._brake.is_holding_back and self._refusals.reason_to_end() is None and not self._fates.have_open_rows()
+        )
 
     def _note(self, stopped: SendingStopped) -> None:
         """Keep the first reason to stop: those after it follow from it."""
@@ -175,12 +189,16 @@ class SurveySender:
         summary.rejected_reasons = self._delivery.rejected
         summary.was_begun = self._is_open
         summary.logs_problem = self._settling.logs_problem
-        is_final = self._stopped is not None and self._stopped.is_final
+        is_final = self._stopped is not None and self._is_final(self._stopped)
         summary.outlook = self._settling.outlook(is_last_try=is_final) if summary.unknown_client_batch_ids else None
         summary.report = None if self._report is None else str(self._report.folder)
         if self._stopped is not None:
-            summary.stop, summary.is_final = str(self._stopped), self._stopped.is_final
+            summary.stop, summary.is_final = str(self._stopped), is_final
+            summary.braked = self._brake.passed
         return summary
+
+    def _is_final(self, stopped: SendingStopped) -> bool:
+        return stopped.is_final or (stopped.is_final_once_settled and not self._fates.have_open_rows())
 
     def _open(self) -> None:
         """Read what was sent before, by this task instance or another of the campaign."""
@@ -215,7 +233,15 @@ class SurveySender:
         self._refusals.learn(self._ledger.entries())
         with Fates(self._ledger, self._report) as self._fates:
             self._delivery.begin_reading(self._fates)
-            reading = Reading(self._builder, self._settings, self._ledger, self._fates, began=self._ledger.first_begun)
+            self._brake.begin_reading(self._fates.tally)
+            reading = Reading(
+                self._builder,
+                self._settings,
+                self._ledger,
+                self._fates,
+                self._brake,
+                began=self._ledger.first_begun,
+            )
             try:
                 reading.check_before_sending(rows)
                 with closing(reading.batches(rows)) as batches:

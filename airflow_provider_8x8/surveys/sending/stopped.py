@@ -9,8 +9,10 @@ class SendingStopped(Exception):  # noqa: N818  # not an error in itself: the re
 
     :param reason: phone numbers masked
     :param is_final: another try could not mend it
+    :param is_final_once_settled: nor could it, once it is known of all rows whether 8x8 has accepted them
     """
 
-    def __init__(self, reason: str, *, is_final: bool = False) -> None:
+    def __init__(self, reason: str, *, is_final: bool = False, is_final_once_settled: bool = False) -> None:
         super().__init__(reason)
         self.is_final = is_final
+        self.is_final_once_settled = is_final_once_settled

@@ -1,0 +1,90 @@
+"""What a try's result means to Airflow: what is pushed, and how the task ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowSkipException
+
+from airflow_provider_8x8.api.masking import mask_phone_numbers
+from airflow_provider_8x8.surveys.outcomes.summary import Summary
+from airflow_provider_8x8.surveys.outcomes.verdict import Ending, OnEmpty, judge
+from airflow_provider_8x8.surveys.sending.unanswered import is_not_known
+from airflow_provider_8x8.surveys.settings import Limits, OnUnknown
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_8x8.operators.survey_batch import EightByEightSurveyBatchOperator
+    from airflow_provider_8x8.operators.survey_texts import SurveyTextsOperator
+
+_EXCEPTIONS = {
+    Ending.SKIP: AirflowSkipException,
+    Ending.FAIL: AirflowException,
+    Ending.FAIL_FOR_GOOD: AirflowFailException,
+}
+
+
+def limits_of(task: EightByEightSurveyBatchOperator) -> Limits:
+    """Return how much may go wrong in a task."""
+    return Limits(max_rejected=task.max_rejected, max_invalid=task.max_invalid, brake_after=task.brake_after)
+
+
+def conclude(
+    task: EightByEightSurveyBatchOperator, context: Context, summary: Summary, *, may_try_again: bool
+) -> dict[str, Any]:
+    """
+    Push what became of the rows, then return it if that is a success, else raise.
+
+    :param summary: any, also one that has only a ``stop``
+    :param may_try_again: whether another try would know what was sent
+    :raises AirflowException: it is none; or one of its subclasses that say how Airflow goes on
+    """
+    result = summary.as_result()
+    for reasons in summary.reasons_in_words:
+        task.log.warning("%s", reasons)
+    task.log.info("%s", summary.in_words)
+    problem = push(task, context, result)
+    verdict = judge(
+        summary,
+        on_empty=OnEmpty(task.on_empty),
+        on_unknown=OnUnknown(task.on_unknown),
+        limits=limits_of(task),
+        may_try_again=may_try_again,
+        what_is_unknown=_what_is_unknown(summary, may_try_again=may_try_again),
+        problem=None if problem is None else f"The result could not be pushed: {problem}",
+    )
+    if verdict.ending in _EXCEPTIONS:
+        push(task, context, {"return_value": result})  # which Airflow does for a success only
+        raise _EXCEPTIONS[verdict.ending](verdict.reason)
+    return result
+
+
+def push(task: SurveyTextsOperator, context: Context, result: Mapping[str, Any]) -> str | None:
+    """Push each entry as an XCom of its own; return what kept one from being pushed."""
+    if not task.do_xcom_push:
+        return None
+    for key, value in result.items():
+        try:
+            context["ti"].xcom_push(key=key, value=value)
+        except Exception as error:  # noqa: BLE001  # Airflow's, its API's, or a custom backend's
+            if value is None:  # Airflow 3.0 takes none: there is no XCom then, and the return value has the entry
+                continue
+            problem = f"{key}: {type(error).__name__}: {mask_phone_numbers(str(error))}"
+            task.log.error("XCom took no %s. The result is %s", problem, json.dumps(result))
+            return problem  # another call would wait for as long
+    return None
+
+
+def _what_is_unknown(summary: Summary, *, may_try_again: bool) -> str:
+    if not summary.outcomes["unknown"]:
+        return ""
+    return is_not_known(
+        summary.outcomes["unknown"],
+        summary.unknown_client_batch_ids,
+        summary.outlook,
+        problem=summary.logs_problem,
+        is_remembered=may_try_again,
+    )
