@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +15,6 @@ from airflow.providers.common.compat.sdk import (
     BaseOperator,
 )
 
-from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.api.models import MAX_BATCH_SIZE
 from airflow_provider_8x8.get_provider_info import DEFAULT_CONN_NAME
 from airflow_provider_8x8.operators.arguments import (
@@ -27,6 +25,7 @@ from airflow_provider_8x8.operators.arguments import (
 )
 from airflow_provider_8x8.operators.masked import CanaryNumber, Masked, Unusable
 from airflow_provider_8x8.operators.rendering import render_argument
+from airflow_provider_8x8.operators.results import push_result
 from airflow_provider_8x8.rows import GivenRows
 from airflow_provider_8x8.surveys.outcomes.summary import Summary
 from airflow_provider_8x8.surveys.outcomes.verdict import Ending, OnEmpty, judge
@@ -371,18 +370,7 @@ class EightByEightSurveyBatchOperator(BaseOperator):
 
     def _push(self, context: Context, result: Mapping[str, Any]) -> str | None:
         """Push each entry as an XCom of its own; return what kept one from being pushed."""
-        if not self.do_xcom_push:
-            return None
-        for key, value in result.items():
-            try:
-                context["ti"].xcom_push(key=key, value=value)
-            except Exception as error:  # noqa: BLE001  # Airflow's, its API's, or a custom backend's
-                if value is None:  # Airflow 3.0 takes none: there is no XCom then, and the return value has the entry
-                    continue
-                problem = f"{key}: {type(error).__name__}: {mask_phone_numbers(str(error))}"
-                self.log.error("XCom took no %s. The result is %s", problem, json.dumps(result))
-                return problem  # another call would wait for as long
-        return None
+        return push_result(context, result) if self.do_xcom_push else None
 
 
 def _what_is_unknown(summary: Summary, *, may_try_again: bool) -> str:

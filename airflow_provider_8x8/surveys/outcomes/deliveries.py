@@ -95,7 +95,7 @@ class DeliveryReport(msgspec.Struct, frozen=True, kw_only=True):
             return False
         return share <= (1.0 if self.share_final is None else self.share_final)
 
-    def has_delivered(self, least: float) -> bool:
+    def has_delivered(self, least: int | float) -> bool:
         """
         Tell whether enough messages have arrived, as far as is known.
 
