@@ -86,7 +86,7 @@ def _read(text: str) -> Any:
     for read in (json.loads, ast.literal_eval):
         try:
             return read(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+        except (TypeError, ValueError, SyntaxError, MemoryError, RecursionError):
             continue
     raise ValueError(f"batch_ids is {quotable(repr(text))}; expected {_EXPECTED}")
 
