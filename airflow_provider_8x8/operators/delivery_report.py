@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 # What only a running task needs (the follower, the hook, the trigger) is imported there: DAG files are parsed every
 # minute.
+
+log = logging.getLogger(__name__)
 
 _LEAST_POLL_INTERVAL = timedelta(seconds=1)
 _JOB_KEY = "8x8/log_export"
@@ -191,7 +194,7 @@ class EightByEightDeliveryReportOperator(BaseOperator):
         if not given.batches.ids:
             return self._conclude_nothing(context)
         follower = self._follower(context)
-        progress = follower.begin(self.timeout.total_seconds(), self._remembered(context))
+        progress = follower.begin(self.timeout.total_seconds(), _remembered(context))
         return self._follow(context, follower, progress, has_waited=False)
 
     def resume(self, context: Context, event: Any = None) -> dict[str, Any]:
@@ -234,7 +237,7 @@ class EightByEightDeliveryReportOperator(BaseOperator):
             wait = follower.ask(progress)
             if wait is None:
                 break
-            self._remember(context, progress.job)
+            _remember(context, progress.job)
             if self.deferrable:
                 from airflow_provider_8x8.triggers.log_export import EightByEightLogExportTrigger
 
@@ -248,35 +251,8 @@ class EightByEightDeliveryReportOperator(BaseOperator):
                 self.defer(trigger=trigger, method_name="resume")
             follower.wait(wait)
             has_waited = True
-        self._remember(context, None)
+        _remember(context, None)
         return self._conclude(context, progress)
-
-    # an export that the next try may read
-
-    def _remembered(self, context: Context) -> Job | None:
-        from airflow_provider_8x8.surveys.sending.following import Job
-
-        store = context.get("task_state_store")
-        try:
-            written = None if store is None else store.get(_JOB_KEY)
-            return None if written is None else msgspec.convert(written, Job)
-        except Exception as error:  # noqa: BLE001  # a custom backend's; another export does no harm
-            self.log.warning("Whether an earlier try has asked for 8x8's logs is not known: %s", type(error).__name__)
-            return None
-
-    def _remember(self, context: Context, job: Job | None) -> None:
-        store = context.get("task_state_store")
-        if store is None:
-            return
-        try:
-            if job is None:
-                store.delete(_JOB_KEY)
-            else:
-                store.set(_JOB_KEY, msgspec.to_builtins(job))
-        except Exception as error:  # noqa: BLE001  # a custom backend's; another export does no harm
-            self.log.warning("That 8x8 was asked for its logs is not remembered: %s", type(error).__name__)
-
-    # what it means
 
     def _conclude_nothing(self, context: Context) -> dict[str, Any]:
         result = self._push(context, DeliveryReport(batch_ids=[]))
@@ -319,6 +295,33 @@ class EightByEightDeliveryReportOperator(BaseOperator):
             if problem is not None:
                 raise AirflowException(f"The result could not be pushed: {problem}")
         return result
+
+
+def _remembered(context: Context) -> Job | None:
+    """Return an export that an earlier try has asked for and not read, where Airflow knows of it."""
+    from airflow_provider_8x8.surveys.sending.following import Job
+
+    store = context.get("task_state_store")
+    try:
+        written = None if store is None else store.get(_JOB_KEY)
+        return None if written is None else msgspec.convert(written, Job)
+    except Exception as error:  # noqa: BLE001  # a custom backend's; another export does no harm
+        log.warning("Whether an earlier try has asked for 8x8's logs is not known: %s", type(error).__name__)
+        return None
+
+
+def _remember(context: Context, job: Job | None) -> None:
+    """Leave an export that is not read yet to another try; None if there is none."""
+    store = context.get("task_state_store")
+    if store is None:
+        return
+    try:
+        if job is None:
+            store.delete(_JOB_KEY)
+        else:
+            store.set(_JOB_KEY, msgspec.to_builtins(job))
+    except Exception as error:  # noqa: BLE001  # a custom backend's; another export does no harm
+        log.warning("That 8x8 was asked for its logs is not remembered: %s", type(error).__name__)
 
 
 def _is_to_be_resolved(given: Any) -> bool:
