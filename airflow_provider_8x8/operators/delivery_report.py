@@ -274,9 +274,10 @@ class EightByEightDeliveryReportOperator(BaseOperator):
                 ", ".join(report.batches_not_seen),
             )
         result = self._push(context, report)
+        if self._stop is not None and self._stop.is_set():
+            raise AirflowException("Deliveries are not waited for any more, since the task is to end")
         if report.as_of is None:
-            fail = AirflowFailException if progress.is_hopeless else AirflowException
-            raise fail(progress.problem or "8x8's logs were not read, since the task is to end")
+            raise (AirflowFailException if progress.is_hopeless else AirflowException)(progress.problem)
         if self.min_delivered is not None and not report.has_delivered(self.min_delivered):
             # Later, more may have arrived.
             fail = AirflowException if report.timed_out else AirflowFailException

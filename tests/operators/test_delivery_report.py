@@ -123,6 +123,18 @@ def test_what_fails_is_tried_again(run_dag: Run, sandbox: Any, connection: str, 
     assert report_of(run)["states"] == {"delivered": 1}
 
 
+@both_ways
+@pytest.mark.parametrize("on", ["log_export", "log_export_result"])
+def test_it_does_not_wait_for_longer_than_it_has_time(
+    run_dag: Run, sandbox: Any, connection: str, deferrable: bool, on: str
+) -> None:
+    sandbox.faults([{"on": on, "kind": "429", "retry_after": 86_400}])
+    run = run_dag(sent_and_reported([person(1)], deferrable=deferrable, timeout=timedelta(minutes=10)))
+    assert run.task_states["report"] == "failed"
+    assert "it asks to wait 86400 s" in run.log
+    assert report_of(run)["timed_out"]
+
+
 def test_ids_alone_count_once_a_second_look_sees_no_more(run_dag: Run, sandbox: Any, connection: str) -> None:
     dag = sent_and_reported([person(number) for number in range(10)], batch_ids=lambda send: send.output["batch_ids"])
     run = run_dag(dag)
@@ -158,8 +170,11 @@ def test_mapped_tasks_are_reported_together(run_dag: Run, sandbox: Any, connecti
             task_id="send", survey_id="orders", template_body=BODY, retries=0
         ).expand(rows=[[person(1), person(2)], [person(3)]])
         EightByEightDeliveryReportOperator(task_id="report", batch_ids=send.output, retries=0)
-    result = report_of(run_dag(dag))
+        EightByEightDeliveryReportOperator.partial(task_id="each", retries=0).expand(batch_ids=send.output)
+    run = run_dag(dag)
+    result = report_of(run)
     assert (result["messages_expected"], result["delivered_count"], len(result["batch_ids"])) == (3, 3, 2)
+    assert [run.xcoms[f"each[{index}]"]["delivered_count"] for index in range(2)] == [2, 1]
 
 
 @both_ways

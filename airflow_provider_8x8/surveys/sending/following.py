@@ -139,6 +139,8 @@ class Follower:
         """
         if progress.job is None:
             now = self._clock.now()
+            if progress.next_look > progress.ends_at:
+                return None  # 8x8 asks to wait for longer than there is time
             if now < progress.next_look:
                 return Wait(progress.next_look)
             try:
@@ -172,7 +174,7 @@ class Follower:
         except EightByEightError as error:
             self._note(progress, error)
             if progress.is_taken_over:
-                progress.next_look = self._clock.now()
+                progress.next_look = min(self._clock.now(), progress.ends_at)
             return is_last
         as_of = datetime.fromtimestamp(job.asked_at, UTC).isoformat(timespec="seconds")
         report = deliveries.report(as_of)
