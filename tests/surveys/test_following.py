@@ -147,3 +147,14 @@ def test_another_export_is_asked_for_at_once_where_the_one_that_was_left_is_gone
     assert progress.report is not None
     assert progress.report.delivered_count == 3
     assert clock.now() - began < 60
+
+
+@pytest.mark.parametrize("on", ["log_export", "log_export_result"])
+def test_it_does_not_wait_for_longer_than_there_is_time(
+    sandbox: Any, follower: Follower, clock: MovedClock, on: str
+) -> None:
+    sandbox.faults([{"on": on, "kind": "429", "retry_after": 86_400}])
+    progress = follow(follower, follower.begin(HOUR, None))
+    assert clock.now() < progress.ends_at
+    assert progress.report is None
+    assert "86400 s" in str(progress.problem)

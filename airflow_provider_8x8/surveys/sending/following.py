@@ -137,20 +137,20 @@ class Follower:
 
         :param progress: is changed
         """
-        if progress.job is None:
-            now = self._clock.now()
-            if progress.next_look > progress.ends_at:
-                return None  # 8x8 asks to wait for longer than there is time
-            if now < progress.next_look:
-                return Wait(progress.next_look)
+        now = self._clock.now()
+        if progress.job is None and progress.next_look <= now:
             try:
                 job_id = self._exports.ask(self._first, now, now + LONGEST_EXPORT)
             except EightByEightError as error:
                 self._note(progress, error)
                 progress.is_hopeless = not error.may_go_better
-                is_over = progress.is_hopeless or self._stop.is_set() or now >= progress.ends_at
-                return None if is_over else Wait(progress.next_look)
-            progress.job, progress.is_taken_over = Job(job_id, now, self._first), False
+                if progress.is_hopeless or self._stop.is_set() or now >= progress.ends_at:
+                    return None
+            else:
+                progress.job, progress.is_taken_over = Job(job_id, now, self._first), False
+        if progress.job is None:
+            # None: 8x8 asks to wait for longer than there is time.
+            return Wait(progress.next_look) if progress.next_look <= progress.ends_at else None
         return Wait(progress.job.asked_at + LONGEST_EXPORT, progress.job.job_id)
 
     def read(self, progress: Progress) -> bool:
