@@ -46,7 +46,7 @@ CONN_FIELDS: dict[str, Any] = {
 
 
 def get_provider_info() -> dict[str, Any]:
-    """Return the connection type with its form, and where the hook and the operators are."""
+    """Return the connection type with its form, and where the hook, the operators and the trigger are."""
     return {
         "package-name": "airflow-provider-8x8",
         "name": "8x8",
@@ -70,7 +70,14 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [
                     "airflow_provider_8x8.operators.survey_batch",
                     "airflow_provider_8x8.operators.survey_preview",
+                    "airflow_provider_8x8.operators.delivery_report",
                 ],
+            }
+        ],
+        "triggers": [
+            {
+                "integration-name": "8x8",
+                "python-modules": ["airflow_provider_8x8.triggers.log_export"],
             }
         ],
         "config": {

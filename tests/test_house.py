@@ -23,7 +23,10 @@ MAY_IMPORT = {
     "databases": set(),
     "rows": {"databases", "surveys"},
     "journals": {"databases", "journals", "surveys"},
-    "operators": {"operators", "hooks", "databases", "rows", "journals", "surveys", "api", "get_provider_info"},
+    "triggers": {"hooks", "surveys"},
+    "operators": {
+        *{"operators", "triggers", "hooks", "databases", "rows", "journals", "surveys", "api", "get_provider_info"}
+    },
     "sandbox": {"sandbox", "__init__"},
     "get_provider_info": set(),
     "__init__": {"get_provider_info"},
@@ -86,11 +89,13 @@ def test_what_needs_no_airflow_is_tested_without_it(folder: str) -> None:
         assert not found or 'pytest.importorskip("airflow")' in source, f"{file}: {found}"
 
 
-def test_what_only_a_running_task_needs_is_not_imported_when_a_dag_is_parsed() -> None:
+@pytest.mark.parametrize("operator", ["survey_batch", "survey_preview", "delivery_report"])
+def test_what_only_a_running_task_needs_is_not_imported_when_a_dag_is_parsed(operator: str) -> None:
     code = (
-        "import sys, airflow_provider_8x8.operators.survey_batch, airflow_provider_8x8.operators.survey_preview; "
+        f"import sys, airflow_provider_8x8.operators.{operator}; "
         "sys.exit(', '.join({f'airflow_provider_8x8.{name}' for name in "
-        "('api.client', 'hooks.eight_by_eight', 'surveys.sending.sender', 'surveys.journal.sql')} "
+        "('api.client', 'hooks.eight_by_eight', 'surveys.sending.sender', 'surveys.sending.following', "
+        "'surveys.journal.sql')} "
         "& set(sys.modules)) or 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -18,6 +18,8 @@ MAX_LINE_BYTES = 1024 * 1024
 
 _BUFFER_BYTES = 128 * 1024
 
+_NOT_NEEDED = ("batchid", "status_errorcode", "status_errormessage", "status_details", "price_currency", "price_total")
+
 
 def read_log_lines(pieces: Iterable[bytes]) -> Iterator[LogLine]:
     """
@@ -47,9 +49,8 @@ def _parse(rows: Iterator[list[str]]) -> Iterator[LogLine]:
     )
     # A column that is absent is read from an empty field behind the last one.
     names.append("")
-    batch_id, code, error, details = (
-        names.index(name) if name in names else width
-        for name in ("batchid", "status_errorcode", "status_errormessage", "status_details")
+    batch_id, code, error, details, currency, price = (
+        names.index(name) if name in names else width for name in _NOT_NEEDED
     )
     for number, row in enumerate(rows, 2):
         if len(row) != width:
@@ -67,6 +68,9 @@ def _parse(rows: Iterator[list[str]]) -> Iterator[LogLine]:
             row[status].lower(),
             row[code] or None,
             row[error] or row[details] or None,
+            row[details] or None,
+            row[currency] or None,
+            row[price] or None,
         )
 
 

@@ -257,6 +257,13 @@ class LogLine(msgspec.Struct, frozen=True, gc=False):
     """In lower case: ``queued``, ``rejected``, ``sent``, ``delivered``, ``undelivered``, ``read``."""
     code: str | None
     description: str | None
+    """What went wrong; else the detail."""
+    detail: str | None = None
+    """Such as ``delivered_to_recipient``."""
+    currency: str | None = None
+    """ISO 4217, such as ``USD``."""
+    price: str | None = None
+    """For all parts of the message, in units of the currency, as 8x8 writes it."""
 
     def __repr__(self) -> str:
         # A client message id that 8x8 made up holds the phone number.

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowSkipException
 
-from airflow_provider_8x8.api.masking import mask_phone_numbers
+from airflow_provider_8x8.operators.results import push_result
 from airflow_provider_8x8.surveys.outcomes.summary import Summary
 from airflow_provider_8x8.surveys.outcomes.verdict import Ending, OnEmpty, judge
 from airflow_provider_8x8.surveys.sending.unanswered import is_not_known
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_8x8.operators.survey_batch import EightByEightSurveyBatchOperator
-    from airflow_provider_8x8.operators.survey_texts import SurveyTextsOperator
 
 _EXCEPTIONS = {
     Ending.SKIP: AirflowSkipException,
@@ -46,7 +43,7 @@ def conclude(
     for reasons in summary.reasons_in_words:
         task.log.warning("%s", reasons)
     task.log.info("%s", summary.in_words)
-    problem = push(task, context, result)
+    problem = push_result(context, result) if task.do_xcom_push else None
     verdict = judge(
         summary,
         on_empty=OnEmpty(task.on_empty),
@@ -57,25 +54,10 @@ def conclude(
         problem=None if problem is None else f"The result could not be pushed: {problem}",
     )
     if verdict.ending in _EXCEPTIONS:
-        push(task, context, {"return_value": result})  # which Airflow does for a success only
+        if task.do_xcom_push:
+            push_result(context, {"return_value": result})  # which Airflow does for a success only
         raise _EXCEPTIONS[verdict.ending](verdict.reason)
     return result
-
-
-def push(task: SurveyTextsOperator, context: Context, result: Mapping[str, Any]) -> str | None:
-    """Push each entry as an XCom of its own; return what kept one from being pushed."""
-    if not task.do_xcom_push:
-        return None
-    for key, value in result.items():
-        try:
-            context["ti"].xcom_push(key=key, value=value)
-        except Exception as error:  # noqa: BLE001  # Airflow's, its API's, or a custom backend's
-            if value is None:  # Airflow 3.0 takes none: there is no XCom then, and the return value has the entry
-                continue
-            problem = f"{key}: {type(error).__name__}: {mask_phone_numbers(str(error))}"
-            task.log.error("XCom took no %s. The result is %s", problem, json.dumps(result))
-            return problem  # another call would wait for as long
-    return None
 
 
 def _what_is_unknown(summary: Summary, *, may_try_again: bool) -> str:

@@ -71,8 +71,10 @@ class EightByEightSurveyBatchOperator(SurveyTextsOperator):
     or by assets wants a ``campaign_id`` with the day that is surveyed. Without it, a scheduled and a manual run of one
     day are two campaigns, and the log says so.
 
-    It does not wait for delivery or for survey answers; those come by 8x8's webhooks, and the umid in the report says
-    for which row. ``airflow dags test`` and ``airflow tasks test`` really send: point the connection at the sandbox.
+    It does not wait for delivery, as :class:`~airflow_provider_8x8.operators.delivery_report
+    .EightByEightDeliveryReportOperator` does, or for survey answers; those come by 8x8's webhook, and the umid in the
+    report says for which row. ``airflow dags test`` and ``airflow tasks test`` really send: point the connection at the
+    sandbox.
 
     The result, as return value and each entry as an XCom of its own key: ``campaign_id``, ``batch_id`` (of the first
     batch), ``batch_ids``, ``client_batch_ids``, ``rows_read``, ``accepted_count``, ``rejected_count``,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 from airflow_provider_8x8.api.masking import mask_phone_numbers
-from airflow_provider_8x8.operators.conclusion import push
+from airflow_provider_8x8.operators.results import push_result
 from airflow_provider_8x8.operators.survey_texts import SurveyTextsOperator
 from airflow_provider_8x8.surveys.journal.errors import JournalError
 from airflow_provider_8x8.surveys.sending.stopped import SendingStopped
@@ -86,6 +86,6 @@ class EightByEightSurveyPreviewOperator(SurveyTextsOperator):
         for reasons in previewed.summary.reasons_in_words:
             self.log.warning("%s", reasons)
         self.log.info("%s rows were read; %s would be sent", result["rows_read"], result["would_be_sent_count"])
-        if problem := push(self, context, result):
+        if self.do_xcom_push and (problem := push_result(context, result)):
             raise AirflowException(f"The result could not be pushed: {problem}")
         return result

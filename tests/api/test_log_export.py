@@ -26,7 +26,7 @@ u-1,Delivered,m-1,q3-1,b-1,delivered_to_recipient,,
 u-2,rejected,m-2,q3-1,b-1,,1002,Invalid MSISDN
 """
 LINES = [
-    LogLine("u-1", "m-1", "q3-1", "b-1", "delivered", None, "delivered_to_recipient"),
+    LogLine("u-1", "m-1", "q3-1", "b-1", "delivered", None, "delivered_to_recipient", "delivered_to_recipient"),
     LogLine("u-2", "m-2", "q3-1", "b-1", "rejected", "1002", "Invalid MSISDN"),
 ]
 

@@ -24,6 +24,9 @@ COLUMNS = (
     "status_value",
     "status_errorcode",
     "status_errormessage",
+    "status_details",
+    "price_currency",
+    "price_total",
     "msisdn",
 )
 FIELDS = st.lists(st.sampled_from([*"ab1 ,;\"\n'é€😀", "\r\n", "\u2028", "\x00"]), max_size=4).map("".join)
@@ -50,7 +53,10 @@ def files(draw: st.DrawFn) -> tuple[bytes, list[LogLine]]:
             row["batchid"],
             row["status_value"].lower(),
             row["status_errorcode"] or None,
-            row["status_errormessage"] or None,
+            row["status_errormessage"] or row["status_details"] or None,
+            row["status_details"] or None,
+            row["price_currency"] or None,
+            row["price_total"] or None,
         )
         for row in rows
     ]

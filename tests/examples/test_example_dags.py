@@ -300,6 +300,19 @@ def test_the_counts_choose_what_comes_next(
     assert sandbox.stats()["accepted"] == 3
 
 
+@pytest.mark.parametrize(("limit", "state"), [(0.5, "success"), (4, "failed")])
+def test_what_arrived_is_told_also_where_it_is_too_little(
+    run_dag: Any, sandbox: Any, connection: str, duckdb_warehouse: None, limit: float, state: str
+) -> None:
+    dag = load("survey_delivery")
+    report = dag.get_task("delivery_report")
+    assert report.deferrable
+    report.min_delivered, report.retries = limit, 0
+    run = run_dag(dag)
+    assert run.task_states == {"send_surveys": "success", "delivery_report": state, "tell": "success"}
+    assert run.xcoms["tell"]["return_value"] == "3 of 3 texts arrived, for 0.03 USD"
+
+
 def order(warehouse: Path, order_nr: int, completed_at: datetime) -> None:
     import duckdb
 

@@ -19,42 +19,26 @@ Source: 8x8's pages "Log export" and "SMS logs"; how far the logs lag is documen
 from __future__ import annotations
 
 import logging
-import math
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from itertools import chain, repeat
+from datetime import timedelta
 
 import msgspec
 
 from airflow_provider_8x8.api.client import EightByEightClient
-from airflow_provider_8x8.api.errors import (
-    EightByEightError,
-    RateLimitedError,
-    RefusedError,
-    UnknownOutcomeError,
-)
-from airflow_provider_8x8.api.models import LogExportRequest, LogLine
+from airflow_provider_8x8.api.errors import EightByEightError, RateLimitedError
+from airflow_provider_8x8.api.models import LogLine
 from airflow_provider_8x8.surveys.clock import Clock
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys, pack, unpack
+from airflow_provider_8x8.surveys.sending.log_exports import CLOCK_MARGIN, LogExports
 
 log = logging.getLogger(__name__)
 
-CLOCK_MARGIN = timedelta(hours=1).total_seconds()
-"""Seconds that the clocks of a worker and of 8x8 may differ."""
-
-_JOB_PAUSES = (0.2, 0.5, 1.0, 2.0)
-_LONGEST_JOB_PAUSE = 5.0
-_LEAST_CALL_SECONDS = 1.0
-_LINES_AT_A_TIME = 1_000
 _REJECTED = "rejected"
 _PATIENCE = timedelta(hours=6).total_seconds()
 """Seconds after which what should have shown in the logs is not waited for any more."""
-
-_JOB_ENDED = frozenset({"failed", "cancelled", "error"})
-_JOB_IS_GONE = frozenset({404, 410})
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,19 +80,21 @@ class Reconciler:
     def __init__(
         self, client: EightByEightClient, row_keys: RowKeys, *, clock: Clock, stop: threading.Event, settle_time: float
     ) -> None:
-        self._client = client
+        self._exports = LogExports(client, clock=clock, stop=stop)
         self._row_keys = row_keys
         self._clock = clock
-        self._stop = stop
         self._settle_time = settle_time
-        self.exports = 0
-        """How many exports were asked for so far."""
         self.exports_of_a_look = 1
         """How many of them the last look took."""
         self.problem: str | None = None
         """Why the last look failed, if it did."""
         self.not_before = 0.0
         """Seconds since 1970, before which 8x8 wants no other look."""
+
+    @property
+    def exports(self) -> int:
+        """How many exports were asked for so far."""
+        return self._exports.asked_for
 
     def counts_from(self, entry: Entry) -> float:
         """Return how young a message must be to be a watermark for a batch, in seconds since 1970."""
@@ -205,58 +191,17 @@ class Reconciler:
         begun = {entry.client_batch_id: entry.begun for entry in known if entry.is_batch}
         canaries = {entry.client_batch_id: entry.begun for entry in known if entry.is_canary}
         found = _Logs()
-        for link in self._links(window, by):
-            lines = self._client.read_log_export(link, seconds=self._seconds_left(by))
-            for number, line in enumerate(lines):
-                if number % _LINES_AT_A_TIME == 0:
-                    self._check_time(by)
-                if line.client_batch_id in row_key_of:
-                    found.add(line, row_key_of[line.client_batch_id](line.client_message_id))
-                if line.status == _REJECTED:
-                    continue
-                if line.client_batch_id in begun:
-                    found.mark(begun[line.client_batch_id])
-                elif line.client_message_id in canaries:
-                    found.mark(canaries[line.client_message_id])
+        job_id = self._exports.ask(window.first, window.last, by)
+        for line in self._exports.lines(self._exports.links(job_id, by), by):
+            if line.client_batch_id in row_key_of:
+                found.add(line, row_key_of[line.client_batch_id](line.client_message_id))
+            if line.status == _REJECTED:
+                continue
+            if line.client_batch_id in begun:
+                found.mark(begun[line.client_batch_id])
+            elif line.client_message_id in canaries:
+                found.mark(canaries[line.client_message_id])
         logs.update(found)
-
-    def _links(self, window: _Window, by: float) -> Sequence[str]:
-        """Have 8x8 export its logs of a window of time."""
-        # 8x8 describes these as times in whole seconds.
-        last = min(math.ceil(window.last), math.ceil(self._clock.now()))
-        request = LogExportRequest(
-            from_=datetime.fromtimestamp(math.floor(window.first), UTC), to=datetime.fromtimestamp(last, UTC), limit=0
-        )
-        self.exports += 1
-        job = self._client.start_log_export(request, max_tries=1, timeout=self._seconds_left(by))
-        problem: EightByEightError | None = None
-        for pause in chain(_JOB_PAUSES, repeat(_LONGEST_JOB_PAUSE)):
-            try:
-                export = self._client.get_log_export(job.job_id, max_tries=1, timeout=self._seconds_left(by))
-            except EightByEightError as error:
-                if isinstance(error, RefusedError) and error.http_status in _JOB_IS_GONE:
-                    raise
-                problem = error  # the job goes on, whatever became of the question
-                pause = max(pause, getattr(error, "retry_after", None) or 0.0)
-            else:
-                problem = None
-                if export.status in ("succeeded", "empty"):
-                    return export.data
-                if export.status in _JOB_ENDED:
-                    raise UnknownOutcomeError(f"8x8's log export ended as {export.status}")
-            if self._stop.is_set() or self._clock.now() + pause > by:
-                break
-            self._clock.sleep(pause)
-        raise problem or UnknownOutcomeError("8x8's log export was not ready in time")
-
-    def _seconds_left(self, by: float) -> float:
-        return max(by - self._clock.now(), _LEAST_CALL_SECONDS)
-
-    def _check_time(self, by: float) -> None:
-        if self._stop.is_set():
-            raise UnknownOutcomeError("8x8's log export was not read to its end, since the task is to end")
-        if self._clock.now() > by:
-            raise UnknownOutcomeError("8x8's log export could not be read to its end in time")
 
     # what it means
 

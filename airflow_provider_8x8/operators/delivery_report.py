@@ -1,0 +1,341 @@
+"""The operator that waits for deliveries: Airflow's parameters around the follower, and what its report means."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSkipException,
+    BaseOperator,
+    conf,
+)
+
+from airflow_provider_8x8.get_provider_info import DEFAULT_CONN_NAME
+from airflow_provider_8x8.operators.arguments import CHECKS, is_to_be_resolved
+from airflow_provider_8x8.operators.masked import Masked, refuse
+from airflow_provider_8x8.operators.results import push_result
+from airflow_provider_8x8.surveys.clock import SystemClock
+from airflow_provider_8x8.surveys.messages.times import parse_time
+from airflow_provider_8x8.surveys.outcomes.deliveries import DeliveryReport
+from airflow_provider_8x8.surveys.outcomes.sent_batches import SentBatches
+from airflow_provider_8x8.surveys.outcomes.verdict import OnEmpty
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_8x8.surveys.sending.following import Follower, Job, Progress
+
+# What only a running task needs (the follower, the hook, the trigger) is imported there: DAG files are parsed every
+# minute.
+
+log = logging.getLogger(__name__)
+
+_LEAST_POLL_INTERVAL = timedelta(seconds=1)
+_JOB_KEY = "8x8/log_export"
+
+
+class GivenBatches(Masked):
+    """Batches as they were given; Airflow shows their ids."""
+
+    def __init__(self, value: Any) -> None:
+        self.problem: str | None = None
+        self.batches = SentBatches()
+        try:
+            self.batches = SentBatches.of(value)
+        except ValueError as error:
+            self.problem = str(error)
+        super().__init__(value, f"<{self.problem}>" if self.problem else list(self.batches.ids))
+
+
+class EightByEightDeliveryReportOperator(BaseOperator):
+    """
+    Waits until the messages of some batches have arrived, or have not, and reports what became of them.
+
+    .. code-block:: python
+
+        EightByEightDeliveryReportOperator(
+            task_id="delivery_report",
+            batch_ids=send_surveys.output,
+            final_share=0.95,
+            min_delivered=0.8,
+            timeout=timedelta(hours=2),
+            deferrable=True,
+        )
+
+    It sends nothing. It asks 8x8 for `exports of its logs
+    <https://developer.8x8.com/connect/reference/start-log-export-job>`__ until ``final_share`` of the messages is
+    ``delivered``, ``undelivered``, ``rejected``, ``read``, ``failed`` or ``error``, or ``timeout`` is over. Only an
+    export that was read to its end counts. 8x8 filters exports by time only, so each has all that the sub-account has
+    sent since ``sent_after``.
+
+    Give it the batch operator's whole result where you can: it says how many messages 8x8 has accepted, and shares are
+    of those. With ids alone nobody knows how many there are. Shares are then of the messages that the logs have, and
+    they count as complete once two exports in a row have equally many, and some of each batch.
+
+    With ``deferrable=True`` no worker waits: a trigger asks, by GET requests alone, whether an export is ready, and
+    waits until the next one is due. The end of ``timeout`` is a moment, which no restart of a triggerer moves. On
+    Airflow 3.3 and later another try reads the export that the one before has asked for; elsewhere it asks for
+    another one, which does no harm. A try has the whole ``timeout`` of its own.
+
+    The result, as return value and each entry as an XCom of its own key, is pushed before the task fails or skips, too:
+    ``batch_ids``, ``as_of`` (when 8x8 was asked for the logs that it is from), ``messages_expected``,
+    ``messages_seen``, ``final_count``, ``delivered_count`` (``delivered`` or ``read``), ``share_final``,
+    ``share_delivered``, ``states``, ``details``, ``errors`` (the ten most frequent codes, each with ``code``,
+    ``description`` and ``count``), ``cost`` (by currency), ``priced_count``, ``batches_not_seen`` and ``timed_out``. No
+    phone number is in it. Airflow 3.0 takes no XCom of None: there some entries may be in the return value only.
+
+    :param batch_ids: the batch operator's result, its ``batch_ids``, one id, or a list of these, such as a mapped
+        task's outputs (templated). None or nothing is no batches
+    :param sent_after: none of the messages was sent before: datetime or ISO 8601 with offset (templated). By default
+        the time when the run was due, or began if that was earlier: right for what tasks of the same run have sent. The
+        export begins an hour before it, since clocks differ, and ends when it is asked for, so that scheduled messages
+        are in it as soon as 8x8 has them. Batches of which it has nothing are in ``batches_not_seen``
+    :param final_share: of the messages, above 0 and at most 1; 0.95 by default
+    :param timeout: how long a try waits for that, 0 to 30 days, an hour by default. That it is over does not fail the
+        task, and is ``timed_out`` in the result. The last export may take some minutes more
+    :param poll_interval: how long after one export the next one is asked for, from a second on, 5 minutes by default
+    :param min_delivered: fewer delivered messages than this fail the task, after its result is pushed: a whole number,
+        or a float between 0 and 1 as a share; no limit by default. If ``final_share`` was reached, for good
+    :param on_empty: no batches at all: ``skip`` (default), ``fail`` or ``succeed``
+    :param deferrable: whether to wait in the triggerer; by default Airflow's ``[operators] default_deferrable``
+    :param eight_by_eight_conn_id: connection of type ``eight_by_eight``, ``eight_by_eight_default`` by default
+    :param subaccount_id: another sub-account than the connection's: the one that has sent the batches
+    :raises ValueError: an argument is not as it must be, when the DAG is parsed
+    """
+
+    template_fields: Sequence[str] = ("batch_ids", "sent_after")
+    ui_color = "#ffe2d9"
+    _stop: threading.Event | None = None
+
+    def __init__(
+        self,
+        *,
+        batch_ids: Any,
+        sent_after: datetime | str | None = None,
+        final_share: float = 0.95,
+        timeout: timedelta = timedelta(hours=1),
+        poll_interval: timedelta = timedelta(minutes=5),
+        min_delivered: float | None = None,
+        on_empty: str = "skip",
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        eight_by_eight_conn_id: str = DEFAULT_CONN_NAME,
+        subaccount_id: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.batch_ids = batch_ids
+        self.sent_after = sent_after
+        self.final_share = final_share
+        self.timeout = timeout
+        self.poll_interval = poll_interval
+        self.min_delivered = min_delivered
+        self.on_empty = on_empty
+        self.deferrable = deferrable
+        self.eight_by_eight_conn_id = eight_by_eight_conn_id
+        self.subaccount_id = subaccount_id
+        try:
+            self._check_arguments()
+        except ValueError as error:
+            raise ValueError(f"Task {self.task_id!r}: {error}") from None
+
+    def _check_arguments(self) -> None:
+        """
+        Check what is known when the DAG is parsed.
+
+        :raises ValueError: an argument is not as it must be
+        """
+        if isinstance(self.batch_ids, GivenBatches) and self.batch_ids.problem:
+            raise ValueError(self.batch_ids.problem)
+        if self.sent_after is not None and not is_to_be_resolved(self.sent_after):
+            CHECKS["not_after"]("sent_after", self.sent_after)
+        share = self.final_share
+        if not isinstance(share, int | float) or isinstance(share, bool) or not 0 < share <= 1:
+            refuse("final_share", share, "a number above 0 and at most 1")
+        for name in ("timeout", "poll_interval"):
+            CHECKS["reconcile_timeout"](name, getattr(self, name))
+        if self.poll_interval < _LEAST_POLL_INTERVAL:
+            refuse("poll_interval", self.poll_interval, "a timedelta of at least a second")
+        if self.min_delivered is not None:
+            CHECKS["max_rejected"]("min_delivered", self.min_delivered)
+        for name in ("on_empty", "eight_by_eight_conn_id"):
+            CHECKS[name](name, getattr(self, name))
+        if self.subaccount_id is not None:
+            CHECKS["subaccount_id"]("subaccount_id", self.subaccount_id)
+
+    @property
+    def batch_ids(self) -> Any:
+        """The batches; once they are known, Airflow shows their ids only."""
+        return self._batch_ids
+
+    @batch_ids.setter
+    def batch_ids(self, given: Any) -> None:
+        is_known = not isinstance(given, GivenBatches) and not _is_to_be_resolved(given)
+        self._batch_ids = GivenBatches(given) if is_known else given
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """
+        Wait, and report.
+
+        :return: the result, see above
+        :raises AirflowFailException: too few messages were delivered, or no other try can do better
+        :raises AirflowException: too few messages were delivered so far, or 8x8's logs could not be read
+        :raises AirflowSkipException: there are no batches, and ``on_empty`` is ``skip``
+        """
+        given = self.batch_ids
+        if given.problem:
+            raise AirflowFailException(given.problem)
+        if not given.batches.ids:
+            return self._conclude_nothing(context)
+        follower = self._follower(context)
+        progress = follower.begin(self.timeout.total_seconds(), _remembered(context))
+        return self._follow(context, follower, progress, has_waited=False)
+
+    def resume(self, context: Context, event: Any = None) -> dict[str, Any]:
+        """Go on where the wait has begun; see :meth:`execute`."""
+        from airflow_provider_8x8.surveys.sending.following import Progress
+
+        return self._follow(context, self._follower(context), Progress.of(event), has_waited=True)
+
+    def on_kill(self) -> None:
+        """Wait no longer."""
+        if self._stop is not None:
+            self._stop.set()
+
+    def _follower(self, context: Context) -> Follower:
+        from airflow_provider_8x8.hooks.eight_by_eight import EightByEightHook
+        from airflow_provider_8x8.surveys.sending.following import Follower
+
+        try:
+            since = _run_is_due(context) if self.sent_after is None else parse_time("sent_after", self.sent_after)
+        except ValueError as error:
+            raise AirflowFailException(str(error)) from None
+        self._stop = threading.Event()
+        return Follower(
+            EightByEightHook(self.eight_by_eight_conn_id, subaccount_id=self.subaccount_id).client,
+            self.batch_ids.batches,
+            since=since.timestamp(),
+            final_share=self.final_share,
+            poll_interval=self.poll_interval.total_seconds(),
+            clock=SystemClock(self._stop),
+            stop=self._stop,
+        )
+
+    def _follow(self, context: Context, follower: Follower, progress: Progress, *, has_waited: bool) -> dict[str, Any]:
+        """
+        Look into the logs until all is over.
+
+        :param has_waited: whether what the progress is about was waited for
+        """
+        while not (has_waited and follower.read(progress)):
+            wait = follower.ask(progress)
+            if wait is None:
+                break
+            _remember(context, progress.job)
+            if self.deferrable:
+                from airflow_provider_8x8.triggers.log_export import EightByEightLogExportTrigger
+
+                trigger = EightByEightLogExportTrigger(
+                    until=wait.until,
+                    job_id=wait.job_id,
+                    progress=progress.as_builtins(),
+                    eight_by_eight_conn_id=self.eight_by_eight_conn_id,
+                    subaccount_id=self.subaccount_id,
+                )
+                self.defer(trigger=trigger, method_name="resume")
+            follower.wait(wait)
+            has_waited = True
+        _remember(context, None)
+        return self._conclude(context, progress)
+
+    def _conclude_nothing(self, context: Context) -> dict[str, Any]:
+        result = self._push(context, DeliveryReport(batch_ids=[]))
+        if self.on_empty == OnEmpty.SKIP:
+            raise AirflowSkipException("There are no batches")
+        if self.on_empty == OnEmpty.FAIL:
+            raise AirflowException("There are no batches")
+        return result
+
+    def _conclude(self, context: Context, progress: Progress) -> dict[str, Any]:
+        batches = self.batch_ids.batches
+        report = progress.report or DeliveryReport(
+            batch_ids=list(batches.ids), messages_expected=batches.accepted, timed_out=True
+        )
+        self.log.info("%s", report.in_words)
+        if report.as_of is not None and report.batches_not_seen:
+            self.log.warning(
+                "8x8's logs have nothing of the batches %s: if they were sent before the run was due, give sent_after",
+                ", ".join(report.batches_not_seen),
+            )
+        result = self._push(context, report)
+        if self._stop is not None and self._stop.is_set():
+            raise AirflowException("Deliveries are not waited for any more, since the task is to end")
+        if report.as_of is None:
+            raise (AirflowFailException if progress.is_hopeless else AirflowException)(progress.problem)
+        if self.min_delivered is not None and not report.has_delivered(self.min_delivered):
+            # Later, more may have arrived.
+            fail = AirflowException if report.timed_out else AirflowFailException
+            raise fail(f"Less than min_delivered={self.min_delivered} was delivered\n{report.in_words}")
+        return result
+
+    def _push(self, context: Context, report: DeliveryReport) -> dict[str, Any]:
+        """
+        Push the result, also for a task that then fails.
+
+        :raises AirflowException: XCom does not take it
+        """
+        result: dict[str, Any] = msgspec.to_builtins(report)
+        if self.do_xcom_push:
+            problem = push_result(context, {**result, "return_value": result})
+            if problem is not None:
+                raise AirflowException(f"The result could not be pushed: {problem}")
+        return result
+
+
+def _remembered(context: Context) -> Job | None:
+    """Return an export that an earlier try has asked for and not read, where Airflow knows of it."""
+    from airflow_provider_8x8.surveys.sending.following import Job
+
+    store = context.get("task_state_store")
+    try:
+        written = None if store is None else store.get(_JOB_KEY)
+        return None if written is None else msgspec.convert(written, Job)
+    except Exception as error:  # noqa: BLE001  # a custom backend's; another export does no harm
+        log.warning("Whether an earlier try has asked for 8x8's logs is not known: %s", type(error).__name__)
+        return None
+
+
+def _remember(context: Context, job: Job | None) -> None:
+    """Leave an export that is not read yet to another try; None if there is none."""
+    store = context.get("task_state_store")
+    if store is None:
+        return
+    try:
+        if job is None:
+            store.delete(_JOB_KEY)
+        else:
+            store.set(_JOB_KEY, msgspec.to_builtins(job))
+    except Exception as error:  # noqa: BLE001  # a custom backend's; another export does no harm
+        log.warning("That 8x8 was asked for its logs is not remembered: %s", type(error).__name__)
+
+
+def _is_to_be_resolved(given: Any) -> bool:
+    """Tell whether Airflow fills in batches before the task runs, or some of a list."""
+    if isinstance(given, list | tuple):
+        return any(map(_is_to_be_resolved, given))
+    return is_to_be_resolved(given)
+
+
+def _run_is_due(context: Context) -> datetime:
+    """Return a time before which no task of the run can have sent anything."""
+    run: Any = context["dag_run"]
+    # A run that is cleared begins anew, and what it has sent before is older than that. Airflow 2 has no run_after.
+    due = getattr(run, "run_after", None) or run.data_interval_end or run.logical_date
+    times: list[datetime] = [moment for moment in (due, run.start_date) if moment is not None]
+    return min(times)
