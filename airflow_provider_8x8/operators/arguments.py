@@ -349,22 +349,14 @@ def check_source_of_rows(task: SurveyTextsOperator, *, has_rows: bool) -> None:
         warnings.warn(warning, UserWarning, stacklevel=3)
 
 
-def check_batch_sizes(task: EightByEightSurveyBatchOperator) -> None:
+def check_together(task: EightByEightSurveyBatchOperator) -> None:
     """
-    Check the sizes of batches against each other.
+    Check what depends on several arguments: the sizes of batches, and for how long is remembered what was sent.
 
-    :raises ValueError: the first one is larger than the others
+    :raises ValueError: they do not go together
     """
     if task.first_batch_size is not None and task.first_batch_size > task.batch_size:
         raise ValueError(f"first_batch_size is {task.first_batch_size}; expected at most batch_size={task.batch_size}")
-
-
-def check_memory(task: EightByEightSurveyBatchOperator) -> None:
-    """
-    Check that what an operator sends can be remembered for as long as it is asked to.
-
-    :raises ValueError: it cannot
-    """
     if task.campaign_id is not None and task.journal_conn_id is None:
         raise ValueError(
             "campaign_id needs journal_conn_id, a SQL journal: Airflow's own task state store ends with the task "

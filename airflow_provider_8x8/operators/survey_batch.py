@@ -12,8 +12,7 @@ from airflow_provider_8x8.get_provider_info import DEFAULT_CONN_NAME
 from airflow_provider_8x8.operators.arguments import (
     CHECKS,
     check_arguments,
-    check_batch_sizes,
-    check_memory,
+    check_together,
     is_to_be_resolved,
 )
 from airflow_provider_8x8.operators.conclusion import conclude
@@ -240,8 +239,7 @@ class EightByEightSurveyBatchOperator(SurveyTextsOperator):
         self.report_path = report_path
         with self._named_in_errors():
             check_arguments(self, CHECKS.keys() - TEXT_ARGUMENTS)
-            check_batch_sizes(self)
-            check_memory(self)
+            check_together(self)
 
     @property
     def canary_destination(self) -> Any:
