@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -23,13 +23,13 @@ from airflow_provider_8x8.surveys.messages.fields import (
     READERS,
     as_given,
     country_of,
-    given_variables,
     mended_destination,
     message_id_of,
     say_what_is_wrong,
     text_of,
 )
-from airflow_provider_8x8.surveys.messages.names import AmbiguousNameError, Names, find_value, shown
+from airflow_provider_8x8.surveys.messages.filling import Filling
+from airflow_provider_8x8.surveys.messages.names import AmbiguousNameError, Names, shown
 from airflow_provider_8x8.surveys.messages.parts import count_parts, encoding_of
 from airflow_provider_8x8.surveys.messages.plain_columns import PlainColumns
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys, to_client_message_id
@@ -41,17 +41,13 @@ from airflow_provider_8x8.surveys.messages.row_message import (
     TextTooLongError,
     in_order,
 )
-from airflow_provider_8x8.surveys.messages.template import Template, TemplateError, hint_at_jinja
+from airflow_provider_8x8.surveys.messages.template import Template, TemplateError
 from airflow_provider_8x8.surveys.messages.times import PastTimeError, check_order, check_times
 from airflow_provider_8x8.surveys.messages.values import (
-    MAX_EXACT_NUMBER,
     UnusableValueError,
     is_blank,
-    is_encodable,
-    is_missing,
     to_text,
     to_unique_text,
-    to_variable,
 )
 
 _MISSING = -1
@@ -83,11 +79,9 @@ class Plan:
         :raises AmbiguousNameError: two columns fit one name
         """
         self._index = {column: index for index, column in enumerate(columns)}
-        self._names = Names(columns)
         at = {field: self._index[column] for field, column in fields.items()}
         self._destination = at.get("destination")
         self._template_body = at.get("template_body")
-        self._template_variables = at.get("template_variables")
         self._country = at.get("country")
         self._client_message_id = at.get("client_message_id")
         self._own: list[tuple[str, str, Callable[[Any], Any], int]] = [
@@ -96,16 +90,16 @@ class Plan:
             if field not in _WITH_OWN_RULES
         ]
         self._unique_by = unique_by
-        unique_column = fields.get(unique_by) or self._names.find_loosely(unique_by)
+        unique_column = fields.get(unique_by) or Names(columns).find_loosely(unique_by)
         self._unique = None if unique_by == "destination" else self._index.get(unique_column or "", _MISSING)
         self._unique_column = shown([unique_column or unique_by])
         self._template = template
         self._common = common
         self._common_in_message = {} if template else {CAMEL_CASE[name]: value for name, value in common.items()}
-        self._variables = variables
         self._row_key_of = row_keys.of
         self._now = now
-        self._places = [] if template is None else self._places_of(template)
+        self._filling = Filling(self._index, at.get("template_variables"), variables)
+        self._places = [] if template is None else self._filling.places_of(template)
         self._plain_columns = self._find_plain_columns(row_keys)
 
     def build(self, first_number: int, rows: Sequence[Sequence[Any]]) -> Built:
@@ -138,7 +132,7 @@ class Plan:
         if (
             template is None
             or self._template_body is not None
-            or self._template_variables is not None
+            or self._filling.has_own
             or self._destination is None
             or self._unique == _MISSING
             or at.keys() - {"client_message_id"}
@@ -146,7 +140,7 @@ class Plan:
         ):
             return None
         try:
-            constants = {name: self._variable(name, None, NOTHING) for name, index in self._places if index is None}
+            constants = {name: self._filling.value_of(name) for name, index in self._places if index is None}
         except (AmbiguousNameError, InvalidRowError):  # each row has to say so
             return None
         if any(len(str(value)) > template.longest_safe_value for value in constants.values()):
@@ -186,8 +180,8 @@ class Plan:
         template = self._template if self._template_body is None else self._template_of(values)
         if template is None:
             raise InvalidRowError(_NO_TEMPLATE)
-        places = self._places if template is self._template else self._places_of(template)
-        variables = self._variables_of(places, values)
+        places = self._places if template is self._template else self._filling.places_of(template)
+        variables = self._filling.variables_of(places, values)
         own_id = own.get("clientMessageId")
         unique_value = self._unique_value(values, destination, own.get("country"), own_id)
         row_key = self._row_key_of(unique_value)
@@ -206,25 +200,6 @@ class Plan:
         ):
             _check_parts(template, variables, message.encoding or self._common.get("encoding"))
         return RowMessage(number, row_key, unique_value, destination, client_message_id, message)
-
-    def _variables_of(self, places: Iterable[tuple[str, int | None]], values: Sequence[Any]) -> TemplateVariables:
-        """
-        Return what fills a template.
-
-        :param places: its names, each with where its column is
-        """
-        given = NOTHING if self._template_variables is None else given_variables(values[self._template_variables])
-        variables: TemplateVariables = {}
-        for name, index in places:
-            value: Any = None if index is None else values[index]
-            kind = type(value)
-            # The two kinds that nearly all values are of, as to_variable takes them.
-            if (kind is not str or not is_encodable(value)) and (
-                kind is not int or not -MAX_EXACT_NUMBER <= value <= MAX_EXACT_NUMBER
-            ):
-                value = self._variable(name, value, given)
-            variables[name] = value
-        return variables
 
     def with_what_is_known(self, error: InvalidRowError, number: int, values: Sequence[Any]) -> InvalidRowError:
         """Give the reason why a row is invalid what can be known of the row, whatever that reason is."""
@@ -271,37 +246,6 @@ class Plan:
             raise InvalidRowError(error.reason) from None
         except UnusableValueError as error:
             raise InvalidRowError(f"template_body {error}") from None
-
-    def _places_of(self, template: Template) -> list[tuple[str, int | None]]:
-        """
-        Return a template's names, each with where its column is.
-
-        :raises AmbiguousNameError: more than one column fits
-        """
-        places = []
-        for name in template.names:
-            column = self._names.find(name)
-            places.append((name, None if column is None else self._index[column]))
-        return places
-
-    def _variable(self, name: str, value: Any, given: Mapping[str, Any]) -> str | int | float:
-        """
-        Return a variable that is not plain text or a number in its column.
-
-        :param value: the column's; NULL is none
-        :param given: the row's other ones
-        """
-        if is_missing(value) and given:
-            value = find_value(given, name)
-        if is_missing(value):
-            value = find_value(self._variables, name)
-        if value is None:
-            hint = hint_at_jinja(name)
-            raise InvalidRowError(f"there is no value for {_placeholder(name)}" + (f". {hint}" if hint else ""))
-        try:
-            return to_variable(value)
-        except UnusableValueError as error:
-            raise InvalidRowError(f"the value for {_placeholder(name)} {error}") from None
 
     def _with_other_fields(self, message: SurveyMessage, own: Mapping[str, Any]) -> SurveyMessage:
         """
@@ -357,10 +301,6 @@ class Plan:
 
 
 _parse = lru_cache(maxsize=256)(Template.parse)
-
-
-def _placeholder(name: str) -> str:
-    return "{{" + shown([name]) + "}}"
 
 
 def _check_parts(template: Template, variables: TemplateVariables, encoding: str | None) -> None:
