@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_8x8.surveys.messages.builder import MessageBuilder
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
-from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError
+from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError, RowMessages
 from airflow_provider_8x8.surveys.messages.template import Template
 from tests.support.built import build
 
@@ -99,3 +99,12 @@ def test_a_column_at_a_time_or_one_by_one(
     # A column for something that rows seldom say for themselves has them read one by one; here none says it.
     one_by_one = become([(*row, None) for row in rows], [*columns, "country"], **arguments)
     assert become(rows, columns, **arguments) == one_by_one
+
+
+def test_a_text_without_places_has_no_variables_in_its_messages() -> None:
+    builder = MessageBuilder(row_keys=RowKeys("c"), template=Template.parse("{{url}}"))
+    builder.use_columns(["destination"], complete=True)
+    (rows,) = builder.build(1, [("+12025550123",)])
+    assert isinstance(rows, RowMessages)
+    (message,) = msgspec.json.decode(rows.encoded())
+    assert message.keys() == {"destination", "clientMessageId"}
