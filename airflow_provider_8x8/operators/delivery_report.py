@@ -19,7 +19,7 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_8x8.get_provider_info import DEFAULT_CONN_NAME
 from airflow_provider_8x8.operators.arguments import CHECKS, is_to_be_resolved
-from airflow_provider_8x8.operators.masked import Masked, refuse
+from airflow_provider_8x8.operators.masked import Masked, named_in_errors, refuse
 from airflow_provider_8x8.operators.results import push_result
 from airflow_provider_8x8.surveys.clock import SystemClock
 from airflow_provider_8x8.surveys.messages.times import parse_time
@@ -140,10 +140,8 @@ class EightByEightDeliveryReportOperator(BaseOperator):
         self.deferrable = deferrable
         self.eight_by_eight_conn_id = eight_by_eight_conn_id
         self.subaccount_id = subaccount_id
-        try:
+        with named_in_errors(self.task_id):
             self._check_arguments()
-        except ValueError as error:
-            raise ValueError(f"Task {self.task_id!r}: {error}") from None
 
     def _check_arguments(self) -> None:
         """

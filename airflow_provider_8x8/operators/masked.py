@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date, time
 from enum import Enum
 from numbers import Integral
@@ -161,6 +162,16 @@ def quoted(value: Any) -> str:
     """Return a value as an error may quote it: phone numbers masked, long ones cut."""
     text = mask_phone_numbers(repr(str(value)) if isinstance(value, str) else repr(value))
     return text if len(text) <= _MAX_QUOTED_LENGTH else f"{text[:_MAX_QUOTED_LENGTH]}..."
+
+
+@contextmanager
+def named_in_errors(task_id: str) -> Iterator[None]:
+    """Name the task whose argument is wrong: a DAG file has many."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"Task {task_id!r}: {error}") from None
 
 
 def refuse(name: str, value: Any, expected: str) -> NoReturn:

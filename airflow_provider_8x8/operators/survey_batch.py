@@ -16,7 +16,7 @@ from airflow_provider_8x8.operators.arguments import (
     is_to_be_resolved,
 )
 from airflow_provider_8x8.operators.conclusion import conclude
-from airflow_provider_8x8.operators.masked import CanaryNumber, Masked, Unusable
+from airflow_provider_8x8.operators.masked import CanaryNumber, Masked, Unusable, named_in_errors
 from airflow_provider_8x8.operators.survey_texts import TEXT_ARGUMENTS, SurveyTextsOperator
 from airflow_provider_8x8.surveys.settings import (
     DEFAULT_BRAKE_AFTER,
@@ -237,7 +237,7 @@ class EightByEightSurveyBatchOperator(SurveyTextsOperator):
         self.canary_destination = canary_destination
         self.settled_batches = settled_batches
         self.report_path = report_path
-        with self._named_in_errors():
+        with named_in_errors(self.task_id):
             check_arguments(self, CHECKS.keys() - TEXT_ARGUMENTS)
             check_together(self)
 

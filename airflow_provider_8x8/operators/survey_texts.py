@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from airflow_provider_8x8.operators.arguments import (
     check_arguments,
     check_source_of_rows,
 )
-from airflow_provider_8x8.operators.masked import Unusable
+from airflow_provider_8x8.operators.masked import Unusable, named_in_errors
 from airflow_provider_8x8.operators.rendering import render_argument
 from airflow_provider_8x8.rows import GivenRows
 
@@ -115,18 +114,9 @@ class SurveyTextsOperator(BaseOperator):
         self.subaccount_id = subaccount_id
         # What a mapped instance gets is an upstream's, which may have had no rows.
         is_mapped = getattr(self, "_BaseOperator__from_mapped", False)
-        with self._named_in_errors():
+        with named_in_errors(self.task_id):
             check_arguments(self, TEXT_ARGUMENTS if survey_id is None else {"survey_id", *TEXT_ARGUMENTS})
             check_source_of_rows(self, has_rows=rows is not None or (is_mapped and sql is None))
-
-    @contextmanager
-    def _named_in_errors(self) -> Iterator[None]:
-        """Name the task whose argument is wrong: a DAG file has many."""
-        try:
-            yield
-        except (TypeError, ValueError) as error:
-            kind = TypeError if isinstance(error, TypeError) else ValueError
-            raise kind(f"Task {self.task_id!r}: {error}") from None
 
     @property
     def rows(self) -> Any:
@@ -135,7 +125,7 @@ class SurveyTextsOperator(BaseOperator):
 
     @rows.setter
     def rows(self, rows: Any) -> None:
-        with self._named_in_errors():
+        with named_in_errors(self.task_id):
             self._rows = (
                 rows
                 if rows is None or isinstance(rows, GivenRows | Unusable) or are_to_be_resolved(rows)

@@ -13,7 +13,15 @@ from airflow_provider_8x8.surveys.journal.entries import Entry
 from airflow_provider_8x8.surveys.journal.errors import CorruptJournalError, JournalUnavailableError
 from airflow_provider_8x8.surveys.journal.header import JOURNAL_FORMAT, Header, check_header
 from airflow_provider_8x8.surveys.journal.memory import MemoryJournal
-from airflow_provider_8x8.surveys.journal.tables import BATCH, CAMPAIGN, JOURNAL, entry_of, header_of
+from airflow_provider_8x8.surveys.journal.tables import (
+    BATCH,
+    CAMPAIGN,
+    FIND_CAMPAIGN,
+    JOURNAL,
+    READ_ALL,
+    entry_of,
+    header_of,
+)
 from airflow_provider_8x8.surveys.journal.transactions import Transactions
 
 
@@ -46,8 +54,7 @@ class JournalToLookInto(Transactions):
                     f"{JOURNAL.name} is of an older format than {JOURNAL_FORMAT}: the first task that sends brings it "
                     "up to date"
                 )
-            ours = sa.select(CAMPAIGN).where(CAMPAIGN.c.campaign_id == campaign_id)
-            row = connection.execute(ours).mappings().first()
+            row = connection.execute(FIND_CAMPAIGN, {"this": campaign_id}).mappings().first()
             if row is None:
                 return ()
             found = header_of(row)
@@ -58,9 +65,7 @@ class JournalToLookInto(Transactions):
 
 
 def _entries_of(connection: Connection, row_id: int, campaign_id: str) -> list[Entry]:
-    # Some at a time: else the driver has all row keys of a large campaign before we have the first.
-    ours = sa.select(BATCH).where(BATCH.c.campaign == row_id).order_by(BATCH.c.number)
-    with closing(connection.execute(ours.execution_options(stream_results=True, max_row_buffer=16))) as found:
+    with closing(connection.execute(READ_ALL, {"of": row_id})) as found:
         try:
             return [entry_of(row) for row in found.mappings()]
         except ValueError as error:

@@ -29,7 +29,11 @@ from airflow_provider_8x8.surveys.journal.protocol import Compose
 from airflow_provider_8x8.surveys.journal.tables import (
     BATCH,
     CAMPAIGN,
+    FIND_CAMPAIGN,
     MAX_STORED_CAMPAIGN_ID_LENGTH,
+    OF_CAMPAIGN,
+    READ_ALL,
+    SOME_AT_A_TIME,
     entry_of,
     header_of,
     row_of,
@@ -37,13 +41,8 @@ from airflow_provider_8x8.surveys.journal.tables import (
 
 _OUTCOME = ("state", "batch_id", "answer_by", "watermark_begun", "watermark_seen", *KEYS_BY_OUTCOME)
 
-# For looks that take all there is: else a driver has all rows as the server gives them before we have the first, of ten
-# million row keys hundreds of megabytes.
-_SOME_AT_A_TIME: dict[str, Any] = {"stream_results": True, "max_row_buffer": 16}
-
 # Made once: making them takes longer than executing them.
 _OPENED = sa.update(CAMPAIGN).where(CAMPAIGN.c.campaign_id == sa.bindparam("this"))
-_FIND_CAMPAIGN = sa.select(CAMPAIGN).where(CAMPAIGN.c.campaign_id == sa.bindparam("this"))
 _LOCK = (
     sa.update(CAMPAIGN)
     .where(CAMPAIGN.c.id == sa.bindparam("this"))
@@ -52,11 +51,9 @@ _LOCK = (
 _LOCK_AND_TELL = _LOCK.returning(CAMPAIGN.c.last_number)
 _LAST_NUMBER = sa.select(CAMPAIGN.c.last_number).where(CAMPAIGN.c.id == sa.bindparam("this"))
 _NEW = sa.insert(BATCH)
-_OF_CAMPAIGN = BATCH.c.campaign == sa.bindparam("of")
-_SETTLE_AT_ANY_RATE = sa.update(BATCH).where(_OF_CAMPAIGN, BATCH.c.client_batch_id == sa.bindparam("this"))
+_SETTLE_AT_ANY_RATE = sa.update(BATCH).where(OF_CAMPAIGN, BATCH.c.client_batch_id == sa.bindparam("this"))
 _SETTLE = _SETTLE_AT_ANY_RATE.where(BATCH.c.state.in_(sa.bindparam("known_less", expanding=True)))
-_READ = sa.select(BATCH).where(_OF_CAMPAIGN).order_by(BATCH.c.number)
-_FIND = _READ.where(BATCH.c.client_batch_id == sa.bindparam("this"))
+_FIND = sa.select(BATCH).where(OF_CAMPAIGN, BATCH.c.client_batch_id == sa.bindparam("this"))
 # One row without a batch where nothing has changed, and none where there is no campaign.
 _READ_CHANGED = (
     sa.select(BATCH)
@@ -68,8 +65,7 @@ _READ_CHANGED = (
     .where(CAMPAIGN.c.id == sa.bindparam("of"))
     .order_by(BATCH.c.number)
 )
-_READ_ALL = _READ.execution_options(**_SOME_AT_A_TIME)
-_READ_ALL_CHANGED = _READ_CHANGED.execution_options(**_SOME_AT_A_TIME)
+_READ_ALL_CHANGED = _READ_CHANGED.execution_options(**SOME_AT_A_TIME)
 
 
 class _Stored(NamedTuple):
@@ -159,7 +155,7 @@ class SqlJournal:
     def _find_or_make_campaign(self, header: Header, must_exist: bool, connection: Connection) -> int:
         ours = {"this": self._campaign_id}
         connection.execute(_OPENED, {**ours, "used": _now()})
-        row = connection.execute(_FIND_CAMPAIGN, ours).mappings().first()
+        row = connection.execute(FIND_CAMPAIGN, ours).mappings().first()
         if row is None:
             if must_exist:
                 raise self._lost()
@@ -173,11 +169,11 @@ class SqlJournal:
         return int(row["id"])
 
     def _read_all(self, connection: Connection) -> list[Entry] | None:
-        row = connection.execute(_FIND_CAMPAIGN, {"this": self._campaign_id}).first()
+        row = connection.execute(FIND_CAMPAIGN, {"this": self._campaign_id}).first()
         if row is None:
             return None
         self._row_id = row.id
-        return [each.entry for each in self._select(connection, _READ_ALL)]
+        return [each.entry for each in self._select(connection, READ_ALL)]
 
     def _lock(self, connection: Connection) -> int:
         """Wait for the campaign's other changes to be committed; return the number of this one."""

@@ -112,6 +112,17 @@ JOURNAL = sa.Table(
     **_MYSQL_OPTIONS,
 )
 
+SOME_AT_A_TIME: dict[str, Any] = {"stream_results": True, "max_row_buffer": 16}
+"""
+How looks are taken that want all there is: else a driver has all rows as the server gives them before we have the
+first, of ten million row keys hundreds of megabytes.
+"""
+
+# Made once: making a statement takes longer than executing it.
+FIND_CAMPAIGN = sa.select(CAMPAIGN).where(CAMPAIGN.c.campaign_id == sa.bindparam("this"))
+OF_CAMPAIGN = BATCH.c.campaign == sa.bindparam("of")
+READ_ALL = sa.select(BATCH).where(OF_CAMPAIGN).order_by(BATCH.c.number).execution_options(**SOME_AT_A_TIME)
+
 _ONLY_ROW = 1
 _NAMES_OF_FORMAT_1 = {"task_instance": "run"}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -41,7 +40,7 @@ from airflow_provider_8x8.surveys.messages.row_message import (
     TextTooLongError,
     in_order,
 )
-from airflow_provider_8x8.surveys.messages.template import Template, TemplateError
+from airflow_provider_8x8.surveys.messages.template import Template, TemplateError, parse_again
 from airflow_provider_8x8.surveys.messages.times import PastTimeError, check_order, check_times
 from airflow_provider_8x8.surveys.messages.values import (
     UnusableValueError,
@@ -241,7 +240,7 @@ class Plan:
         if is_blank(body):
             return self._template
         try:
-            return _parse(to_text(body))
+            return parse_again(to_text(body))
         except TemplateError as error:
             raise InvalidRowError(error.reason) from None
         except UnusableValueError as error:
@@ -298,9 +297,6 @@ class Plan:
     def _lacking(self, column: str) -> str:
         """Say that a row, which is a mapping, has no such column: of a query's rows that is found before."""
         return f"the row has no {column}; it has {shown(self._index) or 'nothing'}"
-
-
-_parse = lru_cache(maxsize=256)(Template.parse)
 
 
 def _check_parts(template: Template, variables: TemplateVariables, encoding: str | None) -> None:

@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Self
 
 from airflow_provider_8x8.api.advice import with_advice
@@ -154,6 +155,10 @@ class Template:
         first = next(found for found in _BRACES.finditer(self.body) if found["inside"].partition(":")[0] == _LINK)
         until_then = replace(self, body=self.body[: first.end()]).render(variables)
         return fits_into_parts(until_then, MAX_SMS_PARTS, encoding)
+
+
+parse_again = lru_cache(maxsize=256)(Template.parse)
+"""Parses a row's own text: many rows have the same one."""
 
 
 def hint_at_jinja(name: str) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from msgspec.structs import astuple
@@ -15,14 +14,12 @@ from airflow_provider_8x8.surveys.messages.calling_codes import MAX_PREFIX_LENGT
 from airflow_provider_8x8.surveys.messages.parts import count_parts, encoding_of, find_beyond_gsm7, find_unusual
 from airflow_provider_8x8.surveys.messages.phone_numbers import mask_digits
 from airflow_provider_8x8.surveys.messages.row_message import PlainMessage, RowMessages
-from airflow_provider_8x8.surveys.messages.template import Template
+from airflow_provider_8x8.surveys.messages.template import Template, parse_again
 
 MAX_SAMPLES = 3
 
 _LINK = "x" * SURVEY_LINK_LENGTH
 _SHOWN_LINK = "[link to the survey]"
-
-_parse = lru_cache(maxsize=256)(Template.parse)
 
 
 class Sample(NamedTuple):
@@ -114,7 +111,7 @@ class TextCounts:
     def _render(self, message: SurveyMessage | PlainMessage) -> str:
         variables: Mapping[str, Any] = message.template_variables or {}
         body = message.template_body if isinstance(message, SurveyMessage) else None
-        template = self._template if body is None else _parse(body)
+        template = self._template if body is None else parse_again(body)
         return "" if template is None else template.render(variables)
 
     def _parts_of(self, text: str, message: SurveyMessage | PlainMessage) -> int:
