@@ -14,10 +14,15 @@ find-python = $(shell for p in python$(1) $(PYTHON) $(wildcard $(HOME)/.pyenv/ve
 TESTS_OF_AIRFLOWS := tests/support/test_dag_runs.py tests/test_readme.py tests/examples tests/hooks \
 	tests/operators/test_tries.py
 
+# What needs no Airflow is tested on each of these Pythons. The simulation knows nothing of Airflow either: it is tested
+# once, with the newest Airflow.
+PYTHONS := 3.12 3.13
+TESTS_OF_PYTHONS := tests/api tests/surveys tests/sandbox
+
 VENV := .venv
 VENV_2 := .venv-airflow-2.11
 
-.PHONY: help demo bench crashes test test-airflow-3 test-airflow-2 test-airflows $(AIRFLOWS:%=test-airflow-%) mariadb simulation lint format constraints clean
+.PHONY: help demo bench crashes test test-airflow-3 test-airflow-2 test-airflows $(AIRFLOWS:%=test-airflow-%) test-pythons $(PYTHONS:%=test-python-%) mariadb simulation lint format constraints clean
 
 help:  ## show this
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -32,13 +37,22 @@ test-airflow-3: $(VENV)/.ready mariadb
 	@$(VENV)/bin/python -m pytest
 
 test-airflow-2: $(VENV_2)/.ready mariadb
-	@if [ -x $(VENV_2)/bin/python ]; then echo "== Tests on Airflow 2.11.2"; $(VENV_2)/bin/python -m pytest; fi
+	@if [ -x $(VENV_2)/bin/python ]; then echo "== Tests on Airflow 2.11.2"; $(VENV_2)/bin/python -m pytest --ignore tests/simulation; fi
 
 test-airflows: $(AIRFLOWS:%=test-airflow-%)  ## the README's DAGs, the examples and what differs, on Airflow 3.0, 3.1 and 3.2
 
 $(AIRFLOWS:%=test-airflow-%): test-airflow-%: .venv-airflow-%/.ready
 	@if [ -x .venv-airflow-$*/bin/python ]; then echo "== Tests on Airflow $*, Python $(PYTHON_FOR_$*)"; \
 		.venv-airflow-$*/bin/python -m pytest $(TESTS_OF_AIRFLOWS); fi
+
+test-pythons: $(PYTHONS:%=test-python-%)  ## what needs no Airflow, on Python 3.12 and 3.13, with its coverage
+
+# Coverage by sys.monitoring, which costs next to nothing; the floor is in pyproject.toml.
+$(PYTHONS:%=test-python-%): test-python-%: .venv-python-%/.ready
+	@if [ -x .venv-python-$*/bin/python ]; then echo "== What needs no Airflow, on Python $*"; \
+		export COVERAGE_FILE=.venv-python-$*/coverage COVERAGE_CORE=sysmon && \
+		.venv-python-$*/bin/python -m coverage run -m pytest -q $(TESTS_OF_PYTHONS) && \
+		.venv-python-$*/bin/python -m coverage report --skip-covered; fi
 
 mariadb:
 	@PATH="$$PATH:/usr/sbin"; command -v mariadbd >/dev/null && command -v my_print_defaults >/dev/null || \
@@ -97,6 +111,16 @@ $(AIRFLOWS:%=.venv-airflow-%/.ready): .venv-airflow-%/.ready: constraints/airflo
 		{ $(VENV)/bin/uv pip install --python .venv-airflow-$*/bin/python --constraint constraints/airflow-$*.txt \
 			'apache-airflow==$*' --editable '.[test]' 2>&1 | grep -v '^ [+~-] '; } && \
 		.venv-airflow-$*/bin/python -c 'import airflow_provider_8x8' && touch $@; \
+	fi
+
+$(PYTHONS:%=.venv-python-%/.ready): .venv-python-%/.ready: constraints/airflow-3.3.2.txt pyproject.toml | $(VENV)/.ready
+	@if [ -z "$(call find-python,$*)" ]; then \
+		echo "== NOT TESTED on Python $*: it is not on this machine"; mkdir -p .venv-python-$*; \
+	else \
+		$(VENV)/bin/uv venv --quiet --clear --python "$(call find-python,$*)" .venv-python-$* && \
+		$(VENV)/bin/uv pip install --quiet --python .venv-python-$*/bin/python --constraint constraints/airflow-3.3.2.txt \
+			jinja2 msgspec pendulum requests tenacity sqlalchemy pytest hypothesis jsonschema cryptography coverage && \
+		touch $@; \
 	fi
 
 # The .in files say what has to be older than the newest, and why.
