@@ -316,18 +316,23 @@ def _upsert_of(dialect: str, table: sa.Table) -> Any:
         return into_mysql.on_duplicate_key_update(_changes(table, into_mysql.inserted))
     if dialect in ("postgresql", "duckdb"):
         into_postgres = postgresql.insert(table)
-        return into_postgres.on_conflict_do_update(
-            index_elements=list(_KEY), set_=_changes(table, into_postgres.excluded)
-        )
+        changes = _changes(table, into_postgres.excluded, is_text=dialect == "duckdb")
+        return into_postgres.on_conflict_do_update(index_elements=list(_KEY), set_=changes)
     if dialect == "sqlite":
         into_sqlite = sqlite.insert(table)
         return into_sqlite.on_conflict_do_update(index_elements=list(_KEY), set_=_changes(table, into_sqlite.excluded))
     return None
 
 
-def _changes(table: sa.Table, new: Any) -> Values:
+def _changes(table: sa.Table, new: Any, *, is_text: bool = False) -> Values:
+    """Return what an upsert sets; ``is_text``: new values come as text, whatever the column's type."""
+
+    def of(column: sa.Column[Any]) -> Any:
+        its = sa.cast(new[column.name], column.type) if is_text else new[column.name]
+        return sa.func.coalesce(its, column) if column.name in _KEPT else its
+
     return {
-        column.name: sa.func.coalesce(new[column.name], column) if column.name in _KEPT else new[column.name]
+        column.name: of(column)
         for column in table.columns
         if column.name not in _KEY and column.name not in DELIVERY_COLUMNS
     }

@@ -1,0 +1,141 @@
+"""What became of rows, in a table of the team's: whole DAGs against the sandbox and real databases."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.operators.test_survey_batch import person, result_of, survey_dag, with_state_store
+from tests.support.dag_runs import DagRunResult
+
+Run = Callable[..., DagRunResult]
+
+REFUSED = "+210 555 0123 45"
+"""No such calling code: only 8x8 can tell."""
+
+ROWS = [
+    *(person(number) for number in range(23)),
+    person(5),  # a duplicate
+    person(30, destination=REFUSED),
+    person(31, destination="none"),
+    person(32, firstName="x" * 160),
+]
+EXPECTED = {"accepted": 24, "rejected": 1, "invalid": 1, "duplicate": 1}
+
+
+class Warehouse:
+    """A database of some kind, to Airflow the connection ``warehouse``."""
+
+    def __init__(self, kind: str, fields: dict[str, Any], connect: Callable[[], Any]) -> None:
+        self.kind = kind
+        self.fields = fields
+        self._connect = connect
+
+    def execute(self, statement: str) -> list[Any]:
+        with contextlib.closing(self._connect()) as connection:
+            cursor = connection.cursor()
+            cursor.execute(statement)
+            rows = list(cursor.fetchall()) if cursor.description else []
+            connection.commit()
+            return rows
+
+    def rows(self, columns: str, table: str = "outcomes", rest: str = "") -> list[Any]:
+        return [tuple(row) for row in self.execute(f"SELECT {columns} FROM {table} {rest}")]
+
+    def outcomes(self, table: str = "outcomes") -> dict[str, int]:
+        return dict(self.rows("outcome, count(*)", table, "GROUP BY outcome"))
+
+
+@pytest.fixture(params=["sqlite", "duckdb", "postgres", "mariadb"])
+def warehouse(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Warehouse]:
+    with contextlib.ExitStack() as stack:
+        made = _warehouse(request, request.param, tmp_path, stack)
+        monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(made.fields))
+        yield made
+
+
+def _warehouse(request: Any, kind: str, folder: Path, stack: contextlib.ExitStack) -> Warehouse:
+    from tests.support.databases import mariadb_database, postgres_database
+
+    if kind == "sqlite":
+        file = str(folder / "warehouse.sqlite")
+        return Warehouse(kind, {"conn_type": "sqlite", "host": file}, lambda: sqlite3.connect(file))
+    if kind == "duckdb":
+        import duckdb
+
+        file = str(folder / "warehouse.duckdb")
+        return Warehouse(kind, {"conn_type": "duckdb", "host": file}, lambda: _WithCommit(duckdb.connect(file)))
+    if kind == "postgres":
+        import psycopg2
+
+        database = stack.enter_context(
+            postgres_database(request.getfixturevalue("postgres_cluster"), "serializable")
+        )
+        return Warehouse(kind, database.connection, lambda: psycopg2.connect(database.url))
+    import pymysql
+
+    database = stack.enter_context(mariadb_database(request.getfixturevalue("mariadb_server")))
+    fields = database.connection
+    return Warehouse(
+        kind,
+        fields,
+        lambda: pymysql.connect(
+            unix_socket=fields["extra"]["unix_socket"], user=fields["login"], database=fields["schema"]
+        ),
+    )
+
+
+class _WithCommit:
+    """DuckDB's connection, where nothing need be committed."""
+
+    def __init__(self, opened: Any) -> None:
+        self.cursor, self.close = opened.cursor, opened.close
+
+    def commit(self) -> None:
+        """Do nothing."""
+
+
+@pytest.fixture
+def sqlite_warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
+    file = str(tmp_path / "warehouse.sqlite")
+    fields = {"conn_type": "sqlite", "host": file}
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(fields))
+    return Warehouse("sqlite", fields, lambda: sqlite3.connect(file))
+
+
+def into_table(**arguments: Any) -> Any:
+    given = {"outcome_table": "outcomes", "outcome_conn_id": "warehouse", "batch_size": 10, **arguments}
+    return survey_dag(**given)
+
+
+def test_there_is_one_row_for_each_row_read(
+    run_dag: Run, sandbox: Any, connection: str, warehouse: Warehouse
+) -> None:
+    run = run_dag(into_table(rows=ROWS))
+    assert run.task_states == {"send": "success"}, run.log[-3000:]
+    result = result_of(run)
+    assert warehouse.outcomes() == EXPECTED
+    assert result["rows_read"] == len(ROWS)
+    messages = {message["umid"]: message for message in sandbox.messages(100)}
+    sent = warehouse.rows("umid, row_key, parts, batch_id, client_batch_id", rest="WHERE outcome = 'accepted'")
+    assert {row[0] for row in sent} == {umid for umid, its in messages.items() if its["status"] != "rejected"}
+    for umid, row_key, parts, batch_id, client_batch_id in sent:
+        assert (f"+{row_key}", parts) == (messages[umid]["destination"], messages[umid]["parts"])
+        assert (batch_id in result["batch_ids"], client_batch_id in result["client_batch_ids"]) == (True, True)
+    assert warehouse.rows("DISTINCT campaign_id, dag_id, task_id, map_index") == [
+        (result["campaign_id"], "survey", "send", -1)
+    ]
+    ((code, description),) = warehouse.rows("code, description", rest="WHERE outcome = 'rejected'")
+    assert "E.164" in description
+    assert code
+    assert {number for (number,) in warehouse.rows("row_number")} == set(range(1, len(ROWS) + 1))
+    assert warehouse.rows("count(*)", rest="WHERE sent_at IS NULL") == [(2,)]
