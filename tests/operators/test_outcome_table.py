@@ -105,6 +105,14 @@ class _WithCommit:
 
 
 @pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pauses between a transaction's tries."""
+    from airflow_provider_8x8.surveys.outcomes import table_database
+
+    monkeypatch.setattr(table_database._RETRYING, "sleep", lambda seconds: None)
+
+
+@pytest.fixture
 def sqlite_warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
     file = str(tmp_path / "warehouse.sqlite")
     fields = {"conn_type": "sqlite", "host": file}
@@ -129,7 +137,7 @@ def test_there_is_one_row_for_each_row_read(
     sent = warehouse.rows("umid, row_key, parts, batch_id, client_batch_id", rest="WHERE outcome = 'accepted'")
     assert {row[0] for row in sent} == {umid for umid, its in messages.items() if its["status"] != "rejected"}
     for umid, row_key, parts, batch_id, client_batch_id in sent:
-        assert (f"+{row_key}", parts) == (messages[umid]["destination"], messages[umid]["parts"])
+        assert (row_key, parts) == (messages[umid]["destination"].removeprefix("+"), messages[umid]["parts"])
         assert (batch_id in result["batch_ids"], client_batch_id in result["client_batch_ids"]) == (True, True)
     assert warehouse.rows("DISTINCT campaign_id, dag_id, task_id, map_index") == [
         (result["campaign_id"], "survey", "send", -1)
@@ -139,3 +147,96 @@ def test_there_is_one_row_for_each_row_read(
     assert code
     assert {number for (number,) in warehouse.rows("row_number")} == set(range(1, len(ROWS) + 1))
     assert warehouse.rows("count(*)", rest="WHERE sent_at IS NULL") == [(2,)]
+
+
+def test_the_delivery_report_adds_states_and_prices(
+    run_dag: Run, sandbox: Any, connection: str, warehouse: Warehouse
+) -> None:
+    from tests.operators.test_delivery_report import report_of, sent_and_reported
+
+    table = {"outcome_table": "outcomes", "outcome_conn_id": "warehouse"}
+    run = run_dag(sent_and_reported(ROWS, sending=table, **table))
+    assert run.task_states == {"send": "success", "report": "success"}, run.log[-3000:]
+    states = dict(warehouse.rows("delivery_state, count(*)", rest="WHERE umid IS NOT NULL GROUP BY delivery_state"))
+    result = report_of(run)
+    assert states == result["states"]
+    ((price,),) = warehouse.rows("sum(price)", rest="WHERE currency = 'USD'")
+    assert float(price) == pytest.approx(result["cost"]["USD"])
+    assert warehouse.rows("DISTINCT delivery_detail", rest="WHERE delivery_state = 'delivered'") == [
+        ("delivered_to_recipient",)
+    ]
+    assert warehouse.rows("delivery_error", rest="WHERE delivery_state = 'rejected'") == [("1002",)]
+    assert warehouse.outcomes() == EXPECTED
+
+
+@with_state_store
+def test_a_try_after_a_crash_completes_the_table(
+    run_dag: Run, sandbox: Any, connection: str, sqlite_warehouse: Warehouse, at_batch: Any
+) -> None:
+    from datetime import timedelta
+
+    at_batch(2, lambda: None)
+    run = run_dag(into_table(rows=ROWS, retries=2, retry_delay=timedelta(), reconcile_timeout=timedelta(minutes=1)))
+    assert run.task_states == {"send": "success"}, run.log[-3000:]
+    assert sqlite_warehouse.outcomes() == EXPECTED
+    accepted = sqlite_warehouse.rows("row_key, umid, parts", rest="WHERE outcome = 'accepted'")
+    assert Counter((row_key, umid) for row_key, umid, _ in accepted) == Counter(
+        (message["destination"].removeprefix("+"), message["umid"])
+        for message in sandbox.messages(100)
+        if message["status"] != "rejected"
+    )
+    assert {parts for _, _, parts in accepted} == {1, 2}
+    assert sandbox.stats()["max_per_key"] == 1
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("CREATE TABLE outcomes (owner TEXT, row_id TEXT)", "is there and lacks the columns campaign_id, dag_id"),
+        (None, "could not be read: OperationalError"),
+    ],
+)
+def test_nothing_is_sent_where_the_table_cannot_be_written(
+    run_dag: Run, sandbox: Any, connection: str, sqlite_warehouse: Warehouse, statement: str | None, message: str
+) -> None:
+    if statement is not None:
+        sqlite_warehouse.execute(statement)
+    run = run_dag(into_table(rows=ROWS, outcome_table="outcomes" if statement else "nowhere.outcomes"))
+    assert run.task_states == {"send": "failed"}
+    assert "(outcome_conn_id 'warehouse')" in run.log
+    assert message in run.log
+    assert sandbox.stats()["requests"] == 0
+
+
+def test_a_table_that_is_gone_in_mid_campaign_fails_the_task_and_holds_nobody_up(
+    run_dag: Run, sandbox: Any, connection: str, sqlite_warehouse: Warehouse, no_pauses: Any, monkeypatch: Any
+) -> None:
+    from airflow_provider_8x8.surveys.outcomes.table import OutcomeTable
+
+    write = OutcomeTable.write_answers
+
+    def gone(*arguments: Any) -> None:
+        sqlite_warehouse.execute("DROP TABLE IF EXISTS outcomes")
+        write(*arguments)
+
+    monkeypatch.setattr(OutcomeTable, "write_answers", gone)
+    run = run_dag(into_table(rows=ROWS))
+    assert run.task_states == {"send": "failed"}
+    assert result_of(run)["accepted_count"] == EXPECTED["accepted"]
+    assert "could not be written: OperationalError: no such table" in run.log
+    assert sandbox.stats()["max_per_key"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"outcome_table": None}, "outcome_conn_id needs outcome_table"),
+        ({"outcome_conn_id": None}, "outcome_table needs outcome_conn_id"),
+        ({"outcome_table": "a; DROP TABLE b"}, "outcome_table is 'a; DROP TABLE b'; expected the name of a table"),
+        ({"outcome_conn_id": "postgresql://me:secret@db"}, "outcome_conn_id is a connection; expected its id"),
+    ],
+)
+def test_arguments_are_checked_when_the_dag_is_parsed(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        into_table(rows=ROWS, **arguments)
+    assert "secret" not in str(caught.value)
