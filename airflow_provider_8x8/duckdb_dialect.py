@@ -37,7 +37,7 @@ class DuckDbDialect(PGDialect):
         """Return the driver."""
         return duckdb
 
-    dbapi = import_dbapi  # SQLAlchemy 1.4's name for it
+    dbapi = import_dbapi  # type: ignore[assignment]  # SQLAlchemy 1.4's name for it
 
     def initialize(self, connection: Any) -> None:
         """Ask nothing of the database."""

@@ -390,7 +390,9 @@ def check_outcome_table(table: Any, conn_id: Any) -> None:
     :raises ValueError: they are not
     """
     if (table is None) != (conn_id is None):
-        given, lacking = ("outcome_table", "outcome_conn_id") if conn_id is None else ("outcome_conn_id", "outcome_table")
+        given, lacking = (
+            ("outcome_table", "outcome_conn_id") if conn_id is None else ("outcome_conn_id", "outcome_table")
+        )
         raise ValueError(f"{given} needs {lacking}: the table, and the connection to its database")
 
 

@@ -32,9 +32,7 @@ _TEXTS = frozenset(
 )
 """Templated arguments that are text, whatever ``render_template_as_native_obj`` would make of them."""
 
-_NEEDED = frozenset(
-    {"survey_id", "sql", "sql_conn_id", "campaign_id", "not_after", "outcome_table", "outcome_conn_id"}
-)
+_NEEDED = frozenset({"survey_id", "sql", "sql_conn_id", "campaign_id", "not_after", "outcome_table", "outcome_conn_id"})
 """
 Templated arguments that may be left out, but not be rendered to nothing: no default could stand for a campaign or a
 query, and a limit that got lost would limit nothing.

@@ -54,9 +54,7 @@ class Warehouse:
 
 
 @pytest.fixture(params=["sqlite", "duckdb", "postgres", "mariadb"])
-def warehouse(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Warehouse]:
+def warehouse(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Warehouse]:
     with contextlib.ExitStack() as stack:
         made = _warehouse(request, request.param, tmp_path, stack)
         monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(made.fields))
@@ -77,9 +75,7 @@ def _warehouse(request: Any, kind: str, folder: Path, stack: contextlib.ExitStac
     if kind == "postgres":
         import psycopg2
 
-        database = stack.enter_context(
-            postgres_database(request.getfixturevalue("postgres_cluster"), "serializable")
-        )
+        database = stack.enter_context(postgres_database(request.getfixturevalue("postgres_cluster"), "serializable"))
         return Warehouse(kind, database.connection, lambda: psycopg2.connect(database.url))
     import pymysql
 
@@ -125,9 +121,7 @@ def into_table(**arguments: Any) -> Any:
     return survey_dag(**given)
 
 
-def test_there_is_one_row_for_each_row_read(
-    run_dag: Run, sandbox: Any, connection: str, warehouse: Warehouse
-) -> None:
+def test_there_is_one_row_for_each_row_read(run_dag: Run, sandbox: Any, connection: str, warehouse: Warehouse) -> None:
     run = run_dag(into_table(rows=ROWS))
     assert run.task_states == {"send": "success"}, run.log[-3000:]
     result = result_of(run)

@@ -131,9 +131,7 @@ class Deliveries:
             before = fates.get(line.umid)
             if before is not None and before.status in FINAL and line.status not in FINAL:
                 continue
-            fate = Fate(
-                line.batch_id, line.status, line.detail, line.code, line.description, line.currency, line.price
-            )
+            fate = Fate(line.batch_id, line.status, line.detail, line.code, line.description, line.currency, line.price)
             fates[line.umid] = shared.setdefault(fate, fate)
 
     def by_fate(self) -> dict[Fate, list[str]]:

@@ -270,16 +270,16 @@ class OutcomeTable:
         of_batch = columns.owner == client_batch_id
         if with_rows:
             there = connection.execute(
-                sa.select(columns.row_id, columns.row_number, columns.row_key, columns.client_message_id).where(of_batch)
+                sa.select(columns.row_id, columns.row_number, columns.row_key, columns.client_message_id).where(
+                    of_batch
+                )
             ).all()
             lines = {
                 row.row_id: ReportLine(row.row_number, Outcome.NOT_SENT, row.row_key, row.client_message_id)
                 for row in there
             }
             for row_key, its in known.items():
-                lines[row_key.hex()] = ReportLine(
-                    its.row_number, Outcome.NOT_SENT, its.row_key, its.client_message_id
-                )
+                lines[row_key.hex()] = ReportLine(its.row_number, Outcome.NOT_SENT, its.row_key, its.client_message_id)
             rows = [
                 self._values(self._owner, str(line.row_number), line)
                 for line in lines.values()

@@ -220,9 +220,16 @@ class TableDatabase:
 
     def _columns_there(self) -> set[str] | SQLAlchemyError:
         """Return the table's columns in small letters, or why it cannot be read."""
-        nothing = sa.select(sa.text("*")).select_from(self.table).where(sa.literal_column("1") == sa.literal_column("0"))
+        nothing = (
+            sa.select(sa.text("*")).select_from(self.table).where(sa.literal_column("1") == sa.literal_column("0"))
+        )
         try:
-            return self._once(lambda connection: {name.lower() for name in connection.execute(nothing).keys()})
+            return self._once(
+                lambda connection: {
+                    name.lower()
+                    for name in connection.execute(nothing).keys()  # noqa: SIM118  # a result is no mapping
+                }
+            )
         except SQLAlchemyError as error:
             return error
 
@@ -310,7 +317,7 @@ def in_short(error: SQLAlchemyError) -> str:
 
 
 def _upsert_of(dialect: str, table: sa.Table) -> Any:
-    """Return the statement that writes rows over those that are there; None where the dialect is not known to have one."""
+    """Return the statement that writes rows over those that are there, None if none is known for the dialect."""
     if dialect in ("mysql", "mariadb"):
         into_mysql = mysql.insert(table)
         return into_mysql.on_duplicate_key_update(_changes(table, into_mysql.inserted))

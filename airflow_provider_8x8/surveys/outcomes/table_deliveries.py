@@ -60,16 +60,15 @@ class DeliveryColumns:
         return None
 
     def _values(self, fate: Fate, as_of: float) -> Values:
-        table = self._database.table
-        given: Values = {
-            "delivery_state": fate.status,
-            "delivery_detail": fate.detail,
-            "delivery_error": fate.code,
-            "currency": fate.currency,
-        }
-        given = {name: text and text[: table.columns[name].type.length] for name, text in given.items()}
         price = price_of(fate.price)
-        return {**given, "price": None if price is None else float(price), "delivery_as_of": utc(as_of)}
+        return {
+            "delivery_state": fate.status[:32],
+            "delivery_detail": fate.detail and fate.detail[:100],
+            "delivery_error": fate.code and fate.code[:64],
+            "currency": fate.currency and fate.currency[:8],
+            "price": None if price is None else float(price),
+            "delivery_as_of": utc(as_of),
+        }
 
     def _update(self, values: Values, umids: Any, connection: Connection) -> int:
         table, columns = self._database.table, self._database.table.columns
