@@ -139,7 +139,7 @@ def test_there_is_one_row_for_each_row_read(run_dag: Run, sandbox: Any, connecti
     ((code, description),) = warehouse.rows("code, description", rest="WHERE outcome = 'rejected'")
     assert "E.164" in description
     assert code
-    assert {number for (number,) in warehouse.rows("row_number")} == set(range(1, len(ROWS) + 1))
+    assert {number for (number,) in warehouse.rows("source_row")} == set(range(1, len(ROWS) + 1))
     assert warehouse.rows("count(*)", rest="WHERE sent_at IS NULL") == [(2,)]
 
 

@@ -218,7 +218,7 @@ class OutcomeTable:
             **self._common,
             "owner": owner,
             "row_id": row_id,
-            "row_number": line.row_number,
+            "source_row": line.row_number,
             "row_key": _storable(line.row_key),
             "client_message_id": _storable(line.client_message_id),
             "outcome": line.outcome.value,
@@ -241,13 +241,13 @@ class OutcomeTable:
             sa.update(table)
             .where(columns.owner == client_batch_id, columns.row_id == sa.bindparam("of_row"))
             .values(
-                row_number=sa.bindparam("number"),
+                source_row=sa.bindparam("number"),
                 row_key=sa.bindparam("key"),
                 client_message_id=sa.func.coalesce(columns.client_message_id, sa.bindparam("message_id")),
                 parts=sa.bindparam("sms_parts"),
             )
         )
-        lacking = sa.select(columns.row_id).where(columns.owner == client_batch_id, columns.row_number.is_(None))
+        lacking = sa.select(columns.row_id).where(columns.owner == client_batch_id, columns.source_row.is_(None))
         ids = set(connection.execute(lacking).scalars())
         given = [
             {
@@ -270,12 +270,12 @@ class OutcomeTable:
         of_batch = columns.owner == client_batch_id
         if with_rows:
             there = connection.execute(
-                sa.select(columns.row_id, columns.row_number, columns.row_key, columns.client_message_id).where(
+                sa.select(columns.row_id, columns.source_row, columns.row_key, columns.client_message_id).where(
                     of_batch
                 )
             ).all()
             lines = {
-                row.row_id: ReportLine(row.row_number, Outcome.NOT_SENT, row.row_key, row.client_message_id)
+                row.row_id: ReportLine(row.source_row, Outcome.NOT_SENT, row.row_key, row.client_message_id)
                 for row in there
             }
             for row_key, its in known.items():
@@ -301,7 +301,7 @@ class OutcomeTable:
         without_number: set[str] = set()
         for names in pieces([entry.client_batch_id for entry in own]):
             counted = (
-                sa.select(columns.owner, columns.outcome, sa.func.count(), sa.func.count(columns.row_number))
+                sa.select(columns.owner, columns.outcome, sa.func.count(), sa.func.count(columns.source_row))
                 .where(columns.owner.in_(names))
                 .group_by(columns.owner, columns.outcome)
             )

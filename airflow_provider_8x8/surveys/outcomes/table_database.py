@@ -47,7 +47,7 @@ _OPTIONS: dict[str, Any] = {
     for option, value in {"engine": "InnoDB", "charset": "utf8mb4", "collate": "utf8mb4_bin"}.items()
 }
 
-_KEPT = frozenset({"row_number", "row_key", "client_message_id", "batch_id", "umid", "parts"})
+_KEPT = frozenset({"source_row", "row_key", "client_message_id", "batch_id", "umid", "parts"})
 """Columns that keep their value where a later one is NULL: 8x8's logs know less of a row than its source."""
 
 # Whatever the database has refused: which of its errors pass is a list for each driver, and a list has gaps.
@@ -74,7 +74,7 @@ def _columns() -> list[sa.Column[Any]]:
         sa.Column("task_id", sa.String(250), nullable=False),
         sa.Column("run_id", sa.String(250), nullable=False),
         sa.Column("map_index", sa.Integer, nullable=False, comment="-1 if the task is not mapped"),
-        sa.Column("row_number", sa.Integer, comment="1 for the first row of the source, when it was read"),
+        sa.Column("source_row", sa.Integer, comment="1 for the first row of the source, when it was read"),
         sa.Column("row_key", sa.Text, comment="the value that makes the row unique in its campaign"),
         sa.Column("client_message_id", sa.Text, comment="what 8x8 knows the row by"),
         sa.Column("outcome", sa.String(16), nullable=False, comment="what became of the row"),
