@@ -85,8 +85,7 @@ class Database:
 
         def connect() -> Any:
             try:
-                connection = self._open()
-                _make_plain(connection)
+                connection = _plain(self._open())
             except driver_error as error:
                 error.args = tuple(self._without_secrets(arg) if isinstance(arg, str) else arg for arg in error.args)
                 raise
@@ -121,6 +120,7 @@ class Database:
 
     def _bare_url(self) -> URL:
         """Return the dialect, with the driver that the hook connects with, and the name of a database in a file."""
+        from sqlalchemy.dialects import registry
         from sqlalchemy.engine import URL, make_url
 
         if driver := _driver_of_postgres_hook(self._hook):
@@ -129,6 +129,9 @@ class Database:
             url = make_url(self._hook.sqlalchemy_url)
         except NotImplementedError:
             url = make_url(self._hook.get_uri())
+        if url.drivername == "duckdb":
+            registry.register("duckdb.eight_by_eight", "airflow_provider_8x8.duckdb_dialect", "DuckDbDialect")
+            return URL.create("duckdb+eight_by_eight", database=url.database)
         return URL.create(url.drivername, database=url.database)
 
     def _say(self, error: Exception) -> str:
@@ -177,9 +180,13 @@ def driver_of(connection: Any) -> str:
     return next((package for package in packages if package in _DRIVERS), packages[0])
 
 
-def _make_plain(connection: Any) -> None:
-    """Give a connection the cursors that SQLAlchemy expects, and no open transaction."""
+def _plain(connection: Any) -> Any:
+    """Return a connection with the cursors that SQLAlchemy expects, and no open transaction."""
     driver = driver_of(connection)
+    if driver == "duckdb":
+        from airflow_provider_8x8.duckdb_dialect import OneTransaction
+
+        return OneTransaction(connection)
     _keep_what_was_set(connection)
     if driver == "psycopg2":
         connection.cursor_factory = None
@@ -193,6 +200,7 @@ def _make_plain(connection: Any) -> None:
         connection.can_consume_results = True
     elif driver == "sqlite3":
         connection.row_factory = None
+    return connection
 
 
 def _keep_what_was_set(connection: Any) -> None:

@@ -63,6 +63,7 @@ _NEVER_NONE = frozenset(
 """Arguments that cannot be None: they have to be given, or have another default."""
 
 _PREFIX = re.compile(rf"(?:[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_CLIENT_BATCH_ID_PREFIX_LENGTH - 1}}})?")
+_TABLE = re.compile(r"(?:[A-Za-z_][A-Za-z0-9_$]*\.){0,2}[A-Za-z_][A-Za-z0-9_$]*")
 _URL_OF_A_FOLDER = "s3://connection@bucket/folder"
 
 
@@ -201,6 +202,13 @@ def _client_batch_id_prefix(name: str, value: Any) -> str:
     return text
 
 
+def _outcome_table(name: str, value: Any) -> str:
+    text = as_text(name, value)
+    if not _TABLE.fullmatch(text):
+        refuse(name, text, "the name of a table, or schema.table: letters A to Z, digits, underscores and $ in each")
+    return text
+
+
 def _report_path(name: str, value: Any) -> Any:
     if hasattr(value, "protocol"):
         return value  # an ObjectStoragePath
@@ -288,6 +296,8 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "campaign_id": _campaign_id,
     "journal_conn_id": _connection,
     "report_path": _report_path,
+    "outcome_table": _outcome_table,
+    "outcome_conn_id": _connection,
     "eight_by_eight_conn_id": _connection,
     "subaccount_id": _subaccount_id,
 }
@@ -362,6 +372,7 @@ def check_together(task: EightByEightSurveyBatchOperator) -> None:
             "campaign_id needs journal_conn_id, a SQL journal: Airflow's own task state store ends with the task "
             "instance. A DAG's default_args can give it to all of its tasks"
         )
+    check_outcome_table(task.outcome_table, task.outcome_conn_id)
     if task.retries and task.journal_conn_id is None and not _has_task_state_store():
         warnings.warn(
             f"{task.task_id}: retries is {task.retries}, but a second try refuses to send, because it cannot know "
@@ -370,6 +381,19 @@ def check_together(task: EightByEightSurveyBatchOperator) -> None:
             UserWarning,
             stacklevel=3,
         )
+
+
+def check_outcome_table(table: Any, conn_id: Any) -> None:
+    """
+    Check that a table for outcomes and its connection are given together.
+
+    :raises ValueError: they are not
+    """
+    if (table is None) != (conn_id is None):
+        given, lacking = (
+            ("outcome_table", "outcome_conn_id") if conn_id is None else ("outcome_conn_id", "outcome_table")
+        )
+        raise ValueError(f"{given} needs {lacking}: the table, and the connection to its database")
 
 
 def warning_about_source(source: Any) -> str | None:

@@ -18,18 +18,20 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_8x8.get_provider_info import DEFAULT_CONN_NAME
-from airflow_provider_8x8.operators.arguments import CHECKS, is_to_be_resolved
+from airflow_provider_8x8.operators.arguments import CHECKS, check_outcome_table, is_to_be_resolved
 from airflow_provider_8x8.operators.masked import Masked, named_in_errors, refuse
 from airflow_provider_8x8.operators.results import push_result
 from airflow_provider_8x8.surveys.clock import SystemClock
 from airflow_provider_8x8.surveys.messages.times import parse_time
 from airflow_provider_8x8.surveys.outcomes.deliveries import DeliveryReport
 from airflow_provider_8x8.surveys.outcomes.sent_batches import SentBatches
+from airflow_provider_8x8.surveys.outcomes.sinks import SinkError
 from airflow_provider_8x8.surveys.outcomes.verdict import OnEmpty
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_8x8.surveys.outcomes.table_deliveries import DeliveryColumns
     from airflow_provider_8x8.surveys.sending.following import Follower, Job, Progress
 
 # What only a running task needs (the follower, the hook, the trigger) is imported there: DAG files are parsed every
@@ -104,13 +106,17 @@ class EightByEightDeliveryReportOperator(BaseOperator):
     :param min_delivered: fewer delivered messages than this fail the task, after its result is pushed: a whole number,
         or a float between 0 and 1 as a share; no limit by default. If ``final_share`` was reached, for good
     :param on_empty: no batches at all: ``skip`` (default), ``fail`` or ``succeed``
+    :param outcome_table: the table that the batch operator has written outcomes into (templated): after each look into
+        the logs, the rows of the messages get their state, error and price. See ``docs/warehouse.md``. Needs
+        ``outcome_conn_id``
+    :param outcome_conn_id: connection to its database (templated)
     :param deferrable: whether to wait in the triggerer; by default Airflow's ``[operators] default_deferrable``
     :param eight_by_eight_conn_id: connection of type ``eight_by_eight``, ``eight_by_eight_default`` by default
     :param subaccount_id: another sub-account than the connection's: the one that has sent the batches
     :raises ValueError: an argument is not as it must be, when the DAG is parsed
     """
 
-    template_fields: Sequence[str] = ("batch_ids", "sent_after")
+    template_fields: Sequence[str] = ("batch_ids", "sent_after", "outcome_table", "outcome_conn_id")
     ui_color = "#ffe2d9"
     _stop: threading.Event | None = None
 
@@ -124,6 +130,8 @@ class EightByEightDeliveryReportOperator(BaseOperator):
         poll_interval: timedelta = timedelta(minutes=5),
         min_delivered: float | None = None,
         on_empty: str = "skip",
+        outcome_table: str | None = None,
+        outcome_conn_id: str | None = None,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         eight_by_eight_conn_id: str = DEFAULT_CONN_NAME,
         subaccount_id: str | None = None,
@@ -137,6 +145,8 @@ class EightByEightDeliveryReportOperator(BaseOperator):
         self.poll_interval = poll_interval
         self.min_delivered = min_delivered
         self.on_empty = on_empty
+        self.outcome_table = outcome_table
+        self.outcome_conn_id = outcome_conn_id
         self.deferrable = deferrable
         self.eight_by_eight_conn_id = eight_by_eight_conn_id
         self.subaccount_id = subaccount_id
@@ -164,6 +174,11 @@ class EightByEightDeliveryReportOperator(BaseOperator):
             CHECKS["max_rejected"]("min_delivered", self.min_delivered)
         for name in ("on_empty", "eight_by_eight_conn_id"):
             CHECKS[name](name, getattr(self, name))
+        check_outcome_table(self.outcome_table, self.outcome_conn_id)
+        for name in ("outcome_table", "outcome_conn_id"):
+            value = getattr(self, name)
+            if value is not None and not is_to_be_resolved(value):
+                setattr(self, name, CHECKS[name](name, value))
         if self.subaccount_id is not None:
             CHECKS["subaccount_id"]("subaccount_id", self.subaccount_id)
 
@@ -191,6 +206,11 @@ class EightByEightDeliveryReportOperator(BaseOperator):
             raise AirflowFailException(given.problem)
         if not given.batches.ids:
             return self._conclude_nothing(context)
+        if (table := self._delivery_columns()) is not None:
+            try:
+                table.prepare()
+            except SinkError as error:
+                raise AirflowException(str(error)) from None
         follower = self._follower(context)
         progress = follower.begin(self.timeout.total_seconds(), _remembered(context))
         return self._follow(context, follower, progress, has_waited=False)
@@ -215,6 +235,7 @@ class EightByEightDeliveryReportOperator(BaseOperator):
         except ValueError as error:
             raise AirflowFailException(str(error)) from None
         self._stop = threading.Event()
+        table = self._delivery_columns()
         return Follower(
             EightByEightHook(self.eight_by_eight_conn_id, subaccount_id=self.subaccount_id).client,
             self.batch_ids.batches,
@@ -223,7 +244,22 @@ class EightByEightDeliveryReportOperator(BaseOperator):
             poll_interval=self.poll_interval.total_seconds(),
             clock=SystemClock(self._stop),
             stop=self._stop,
+            write=None if table is None else table.write,
         )
+
+    def _delivery_columns(self) -> DeliveryColumns | None:
+        """Return the table that deliveries go into, if there is one; nothing is opened yet."""
+        if self.outcome_table is None:
+            return None
+        from airflow_provider_8x8.operators.outcome_tables import database_of
+        from airflow_provider_8x8.surveys.outcomes.table_deliveries import DeliveryColumns
+
+        try:
+            table = CHECKS["outcome_table"]("outcome_table", self.outcome_table)
+            conn_id = CHECKS["outcome_conn_id"]("outcome_conn_id", self.outcome_conn_id)
+            return DeliveryColumns(database_of(table, conn_id))
+        except (TypeError, ValueError) as error:
+            raise AirflowFailException(str(error)) from None
 
     def _follow(self, context: Context, follower: Follower, progress: Progress, *, has_waited: bool) -> dict[str, Any]:
         """
@@ -276,6 +312,8 @@ class EightByEightDeliveryReportOperator(BaseOperator):
             raise AirflowException("Deliveries are not waited for any more, since the task is to end")
         if report.as_of is None:
             raise (AirflowFailException if progress.is_hopeless else AirflowException)(progress.problem)
+        if progress.table_problem is not None:
+            raise AirflowException(progress.table_problem)
         if self.min_delivered is not None and not report.has_delivered(self.min_delivered):
             # Later, more may have arrived.
             fail = AirflowException if report.timed_out else AirflowFailException

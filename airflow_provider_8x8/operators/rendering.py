@@ -26,11 +26,13 @@ _TEXTS = frozenset(
         "canary_destination",
         "campaign_id",
         "report_path",
+        "outcome_table",
+        "outcome_conn_id",
     }
 )
 """Templated arguments that are text, whatever ``render_template_as_native_obj`` would make of them."""
 
-_NEEDED = frozenset({"survey_id", "sql", "sql_conn_id", "campaign_id", "not_after"})
+_NEEDED = frozenset({"survey_id", "sql", "sql_conn_id", "campaign_id", "not_after", "outcome_table", "outcome_conn_id"})
 """
 Templated arguments that may be left out, but not be rendered to nothing: no default could stand for a campaign or a
 query, and a limit that got lost would limit nothing.

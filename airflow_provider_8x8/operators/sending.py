@@ -23,10 +23,12 @@ from airflow_provider_8x8.operators.source import (
     deployment,
     journal_connection,
     source_of_rows,
+    template_of,
 )
 from airflow_provider_8x8.surveys.clock import SystemClock
 from airflow_provider_8x8.surveys.journal.protocol import Journal
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
+from airflow_provider_8x8.surveys.messages.texts import Texts
 from airflow_provider_8x8.surveys.messages.times import parse_time
 from airflow_provider_8x8.surveys.outcomes.report import Report
 from airflow_provider_8x8.surveys.outcomes.summary import Summary, Tally, summarize
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_8x8.operators.survey_batch import EightByEightSurveyBatchOperator
+    from airflow_provider_8x8.surveys.outcomes.table import OutcomeTable
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +73,8 @@ def send(
         journals.choose(run.campaign_id)
         check_rendered(task)
         journal = journals.journal(_settled_batches(task))
-        sender = _sender(task, run, journal, stop, journal_conn_id=journals.journal_conn_id)
+        table = _outcome_table(task, context, run.campaign_id)
+        sender = _sender(task, run, journal, stop, journal_conn_id=journals.journal_conn_id, outcome_table=table)
         rows = source_of_rows(task)
     except Exception as error:  # noqa: BLE001  # whatever it is, the result says what was sent before
         if not isinstance(error, TypeError | ValueError | AirflowException):
@@ -92,6 +96,7 @@ def _sender(
     stop: threading.Event,
     *,
     journal_conn_id: str | None,
+    outcome_table: OutcomeTable | None,
 ) -> SurveySender:
     if warning := warning_about_source(task.source):
         log.warning("%s", warning)
@@ -118,7 +123,29 @@ def _sender(
         settings=_settings(task),
         journal=journal,
         report=report,
+        outcome_table=outcome_table,
         stop=stop,
+    )
+
+
+def _outcome_table(task: EightByEightSurveyBatchOperator, context: Context, campaign_id: str) -> OutcomeTable | None:
+    """
+    Return the table that each row's outcome goes into, if there is to be one; nothing is opened yet.
+
+    :raises TypeError: its connection does not lead to a database
+    :raises ValueError: there is no such connection, or SQLAlchemy has no way to its database
+    """
+    if task.outcome_table is None:
+        return None
+    from airflow_provider_8x8.operators.outcome_tables import database_of, task_instance_of
+    from airflow_provider_8x8.surveys.outcomes.table import OutcomeTable
+
+    return OutcomeTable(
+        database_of(task.outcome_table, str(task.outcome_conn_id)),
+        campaign_id,
+        task_instance_of(context),
+        texts=Texts(template_of(task), unmasked(task.encoding) or None),
+        clock=SystemClock(threading.Event()),
     )
 
 

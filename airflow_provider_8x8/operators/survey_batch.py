@@ -144,6 +144,11 @@ class EightByEightSurveyBatchOperator(SurveyTextsOperator):
         the connection to 8x8 names in its extra, if it does
     :param report_path: folder for the report of what became of each row (templated): an absolute path, or the URL of
         a folder in an object store, such as ``s3://connection@bucket/folder``
+    :param outcome_table: ``table`` or ``schema.table`` that gets one row for each row read (templated): what became of
+        it, under which of 8x8's ids. Made when it is first used; a try after a crash completes it. See
+        ``docs/warehouse.md``. Needs ``outcome_conn_id``
+    :param outcome_conn_id: connection to its database (templated): PostgreSQL, MySQL, MariaDB, SQLite, DuckDB, or
+        another that SQLAlchemy has a way to
     :param eight_by_eight_conn_id: connection of type ``eight_by_eight``, ``eight_by_eight_default`` by default
     :param subaccount_id: another sub-account than the connection's
     :raises ValueError: an argument is not as it must be, when the DAG is parsed; likewise a TypeError
@@ -155,6 +160,8 @@ class EightByEightSurveyBatchOperator(SurveyTextsOperator):
         "canary_destination",
         "settled_batches",
         "report_path",
+        "outcome_table",
+        "outcome_conn_id",
     )
     survey_id: str
     ui_color = "#ffe2d9"
@@ -196,6 +203,8 @@ class EightByEightSurveyBatchOperator(SurveyTextsOperator):
         campaign_id: str | None = None,
         journal_conn_id: str | None = None,
         report_path: str | None = None,
+        outcome_table: str | None = None,
+        outcome_conn_id: str | None = None,
         eight_by_eight_conn_id: str = DEFAULT_CONN_NAME,
         subaccount_id: str | None = None,
         **kwargs: Any,
@@ -237,6 +246,8 @@ class EightByEightSurveyBatchOperator(SurveyTextsOperator):
         self.canary_destination = canary_destination
         self.settled_batches = settled_batches
         self.report_path = report_path
+        self.outcome_table = outcome_table
+        self.outcome_conn_id = outcome_conn_id
         with named_in_errors(self.task_id):
             check_arguments(self, CHECKS.keys() - TEXT_ARGUMENTS)
             check_together(self)

@@ -30,6 +30,7 @@ from airflow_provider_8x8.surveys.messages.builder import MessageBuilder
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
 from airflow_provider_8x8.surveys.messages.template import Template
 from airflow_provider_8x8.surveys.outcomes.report import Report
+from airflow_provider_8x8.surveys.outcomes.sinks import Sink
 from airflow_provider_8x8.surveys.outcomes.summary import Summary
 from airflow_provider_8x8.surveys.outcomes.verdict import Ending, OnEmpty, judge
 from airflow_provider_8x8.surveys.sending import refusals as refusals_module
@@ -317,6 +318,7 @@ class History:
             settings=self.settings(),
             journal=journal,
             report=report,
+            outcome_table=self.outcome_table(process, task),
             stop=process.stop,
             clock=ProcessClock(process),
             chance=self.chance,
@@ -324,6 +326,10 @@ class History:
         )
         client.on_post = partial(self._check_post, task, process, sender)
         return sender
+
+    def outcome_table(self, process: Process, task: TaskInstance) -> Sink | None:
+        """Return the table that a try writes outcomes into; most histories have none."""
+        return None
 
     def _check_post(self, task: TaskInstance, process: Process, sender: SurveySender) -> None:
         braking.check_post(self, task, process, sender._ledger.entries(), sender._fates.tally)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ _MAX_ERRORS = 10
 _MOST_A_MESSAGE_COSTS = 1_000_000
 
 
-class _Fate(NamedTuple):
+class Fate(NamedTuple):
     """What a line says of a message, apart from which one that is: many messages share one."""
 
     batch_id: str
@@ -119,8 +119,8 @@ class Deliveries:
     def __init__(self, batches: SentBatches) -> None:
         self._batches = batches
         self._ids = frozenset(batches.ids)
-        self._fates: dict[str, _Fate] = {}
-        self._shared: dict[_Fate, _Fate] = {}
+        self._fates: dict[str, Fate] = {}
+        self._shared: dict[Fate, Fate] = {}
 
     def add(self, lines: Iterable[LogLine]) -> None:
         """Take note of what lines say of messages of the batches; of two about one message, the final one counts."""
@@ -131,10 +131,15 @@ class Deliveries:
             before = fates.get(line.umid)
             if before is not None and before.status in FINAL and line.status not in FINAL:
                 continue
-            fate = _Fate(
-                line.batch_id, line.status, line.detail, line.code, line.description, line.currency, line.price
-            )
+            fate = Fate(line.batch_id, line.status, line.detail, line.code, line.description, line.currency, line.price)
             fates[line.umid] = shared.setdefault(fate, fate)
+
+    def by_fate(self) -> dict[Fate, list[str]]:
+        """Return the umids of all messages, by what became of them."""
+        umids: defaultdict[Fate, list[str]] = defaultdict(list)
+        for umid, fate in self._fates.items():
+            umids[fate].append(umid)
+        return umids
 
     def report(self, as_of: str) -> DeliveryReport:
         """
@@ -177,7 +182,7 @@ def _counted(pairs: Iterable[tuple[str, int]]) -> Counter[str]:
     return counted
 
 
-def _errors(counts: Counter[_Fate]) -> list[dict[str, Any]]:
+def _errors(counts: Counter[Fate]) -> list[dict[str, Any]]:
     descriptions: dict[str, str | None] = {}
     for fate, _ in counts.most_common():
         if fate.code is not None:
@@ -189,12 +194,12 @@ def _errors(counts: Counter[_Fate]) -> list[dict[str, Any]]:
     ]
 
 
-def _cost(counts: Counter[_Fate]) -> tuple[dict[str, float], int]:
+def _cost(counts: Counter[Fate]) -> tuple[dict[str, float], int]:
     """Return what messages cost, by currency, and of how many that is known."""
     sums: dict[str, Decimal] = {}
     priced = 0
     for fate, count in counts.items():
-        price = _price(fate.price)
+        price = price_of(fate.price)
         if price is not None and fate.currency is not None:
             currency = quotable(fate.currency)
             sums[currency] = sums.get(currency, Decimal()) + price * count
@@ -202,7 +207,8 @@ def _cost(counts: Counter[_Fate]) -> tuple[dict[str, float], int]:
     return {currency: float(amount) for currency, amount in sorted(sums.items())}, priced
 
 
-def _price(text: str | None) -> Decimal | None:
+def price_of(text: str | None) -> Decimal | None:
+    """Return a price as 8x8 writes it, None if it is none."""
     try:
         price = Decimal(text or "")
     except InvalidOperation:

@@ -7,10 +7,12 @@ from types import TracebackType
 from typing import Self
 
 from airflow_provider_8x8.surveys.journal.entries import Entry
+from airflow_provider_8x8.surveys.journal.errors import SupersededError
 from airflow_provider_8x8.surveys.journal.ledger import Ledger
 from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError, RowMessage, RowMessages
 from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
-from airflow_provider_8x8.surveys.outcomes.report import Report, ReportLine
+from airflow_provider_8x8.surveys.outcomes.report import ReportLine
+from airflow_provider_8x8.surveys.outcomes.sinks import Sink
 from airflow_provider_8x8.surveys.outcomes.summary import Tally
 
 
@@ -27,7 +29,7 @@ class Fates:
     :param report: gets a line for each row that no batch of this task instance has
     """
 
-    def __init__(self, ledger: Ledger, report: Report | None) -> None:
+    def __init__(self, ledger: Ledger, report: Sink | None) -> None:
         self._ledger = ledger
         self._report = report
         self._in_hand: set[int] = set()
@@ -46,7 +48,11 @@ class Fates:
         for rows in self._taken:
             left.extend(rows.picked([number in self._in_hand for number in rows.numbers]))
             self._in_hand.difference_update(rows.numbers)
+        if isinstance(error, SupersededError):
+            self._report = None  # what becomes of these rows is the newest try's to say
         self.report_not_sent(left)
+        if self._report:
+            self._report.end_reading()
 
     def take(self, rows: RowMessages) -> None:
         """Have rows in hand that are to be sent."""
@@ -74,7 +80,10 @@ class Fates:
         entry = self._ledger[holder]
         self.tally.hold(entry, row.row_key)
         self._in_hand.discard(row.number)
-        if not self._ledger.is_own(entry):
+        if self._ledger.is_own(entry):
+            if self._report:
+                self._report.note_own(row, holder)
+        else:
             self.tally.of_others += 1
             said = f"batch {holder} of another run of the campaign has it"
             self._write(row, Outcome.ALREADY_SENT, said, batch_id=entry.batch_id)

@@ -17,7 +17,7 @@ import logging
 import os
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from hashlib import blake2b
 from itertools import islice
@@ -32,8 +32,9 @@ from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.api.models import LogLine
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys, unpack
-from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError, RowMessage
+from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError, RowMessage, RowMessages
 from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
+from airflow_provider_8x8.surveys.outcomes.sinks import SinkError
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ _MISTAKABLE = re.compile(r"[A-Z~]")  # the tilde, since a hash stands behind one
 _EMPTY = "%"  # which no quoted text is
 
 
-class ReportError(Exception):
+class ReportError(SinkError):
     """The report could not be written or read; the text holds no row."""
 
 
@@ -145,6 +146,16 @@ class Report:
                 raise
             log.warning("%s", failure)  # what ends the task matters more
 
+    def compare(self, own: Sequence[Entry]) -> set[str]:
+        """Hold the files against the journal; see :class:`~airflow_provider_8x8.surveys.outcomes.sinks.Sink`."""
+        lacking = set()
+        for entry in own:
+            if not entry.is_in_effect:
+                self.take_back_batch(entry.client_batch_id, with_rows=False)  # an overtaken try may have written it
+            elif entry.state is EntryState.SENT and not self.has_batch(entry.client_batch_id):
+                lacking.add(entry.client_batch_id)
+        return lacking
+
     def forget_rows(self) -> None:
         """Begin anew with the rows that are in no batch: the source is read again, or was by an earlier try."""
         with self._naming_failures():
@@ -160,6 +171,16 @@ class Report:
                 file = self._row_file(line.outcome).open("wb")
                 self._row_files[line.outcome] = self._open_files.enter_context(file)
             self._row_files[line.outcome].write(self._encoder.encode(line) + b"\n")
+
+    def note_own(self, row: RowMessage | InvalidRowError, client_batch_id: str) -> None:
+        """Do nothing: its batch's file has it."""
+
+    def end_reading(self) -> None:
+        """Do nothing: what was written is there, or will be when the files are closed."""
+
+    def write_answers(self, entry: Entry, rows: RowMessages, lines: Iterable[ReportLine]) -> None:
+        """Write a batch's file."""
+        self.write_batch(entry.client_batch_id, lines)
 
     def write_batch(self, client_batch_id: str, lines: Iterable[ReportLine]) -> None:
         """Write one batch's file, whole, over the one that may be there."""
@@ -181,22 +202,7 @@ class Report:
 
         :param found: 8x8's log lines of the batch, by row key
         """
-        lines = self._lines_of(entry, found, row_keys)
-        for row_key in unpack(entry.resent_keys):
-            del lines[row_key]  # it goes into another batch
-        rejected = set(unpack(entry.rejected_keys))
-        is_sent = entry.state is EntryState.SENT
-        unknown = set(unpack(entry.unknown_keys + entry.assumed_keys if is_sent else entry.row_keys))
-        for row_key, line in lines.items():
-            line.outcome = (
-                Outcome.REJECTED if row_key in rejected else Outcome.UNKNOWN if row_key in unknown else Outcome.ACCEPTED
-            )
-            line.batch_id = entry.batch_id
-            if log_line := found.get(row_key):
-                line.umid, line.code = log_line.umid, log_line.code or log_line.status
-                line.description = log_line.description
-            elif line.outcome is not Outcome.ACCEPTED:
-                line.description = "not in 8x8's logs"
+        lines = settled_lines(entry, found, self._lines_of(entry, found, row_keys))
         self.write_batch(entry.client_batch_id, lines.values())
 
     def take_back_batch(self, client_batch_id: str, *, with_rows: bool) -> None:
@@ -216,14 +222,7 @@ class Report:
 
     def _lines_of(self, entry: Entry, found: Mapping[bytes, LogLine], row_keys: RowKeys) -> dict[bytes, ReportLine]:
         """Return a batch's lines by row key: as they were written, else as far as journal and logs know them."""
-        lines = {
-            row_key: ReportLine(
-                None,
-                Outcome.UNKNOWN,
-                client_message_id=found[row_key].client_message_id if row_key in found else entry.derived_id(row_key),
-            )
-            for row_key in unpack(entry.row_keys)
-        }
+        lines = lines_of_journal(entry, found)
         row_key_of = entry.row_keys_by_message(row_keys)
         with self._naming_failures():
             written = self._written(self._batch_file(entry.client_batch_id))
@@ -256,6 +255,45 @@ class Report:
 
     def _row_file(self, outcome: Outcome) -> Any:
         return self.folder / f"{self._row_file_prefix}{outcome}.jsonl"
+
+
+def lines_of_journal(entry: Entry, found: Mapping[bytes, LogLine]) -> dict[bytes, ReportLine]:
+    """Return a batch's lines by row key, as far as the journal and 8x8's logs know its rows; of none what became."""
+    return {
+        row_key: ReportLine(
+            None,
+            Outcome.UNKNOWN,
+            client_message_id=found[row_key].client_message_id if row_key in found else entry.derived_id(row_key),
+        )
+        for row_key in unpack(entry.row_keys)
+    }
+
+
+def settled_lines(
+    entry: Entry, found: Mapping[bytes, LogLine], lines: dict[bytes, ReportLine]
+) -> dict[bytes, ReportLine]:
+    """
+    Say in a batch's lines what became of its rows, and leave those out that go into another batch.
+
+    :param found: 8x8's log lines of the batch, by row key
+    :param lines: by row key; are changed
+    """
+    for row_key in unpack(entry.resent_keys):
+        del lines[row_key]
+    rejected = set(unpack(entry.rejected_keys))
+    is_sent = entry.state is EntryState.SENT
+    unknown = set(unpack(entry.unknown_keys + entry.assumed_keys if is_sent else entry.row_keys))
+    for row_key, line in lines.items():
+        line.outcome = (
+            Outcome.REJECTED if row_key in rejected else Outcome.UNKNOWN if row_key in unknown else Outcome.ACCEPTED
+        )
+        line.batch_id = entry.batch_id
+        if log_line := found.get(row_key):
+            line.umid, line.code = log_line.umid, log_line.code or log_line.status
+            line.description = log_line.description
+        elif line.outcome is not Outcome.ACCEPTED:
+            line.description = "not in 8x8's logs"
+    return lines
 
 
 def _segment(text: str) -> str:

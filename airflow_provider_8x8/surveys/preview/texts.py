@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
-
-from msgspec.structs import astuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.api.models import SURVEY_LINK_LENGTH, SurveyMessage
@@ -14,7 +12,8 @@ from airflow_provider_8x8.surveys.messages.calling_codes import MAX_PREFIX_LENGT
 from airflow_provider_8x8.surveys.messages.parts import count_parts, encoding_of, find_beyond_gsm7, find_unusual
 from airflow_provider_8x8.surveys.messages.phone_numbers import mask_digits
 from airflow_provider_8x8.surveys.messages.row_message import PlainMessage, RowMessages
-from airflow_provider_8x8.surveys.messages.template import Template, parse_again
+from airflow_provider_8x8.surveys.messages.template import Template
+from airflow_provider_8x8.surveys.messages.texts import Texts
 
 MAX_SAMPLES = 3
 
@@ -46,9 +45,8 @@ class TextCounts:
     """
 
     def __init__(self, template: Template | None, encoding: str | None = None) -> None:
-        self._template = template
+        self._texts = Texts(template, encoding)
         self._encoding = encoding
-        self._renderers: dict[Any, Callable[..., str]] = {}
         self._pushed: dict[str, Pushed] = {}
         self._first: list[Sample] = []
         self._longest: Sample | None = None
@@ -80,7 +78,7 @@ class TextCounts:
 
     def add(self, rows: RowMessages) -> None:
         """Count the texts of some rows."""
-        texts = self._texts_of(rows.messages)
+        texts = self._texts.of(rows.messages)
         if self._encoding in (None, "AUTO"):
             parts = [
                 1 if len(text) <= 160 and find_unusual(text) is None else self._parts_of(text, message)
@@ -91,32 +89,8 @@ class TextCounts:
         self.by_destination.update(zip(map(_where_to, rows.messages), parts, strict=True))
         self._keep_samples(rows.messages, texts, parts)
 
-    def _texts_of(self, messages: Sequence[SurveyMessage | PlainMessage]) -> list[str]:
-        texts, renderers = [], self._renderers
-        for message in messages:
-            variables: Any = message.template_variables
-            if type(message) is PlainMessage and variables is not None:
-                render = renderers.get(type(variables)) or self._renderer_for(type(variables))
-                texts.append(render(*astuple(variables)))
-            else:
-                texts.append(self._render(message))
-        return texts
-
-    def _renderer_for(self, kind: Any) -> Callable[..., str]:
-        """Return what renders the common text from the values of a struct of variables, in its order."""
-        assert self._template is not None, "plain messages have a common text"  # noqa: S101
-        self._renderers[kind] = self._template.renderer(kind.__struct_encode_fields__)
-        return self._renderers[kind]
-
-    def _render(self, message: SurveyMessage | PlainMessage) -> str:
-        variables: Mapping[str, Any] = message.template_variables or {}
-        body = message.template_body if isinstance(message, SurveyMessage) else None
-        template = self._template if body is None else parse_again(body)
-        return "" if template is None else template.render(variables)
-
     def _parts_of(self, text: str, message: SurveyMessage | PlainMessage) -> int:
-        own = message.encoding if isinstance(message, SurveyMessage) else None
-        encoding = own or self._encoding
+        encoding = self._texts.encoding_of(message)
         parts = count_parts(text, encoding)
         if encoding_of(text, encoding) == "UCS2":
             self.ucs2 += 1

@@ -29,7 +29,8 @@ from airflow_provider_8x8.surveys.messages.row_message import RowMessage, RowMes
 from airflow_provider_8x8.surveys.outcomes.answers import match
 from airflow_provider_8x8.surveys.outcomes.fates import Fates
 from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
-from airflow_provider_8x8.surveys.outcomes.report import Report, ReportLine
+from airflow_provider_8x8.surveys.outcomes.report import ReportLine
+from airflow_provider_8x8.surveys.outcomes.sinks import Sink
 from airflow_provider_8x8.surveys.outcomes.summary import Reasons
 from airflow_provider_8x8.surveys.sending.brake import Brake
 from airflow_provider_8x8.surveys.sending.entering import Entering
@@ -99,7 +100,7 @@ class Delivery:
     :param refusals: what is known of 8x8's refusals
     :param brake: is told what 8x8 answers, and says whether another batch may be begun
     :param settings: how
-    :param report: gets a file for each batch
+    :param report: gets what became of each batch
     :param stop: set when the try is to end: no batch is begun any more
     :param clock: tells the time and waits
     :param chance: spreads waits
@@ -116,7 +117,7 @@ class Delivery:
         brake: Brake,
         *,
         settings: Settings,
-        report: Report | None,
+        report: Sink | None,
         stop: threading.Event,
         clock: Clock,
         chance: Chance,
@@ -272,7 +273,7 @@ class Delivery:
         self._on_wire = None
         self._unknown_in_a_row = 0
         self._brake.note(entry)
-        self._report_batch(sent.entry, answers.lines(response.batch_id))
+        self._report_batch(sent, answers.lines(response.batch_id))
         self._progress.note(sent.entry.client_batch_id, response)
 
     def _mark_unknown(self, unknown: UnknownOutcomeError) -> None:
@@ -288,7 +289,7 @@ class Delivery:
         )
         reason = unknown.reason
         lines = (ReportLine.of(row, Outcome.UNKNOWN, description=reason) for row in sent.batch.rows)
-        self._report_batch(sent.entry, lines)
+        self._report_batch(sent, lines)
         if self._unknown_in_a_row >= MAX_UNKNOWN_IN_A_ROW:
             raise SendingStopped(f"{MAX_UNKNOWN_IN_A_ROW} batches in a row have an unknown outcome: {unknown}")
 
@@ -323,7 +324,7 @@ class Delivery:
             ReportLine.of(row, Outcome.REJECTED, code=refused.code, description=refused.description)
             for row in alone.batch.rows
         ]
-        self._report_batch(alone.entry, lines)
+        self._report_batch(alone, lines)
 
     def _note_rejected(self, reasons: Iterable[tuple[RowMessage, str]]) -> None:
         for row, reason in reasons:
@@ -335,10 +336,10 @@ class Delivery:
             raise RuntimeError("no batch is on the wire")
         return sent
 
-    def _report_batch(self, entry: Entry, lines: Iterable[ReportLine]) -> None:
-        """Have a batch reported, once the next one is on the wire: 8x8 need not wait for the file to be written."""
+    def _report_batch(self, sent: _OnWire, lines: Iterable[ReportLine]) -> None:
+        """Have a batch reported, once the next one is on the wire: 8x8 need not wait for it to be written."""
         if self._report:
-            self._to_report.append(partial(self._report.write_batch, entry.client_batch_id, lines))
+            self._to_report.append(partial(self._report.write_answers, sent.entry, sent.batch.rows, lines))
 
     def _write_reports(self) -> None:
         while self._to_report:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -52,6 +53,7 @@ class Progress(msgspec.Struct, kw_only=True):
     :ivar report: what the last look has seen
     :ivar problem: why the last look failed, if it did
     :ivar is_hopeless: whether another try would fail likewise
+    :ivar table_problem: why what the last look has seen could not be written into the outcome table, if it could not
     """
 
     ends_at: float
@@ -61,6 +63,7 @@ class Progress(msgspec.Struct, kw_only=True):
     report: DeliveryReport | None = None
     problem: str | None = None
     is_hopeless: bool = False
+    table_problem: str | None = None
 
     def as_builtins(self) -> dict[str, Any]:
         """Return what :meth:`of` takes: nothing that JSON does not know."""
@@ -96,6 +99,7 @@ class Follower:
     :param poll_interval: seconds between two exports
     :param clock: tells the time and waits
     :param stop: set when the try is to end
+    :param write: is given what each export says, and when 8x8 was asked for it; returns why that could not be written
     """
 
     def __init__(
@@ -108,7 +112,9 @@ class Follower:
         poll_interval: float,
         clock: Clock,
         stop: threading.Event,
+        write: Callable[[Deliveries, float], str | None] | None = None,
     ) -> None:
+        self._write = write
         self._exports = LogExports(client, clock=clock, stop=stop)
         self._batches = batches
         self._first = since - CLOCK_MARGIN
@@ -178,6 +184,8 @@ class Follower:
             return is_last
         as_of = datetime.fromtimestamp(job.asked_at, UTC).isoformat(timespec="seconds")
         report = deliveries.report(as_of)
+        if self._write is not None:
+            progress.table_problem = self._write(deliveries, job.asked_at)
         progress.problem = None
         progress.next_look = self._next_look(progress)
         if report.is_settled(self._final_share, seen_before):

@@ -18,7 +18,6 @@ from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.api.models import SurveyMessage
 from airflow_provider_8x8.surveys.chance import Chance, SystemChance
 from airflow_provider_8x8.surveys.clock import Clock, SystemClock
-from airflow_provider_8x8.surveys.journal.entries import EntryState
 from airflow_provider_8x8.surveys.journal.errors import JournalError
 from airflow_provider_8x8.surveys.journal.header import Header
 from airflow_provider_8x8.surveys.journal.ledger import Ledger
@@ -26,7 +25,8 @@ from airflow_provider_8x8.surveys.journal.protocol import Journal
 from airflow_provider_8x8.surveys.messages.builder import MessageBuilder, Rows
 from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_RULES, RowKeys
 from airflow_provider_8x8.surveys.outcomes.fates import Fates
-from airflow_provider_8x8.surveys.outcomes.report import Report, ReportError
+from airflow_provider_8x8.surveys.outcomes.report import Report
+from airflow_provider_8x8.surveys.outcomes.sinks import Sink, SinkError, both
 from airflow_provider_8x8.surveys.outcomes.summary import Summary, summarize
 from airflow_provider_8x8.surveys.sending.brake import Brake, HeldBack
 from airflow_provider_8x8.surveys.sending.delivery import Delivery
@@ -54,7 +54,8 @@ class SurveySender:
     :param run: on whose behalf
     :param settings: how
     :param journal: what later tries will know
-    :param report: where each row's outcome is written
+    :param report: files that each row's outcome is written into
+    :param outcome_table: likewise a table
     :param stop: set from outside when the try is to end: no batch is begun any more
     :param clock: tells the time and waits
     :param chance: makes ids, and spreads waits
@@ -71,6 +72,7 @@ class SurveySender:
         settings: Settings,
         journal: Journal,
         report: Report | None = None,
+        outcome_table: Sink | None = None,
         stop: threading.Event | None = None,
         clock: Clock | None = None,
         chance: Chance | None = None,
@@ -81,7 +83,8 @@ class SurveySender:
         self._row_keys = row_keys
         self._run = run
         self._settings = settings
-        self._report = report
+        self._report_folder = None if report is None else str(report.folder)
+        self._outcomes = both(report, outcome_table)
         self._stop = stop or threading.Event()
         self._clock = clock or SystemClock(self._stop)
         chance = chance or SystemChance()
@@ -93,13 +96,13 @@ class SurveySender:
             row_keys,
             run=run,
             settings=settings,
-            report=report,
+            report=self._outcomes,
             canary=_canary(builder, settings),
             clock=self._clock,
             chance=chance,
             stop=self._stop,
         )
-        self._fates = Fates(self._ledger, report)
+        self._fates = Fates(self._ledger, self._outcomes)
         self._refusals = Refusals(builder.own_fields)
         self._brake = Brake(self._ledger, settings)
         self._delivery = Delivery(
@@ -118,7 +121,7 @@ class SurveySender:
             self._refusals,
             self._brake,
             settings=settings,
-            report=report,
+            report=self._outcomes,
             stop=self._stop,
             clock=self._clock,
             chance=chance,
@@ -135,9 +138,9 @@ class SurveySender:
         What goes wrong on the way is in the summary's ``stop``, beside the outcomes of all rows read until then.
         """
         try:
-            with self._report or nullcontext():
+            with self._outcomes or nullcontext():
                 self._send(rows)
-        except ReportError as error:
+        except SinkError as error:
             self._note(SendingStopped(str(error)))
         except JournalError as error:
             self._note(SendingStopped(str(error), is_final=not error.may_go_better))
@@ -191,7 +194,7 @@ class SurveySender:
         summary.logs_problem = self._settling.logs_problem
         is_final = self._stopped is not None and self._is_final(self._stopped)
         summary.outlook = self._settling.outlook(is_last_try=is_final) if summary.unknown_client_batch_ids else None
-        summary.report = None if self._report is None else str(self._report.folder)
+        summary.report = self._report_folder
         if self._stopped is not None:
             summary.stop, summary.is_final = str(self._stopped), is_final
             summary.braked = self._brake.passed
@@ -215,23 +218,16 @@ class SurveySender:
         self._open_before = frozenset(entry.client_batch_id for entry in self._ledger.entries() if entry.is_open)
         if self._settings.settled_batches:
             self._settling.apply_what_a_person_says(self._settings.settled_batches)
-        if self._report:
-            self._check_report(self._report)
-
-    def _check_report(self, report: Report) -> None:
-        """Hold the report of this task instance's earlier tries against the journal."""
-        for entry in filter(self._ledger.is_own, self._ledger.entries()):
-            if not entry.is_in_effect:
-                report.take_back_batch(entry.client_batch_id, with_rows=False)  # an overtaken try may have written it
-            elif entry.state is EntryState.SENT and not report.has_batch(entry.client_batch_id):
-                self._settling.unreported.add(entry.client_batch_id)
+        if self._outcomes:
+            own = [entry for entry in self._ledger.entries() if self._ledger.is_own(entry) and entry.is_batch]
+            self._settling.unreported |= self._outcomes.compare(own)
 
     def _send_missing(self, rows: Rows) -> None:
         """Read the source, twice if something has to be known before the first is sent, and send what is missing."""
         self._ledger.begin_reading()
         self._refusals.begin_reading()
         self._refusals.learn(self._ledger.entries())
-        with Fates(self._ledger, self._report) as self._fates:
+        with Fates(self._ledger, self._outcomes) as self._fates:
             self._delivery.begin_reading(self._fates)
             self._brake.begin_reading(self._fates.tally)
             reading = Reading(

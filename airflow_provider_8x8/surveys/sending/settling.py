@@ -23,7 +23,7 @@ from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
 from airflow_provider_8x8.surveys.journal.errors import JournalMismatchError
 from airflow_provider_8x8.surveys.journal.ledger import Ledger
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
-from airflow_provider_8x8.surveys.outcomes.report import Report
+from airflow_provider_8x8.surveys.outcomes.sinks import Sink
 from airflow_provider_8x8.surveys.outcomes.summary import Tally
 from airflow_provider_8x8.surveys.sending.canary import Canary
 from airflow_provider_8x8.surveys.sending.prospects import LOOK_AROUND, Prospects, messages_of
@@ -77,7 +77,7 @@ class Settling:
         *,
         run: Run,
         settings: Settings,
-        report: Report | None,
+        report: Sink | None,
         canary: SurveyMessage | None,
         clock: Clock,
         chance: Chance,

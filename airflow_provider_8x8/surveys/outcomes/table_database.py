@@ -1,0 +1,352 @@
+"""
+The outcome table: its columns, and how they are written in each kind of database.
+
+Rows are upserted where the dialect has a statement for it, else deleted and inserted in one transaction.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from tenacity import stop_after_delay
+
+from airflow_provider_8x8.api.masking import mask_phone_numbers
+from airflow_provider_8x8.retrying import retrying
+from airflow_provider_8x8.surveys.outcomes.sinks import SinkError
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+Item = TypeVar("Item")
+Values = dict[str, Any]
+"""A row's columns by their names."""
+
+LOCK_SECONDS = 30
+"""How long a statement waits for another's lock where nothing else is to be done meanwhile."""
+
+IMPATIENT_LOCK_SECONDS = 1
+"""Likewise while batches are being sent."""
+
+_AT_A_TIME = 1_000
+_NAMES_AT_A_TIME = 500
+
+_READ_COMMITTED = ("postgresql", "mysql", "mariadb")
+
+_OPTIONS: dict[str, Any] = {
+    f"{dialect}_{option}": value
+    for dialect in ("mysql", "mariadb")
+    for option, value in {"engine": "InnoDB", "charset": "utf8mb4", "collate": "utf8mb4_bin"}.items()
+}
+
+_KEPT = frozenset({"source_row", "row_key", "client_message_id", "batch_id", "umid", "parts"})
+"""Columns that keep their value where a later one is NULL: 8x8's logs know less of a row than its source."""
+
+# Whatever the database has refused: which of its errors pass is a list for each driver, and a list has gaps.
+_RETRYING = retrying(
+    lambda error: isinstance(error, DBAPIError),
+    max_tries=7,
+    first_wait=0.2,
+    longest_wait=10.0,
+    spread=0.5,
+    also_stop=stop_after_delay(2 * LOCK_SECONDS),
+)
+
+
+class OutcomeTableError(SinkError):
+    """The outcome table could not be made, written or read; the text holds no row and no secret."""
+
+
+def _columns() -> list[sa.Column[Any]]:
+    return [
+        sa.Column("owner", sa.String(64), primary_key=True, comment="the client batch id, or whose row it is else"),
+        sa.Column("row_id", sa.String(32), primary_key=True, comment="the hash of the row key, or the row's number"),
+        sa.Column("campaign_id", sa.String(768), nullable=False, comment="yours, or the task instance"),
+        sa.Column("dag_id", sa.String(250), nullable=False),
+        sa.Column("task_id", sa.String(250), nullable=False),
+        sa.Column("run_id", sa.String(250), nullable=False),
+        sa.Column("map_index", sa.Integer, nullable=False, comment="-1 if the task is not mapped"),
+        sa.Column("source_row", sa.Integer, comment="1 for the first row of the source, when it was read"),
+        sa.Column("row_key", sa.Text, comment="the value that makes the row unique in its campaign"),
+        sa.Column("client_message_id", sa.Text, comment="what 8x8 knows the row by"),
+        sa.Column("outcome", sa.String(16), nullable=False, comment="what became of the row"),
+        sa.Column("code", sa.String(64), comment="8x8's, of the message or of its refusal"),
+        sa.Column("description", sa.Text, comment="8x8's words, or why the row was not sent"),
+        sa.Column("batch_id", sa.String(100), comment="8x8's id of the batch"),
+        sa.Column("client_batch_id", sa.String(64), comment="our id of the batch"),
+        sa.Column("umid", sa.String(100), comment="8x8's id of the message; survey answers have it"),
+        sa.Column("parts", sa.Integer, comment="SMS parts of the text"),
+        sa.Column("sent_at", sa.DateTime, comment="UTC; when the batch was begun"),
+        sa.Column("updated_at", sa.DateTime, nullable=False, comment="UTC; when the outcome was written last"),
+        sa.Column("delivery_state", sa.String(32), comment="in 8x8's logs, such as delivered"),
+        sa.Column("delivery_detail", sa.String(100), comment="such as delivered_to_recipient"),
+        sa.Column("delivery_error", sa.String(64), comment="8x8's error code"),
+        sa.Column("price", sa.Numeric(18, 8, asdecimal=False), comment="of all parts of the message"),
+        sa.Column("currency", sa.String(8), comment="ISO 4217"),
+        sa.Column("delivery_as_of", sa.DateTime, comment="UTC; when 8x8 was asked for the logs that say so"),
+    ]
+
+
+DELIVERY_COLUMNS = ("delivery_state", "delivery_detail", "delivery_error", "price", "currency", "delivery_as_of")
+_KEY = ("owner", "row_id")
+
+
+def utc(seconds: float) -> datetime:
+    """Return a time as the table has it: in UTC and whole seconds, which every database keeps."""
+    return datetime.fromtimestamp(int(seconds), UTC).replace(tzinfo=None)
+
+
+class TableDatabase:
+    """
+    A table for outcomes in some database.
+
+    :param engine: an engine of one's own; where SQLAlchemy is older than 2, made with ``future=True``
+    :param name: ``table`` or ``schema.table``
+    :param conn_id: where the engine comes from, for messages
+    """
+
+    def __init__(self, engine: Engine, name: str, conn_id: str) -> None:
+        schema, _, table = name.rpartition(".")
+        self.name = name
+        self.table = sa.Table(
+            table,
+            sa.MetaData(),
+            *_columns(),
+            schema=sa.sql.quoted_name(schema, quote=False if "." in schema else None) if schema else None,
+            comment="one row for each row of a survey's source, and what became of it",
+            **_OPTIONS,
+        )
+        self._said = f"the outcome table {name} (outcome_conn_id {conn_id!r})"
+        self._dialect = engine.dialect.name
+        is_known = self._dialect in _READ_COMMITTED
+        self._engine = engine.execution_options(**({"isolation_level": "READ COMMITTED"} if is_known else {}))
+        self._lock_seconds = LOCK_SECONDS
+        if self._dialect == "sqlite":
+            event.listen(self._engine, "begin", self._begin_on_sqlite)
+        self._upsert = _upsert_of(self._dialect, self.table)
+
+    def __str__(self) -> str:
+        return self._said
+
+    def prepare(self) -> None:
+        """
+        Make the table if it is not there, and see that it can be written as it will be.
+
+        Several tasks may do so at once.
+
+        :raises OutcomeTableError: it cannot
+        """
+        there = self._columns_there()
+        if isinstance(there, SQLAlchemyError):
+            not_read, not_made = there, self._make()
+            there = self._columns_there()
+            if isinstance(there, SQLAlchemyError):
+                also = "" if not_made is None else f"; it could not be made either: {in_short(not_made)}"
+                raise OutcomeTableError(f"{self} could not be read: {in_short(not_read)}{also}")
+        lacking = [column.name for column in self.table.columns if column.name.lower() not in there]
+        if lacking:
+            raise OutcomeTableError(
+                f"{self} is there and lacks the columns {', '.join(lacking)}; add them, or name a table that is not "
+                "there yet: it is made then"
+            )
+        try:
+            self._try_out()
+        except SQLAlchemyError as error:
+            raise OutcomeTableError(f"{self} cannot be written: {in_short(error)}") from None
+
+    def run(self, work: Callable[[Connection], Result], purpose: str) -> Result:
+        """
+        Do some work in a transaction of its own, and commit; what fails is tried again for a while.
+
+        :param work: may be called more than once
+        :param purpose: what for, for messages: "be written"
+        :raises OutcomeTableError: it failed each time
+        """
+        try:
+            result: Result = _RETRYING(self._once, work)
+        except SQLAlchemyError as error:
+            raise OutcomeTableError(f"{self} could not {purpose}: {in_short(error)}") from None
+        return result
+
+    def attempt(self, work: Callable[[Connection], Any]) -> str | None:
+        """Do some work in a transaction of its own, and commit; return why that failed, None if it has not."""
+        self._lock_seconds = IMPATIENT_LOCK_SECONDS
+        try:
+            self._once(work)
+        except SQLAlchemyError as error:
+            return in_short(error)
+        finally:
+            self._lock_seconds = LOCK_SECONDS
+        return None
+
+    def close(self) -> None:
+        """Close what connections there are."""
+        self._engine.dispose()
+
+    # what is written
+
+    def write(self, connection: Connection, rows: Sequence[Values]) -> None:
+        """Write rows over those that may be there; what only an earlier writer knew, and deliveries, stay."""
+        for some in pieces(rows, _AT_A_TIME):
+            if self._upsert is not None:
+                connection.execute(self._upsert, some)
+            else:
+                self._replace(connection, some)
+
+    def _replace(self, connection: Connection, rows: Sequence[Values]) -> None:
+        columns = self.table.columns
+        whole = []
+        for owner in dict.fromkeys(row["owner"] for row in rows):
+            own = {row["row_id"]: row for row in rows if row["owner"] == owner}
+            for ids in pieces(list(own), _NAMES_AT_A_TIME):
+                is_one = sa.and_(columns.owner == owner, columns.row_id.in_(ids))
+                there = {
+                    row["row_id"]: row
+                    for row in connection.execute(sa.select(self.table).where(is_one)).mappings().all()
+                }
+                connection.execute(sa.delete(self.table).where(is_one))
+                whole += [_merged(there.get(row_id, {}), own[row_id]) for row_id in ids]
+        connection.execute(sa.insert(self.table), whole)
+
+    # what is there
+
+    def _columns_there(self) -> set[str] | SQLAlchemyError:
+        """Return the table's columns in small letters, or why it cannot be read."""
+        nothing = (
+            sa.select(sa.text("*")).select_from(self.table).where(sa.literal_column("1") == sa.literal_column("0"))
+        )
+        try:
+            return self._once(
+                lambda connection: {
+                    name.lower()
+                    for name in connection.execute(nothing).keys()  # noqa: SIM118  # a result is no mapping
+                }
+            )
+        except SQLAlchemyError as error:
+            return error
+
+    def _make(self) -> SQLAlchemyError | None:
+        """Make the table; return why that failed, as where another task has made it at the same moment."""
+        try:
+            self._once(self.table.create)
+        except SQLAlchemyError as error:
+            return error
+        if self._dialect == "duckdb":
+            return None  # it upserts no column that is in an index, and finds rows without one
+        index = sa.Index(f"ix_{self.table.name}_umid"[:60], self.table.columns.umid)
+        try:
+            self._once(index.create)
+        except SQLAlchemyError as error:
+            log.info("%s has no index of umids: %s", self, in_short(error))
+        return None
+
+    def _try_out(self) -> None:
+        """
+        Write, change and delete a row, and take all back.
+
+        :raises SQLAlchemyError: that is not possible
+        """
+        columns, owner = self.table.columns, f"trial {secrets.token_hex(8)}"
+        trial: Values = {column.name: None for column in columns if column.name not in DELIVERY_COLUMNS}
+        trial |= dict.fromkeys(("campaign_id", "dag_id", "task_id", "run_id", "outcome"), "")
+        trial |= {"owner": owner, "row_id": "1", "map_index": -1, "updated_at": utc(0)}
+        of_trial = columns.owner == owner
+
+        def work(connection: Connection) -> int:
+            for _ in range(2):
+                self.write(connection, [trial])
+            connection.execute(sa.update(self.table).where(of_trial).values(delivery_state="queued"))
+            count = connection.execute(sa.select(sa.func.count()).select_from(self.table).where(of_trial)).scalar_one()
+            connection.execute(sa.delete(self.table).where(of_trial))
+            return int(count)
+
+        count = _RETRYING(self._once, work, commits=False)
+        if count != 1:
+            raise SQLAlchemyError(f"it has no primary key of {' and '.join(_KEY)}: a row would be there more than once")
+
+    # transactions
+
+    def _once(self, work: Callable[[Connection], Result], *, commits: bool = True) -> Result:
+        """
+        Do some work in a transaction of its own.
+
+        :raises SQLAlchemyError: it failed, or the commit's answer did not come
+        """
+        try:
+            with self._engine.connect() as connection, connection.begin() as transaction:
+                self._limit_waiting(connection)
+                result = work(connection)
+                if not commits:
+                    transaction.rollback()
+                return result
+        finally:
+            if self._dialect == "duckdb":
+                self._engine.dispose()  # as long as it is open, no other process can open the file
+
+    def _limit_waiting(self, connection: Connection) -> None:
+        if self._dialect == "postgresql":
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{self._lock_seconds}s'")
+        elif self._dialect in ("mysql", "mariadb"):
+            connection.exec_driver_sql(f"SET SESSION innodb_lock_wait_timeout = {self._lock_seconds}")
+
+    def _begin_on_sqlite(self, connection: Connection) -> None:
+        """Take SQLite's write lock at once: taken later, it may be refused without waiting."""
+        connection.connection.driver_connection.isolation_level = None  # type: ignore[union-attr]  # it has one
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {self._lock_seconds * 1000}")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def pieces(items: Sequence[Item], size: int = _NAMES_AT_A_TIME) -> Iterator[Sequence[Item]]:
+    """Yield a sequence in pieces: no statement may have any number of values."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def in_short(error: SQLAlchemyError) -> str:
+    """Return the database's class of error and first line: what follows (DETAIL, the statement) may hold values."""
+    cause = getattr(error, "orig", None) or error
+    return f"{type(cause).__name__}: {mask_phone_numbers((str(cause).splitlines() or [''])[0])}"
+
+
+def _upsert_of(dialect: str, table: sa.Table) -> Any:
+    """Return the statement that writes rows over those that are there, None if none is known for the dialect."""
+    if dialect in ("mysql", "mariadb"):
+        into_mysql = mysql.insert(table)
+        return into_mysql.on_duplicate_key_update(_changes(table, into_mysql.inserted))
+    if dialect in ("postgresql", "duckdb"):
+        into_postgres = postgresql.insert(table)
+        changes = _changes(table, into_postgres.excluded, is_text=dialect == "duckdb")
+        return into_postgres.on_conflict_do_update(index_elements=list(_KEY), set_=changes)
+    if dialect == "sqlite":
+        into_sqlite = sqlite.insert(table)
+        return into_sqlite.on_conflict_do_update(index_elements=list(_KEY), set_=_changes(table, into_sqlite.excluded))
+    return None
+
+
+def _changes(table: sa.Table, new: Any, *, is_text: bool = False) -> Values:
+    """Return what an upsert sets; ``is_text``: new values come as text, whatever the column's type."""
+
+    def of(column: sa.Column[Any]) -> Any:
+        its = sa.cast(new[column.name], column.type) if is_text else new[column.name]
+        return sa.func.coalesce(its, column) if column.name in _KEPT else its
+
+    return {
+        column.name: of(column)
+        for column in table.columns
+        if column.name not in _KEY and column.name not in DELIVERY_COLUMNS
+    }
+
+
+def _merged(there: Mapping[Any, Any], new: Values) -> Values:
+    """Return what an upsert makes of a row."""
+    deliveries = {name: there.get(name) for name in DELIVERY_COLUMNS}
+    kept = {name: there.get(name) for name in _KEPT if new[name] is None}
+    return {**new, **deliveries, **kept}

@@ -1,0 +1,87 @@
+"""What became of messages on their way to the phones, in the outcome table: of those that it has."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from airflow_provider_8x8.surveys.outcomes.deliveries import Deliveries, Fate, price_of
+from airflow_provider_8x8.surveys.outcomes.sinks import SinkError
+from airflow_provider_8x8.surveys.outcomes.table_database import TableDatabase, Values, pieces, utc
+
+log = logging.getLogger(__name__)
+
+
+class DeliveryColumns:
+    """
+    Writes state, error and price of messages, found by their umids.
+
+    :param database: the table
+    """
+
+    def __init__(self, database: TableDatabase) -> None:
+        self._database = database
+
+    def prepare(self) -> None:
+        """
+        See that the table can be written, and make it if it is not there.
+
+        :raises SinkError: it cannot
+        """
+        try:
+            self._database.prepare()
+        finally:
+            self._database.close()
+
+    def write(self, deliveries: Deliveries, as_of: float) -> str | None:
+        """
+        Write what an export says; return why that failed, None if it has not.
+
+        What a later one has said stays, and so does what is there as it is.
+
+        :param as_of: when 8x8 was asked for it, in seconds since 1970
+        """
+        changed = 0
+        try:
+            for fate, umids in deliveries.by_fate().items():
+                for some in pieces(umids):
+                    work = partial(self._update, self._values(fate, as_of), some)
+                    changed += self._database.run(work, "be written")
+        except SinkError as error:
+            log.warning("%s", error)
+            return str(error)
+        finally:
+            self._database.close()
+        log.info("%s: %d rows have another delivery state or price", self._database, changed)
+        return None
+
+    def _values(self, fate: Fate, as_of: float) -> Values:
+        price = price_of(fate.price)
+        return {
+            "delivery_state": fate.status[:32],
+            "delivery_detail": fate.detail and fate.detail[:100],
+            "delivery_error": fate.code and fate.code[:64],
+            "currency": fate.currency and fate.currency[:8],
+            "price": None if price is None else float(price),
+            "delivery_as_of": utc(as_of),
+        }
+
+    def _update(self, values: Values, umids: Any, connection: Connection) -> int:
+        table, columns = self._database.table, self._database.table.columns
+        is_other = [
+            columns[name].is_not(None) if value is None else sa.or_(columns[name].is_(None), columns[name] != value)
+            for name, value in values.items()
+            if name != "delivery_as_of"
+        ]
+        is_older = sa.or_(columns.delivery_as_of.is_(None), columns.delivery_as_of <= values["delivery_as_of"])
+        these = columns.umid.in_(umids)
+        count = connection.execute(
+            sa.select(sa.func.count()).select_from(table).where(these, is_older, sa.or_(*is_other))
+        ).scalar_one()
+        if count:
+            connection.execute(sa.update(table).where(these, is_older, sa.or_(*is_other)).values(**values))
+        return int(count)

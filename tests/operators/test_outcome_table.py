@@ -1,0 +1,236 @@
+"""What became of rows, in a table of the team's: whole DAGs against the sandbox and real databases."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.operators.test_survey_batch import person, result_of, survey_dag, with_state_store
+from tests.support.dag_runs import DagRunResult
+
+Run = Callable[..., DagRunResult]
+
+REFUSED = "+210 555 0123 45"
+"""No such calling code: only 8x8 can tell."""
+
+ROWS = [
+    *(person(number) for number in range(23)),
+    person(5),  # a duplicate
+    person(30, destination=REFUSED),
+    person(31, destination="none"),
+    person(32, firstName="x" * 160),
+]
+EXPECTED = {"accepted": 24, "rejected": 1, "invalid": 1, "duplicate": 1}
+
+
+class Warehouse:
+    """A database of some kind, to Airflow the connection ``warehouse``."""
+
+    def __init__(self, kind: str, fields: dict[str, Any], connect: Callable[[], Any]) -> None:
+        self.kind = kind
+        self.fields = fields
+        self._connect = connect
+
+    def execute(self, statement: str) -> list[Any]:
+        with contextlib.closing(self._connect()) as connection:
+            cursor = connection.cursor()
+            cursor.execute(statement)
+            rows = list(cursor.fetchall()) if cursor.description else []
+            connection.commit()
+            return rows
+
+    def rows(self, columns: str, table: str = "outcomes", rest: str = "") -> list[Any]:
+        return [tuple(row) for row in self.execute(f"SELECT {columns} FROM {table} {rest}")]
+
+    def outcomes(self, table: str = "outcomes") -> dict[str, int]:
+        return dict(self.rows("outcome, count(*)", table, "GROUP BY outcome"))
+
+
+@pytest.fixture(params=["sqlite", "duckdb", "postgres", "mariadb"])
+def warehouse(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Warehouse]:
+    with contextlib.ExitStack() as stack:
+        made = _warehouse(request, request.param, tmp_path, stack)
+        monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(made.fields))
+        yield made
+
+
+def _warehouse(request: Any, kind: str, folder: Path, stack: contextlib.ExitStack) -> Warehouse:
+    from tests.support.databases import mariadb_database, postgres_database
+
+    if kind == "sqlite":
+        file = str(folder / "warehouse.sqlite")
+        return Warehouse(kind, {"conn_type": "sqlite", "host": file}, lambda: sqlite3.connect(file))
+    if kind == "duckdb":
+        import duckdb
+
+        file = str(folder / "warehouse.duckdb")
+        return Warehouse(kind, {"conn_type": "duckdb", "host": file}, lambda: _WithCommit(duckdb.connect(file)))
+    if kind == "postgres":
+        import psycopg2
+
+        database = stack.enter_context(postgres_database(request.getfixturevalue("postgres_cluster"), "serializable"))
+        return Warehouse(kind, database.connection, lambda: psycopg2.connect(database.url))
+    import pymysql
+
+    database = stack.enter_context(mariadb_database(request.getfixturevalue("mariadb_server")))
+    fields = database.connection
+    return Warehouse(
+        kind,
+        fields,
+        lambda: pymysql.connect(
+            unix_socket=fields["extra"]["unix_socket"], user=fields["login"], database=fields["schema"]
+        ),
+    )
+
+
+class _WithCommit:
+    """DuckDB's connection, where nothing need be committed."""
+
+    def __init__(self, opened: Any) -> None:
+        self.cursor, self.close = opened.cursor, opened.close
+
+    def commit(self) -> None:
+        """Do nothing."""
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pauses between a transaction's tries."""
+    from airflow_provider_8x8.surveys.outcomes import table_database
+
+    monkeypatch.setattr(table_database._RETRYING, "sleep", lambda seconds: None)
+
+
+@pytest.fixture
+def sqlite_warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
+    file = str(tmp_path / "warehouse.sqlite")
+    fields = {"conn_type": "sqlite", "host": file}
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(fields))
+    return Warehouse("sqlite", fields, lambda: sqlite3.connect(file))
+
+
+def into_table(**arguments: Any) -> Any:
+    given = {"outcome_table": "outcomes", "outcome_conn_id": "warehouse", "batch_size": 10, **arguments}
+    return survey_dag(**given)
+
+
+def test_there_is_one_row_for_each_row_read(run_dag: Run, sandbox: Any, connection: str, warehouse: Warehouse) -> None:
+    run = run_dag(into_table(rows=ROWS))
+    assert run.task_states == {"send": "success"}, run.log[-3000:]
+    result = result_of(run)
+    assert warehouse.outcomes() == EXPECTED
+    assert result["rows_read"] == len(ROWS)
+    messages = {message["umid"]: message for message in sandbox.messages(100)}
+    sent = warehouse.rows("umid, row_key, parts, batch_id, client_batch_id", rest="WHERE outcome = 'accepted'")
+    assert {row[0] for row in sent} == {umid for umid, its in messages.items() if its["status"] != "rejected"}
+    for umid, row_key, parts, batch_id, client_batch_id in sent:
+        assert (row_key, parts) == (messages[umid]["destination"].removeprefix("+"), messages[umid]["parts"])
+        assert (batch_id in result["batch_ids"], client_batch_id in result["client_batch_ids"]) == (True, True)
+    assert warehouse.rows("DISTINCT campaign_id, dag_id, task_id, map_index") == [
+        (result["campaign_id"], "survey", "send", -1)
+    ]
+    ((code, description),) = warehouse.rows("code, description", rest="WHERE outcome = 'rejected'")
+    assert "E.164" in description
+    assert code
+    assert {number for (number,) in warehouse.rows("source_row")} == set(range(1, len(ROWS) + 1))
+    assert warehouse.rows("count(*)", rest="WHERE sent_at IS NULL") == [(2,)]
+
+
+def test_the_delivery_report_adds_states_and_prices(
+    run_dag: Run, sandbox: Any, connection: str, warehouse: Warehouse
+) -> None:
+    from tests.operators.test_delivery_report import report_of, sent_and_reported
+
+    table = {"outcome_table": "outcomes", "outcome_conn_id": "warehouse"}
+    run = run_dag(sent_and_reported(ROWS, sending=table, **table))
+    assert run.task_states == {"send": "success", "report": "success"}, run.log[-3000:]
+    states = dict(warehouse.rows("delivery_state, count(*)", rest="WHERE umid IS NOT NULL GROUP BY delivery_state"))
+    result = report_of(run)
+    assert states == result["states"]
+    ((price,),) = warehouse.rows("sum(price)", rest="WHERE currency = 'USD'")
+    assert float(price) == pytest.approx(result["cost"]["USD"])
+    assert warehouse.rows("DISTINCT delivery_detail", rest="WHERE delivery_state = 'delivered'") == [
+        ("delivered_to_recipient",)
+    ]
+    assert warehouse.rows("delivery_error", rest="WHERE delivery_state = 'rejected'") == [("1002",)]
+    assert warehouse.outcomes() == EXPECTED
+
+
+@with_state_store
+def test_a_try_after_a_crash_completes_the_table(
+    run_dag: Run, sandbox: Any, connection: str, sqlite_warehouse: Warehouse, at_batch: Any
+) -> None:
+    from datetime import timedelta
+
+    at_batch(2, lambda: None)
+    run = run_dag(into_table(rows=ROWS, retries=2, retry_delay=timedelta(), reconcile_timeout=timedelta(minutes=1)))
+    assert run.task_states == {"send": "success"}, run.log[-3000:]
+    assert sqlite_warehouse.outcomes() == EXPECTED
+    accepted = sqlite_warehouse.rows("row_key, umid, parts", rest="WHERE outcome = 'accepted'")
+    assert Counter((row_key, umid) for row_key, umid, _ in accepted) == Counter(
+        (message["destination"].removeprefix("+"), message["umid"])
+        for message in sandbox.messages(100)
+        if message["status"] != "rejected"
+    )
+    assert {parts for _, _, parts in accepted} == {1, 2}
+    assert sandbox.stats()["max_per_key"] == 1
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("CREATE TABLE outcomes (owner TEXT, row_id TEXT)", "is there and lacks the columns campaign_id, dag_id"),
+        (None, "could not be read: OperationalError"),
+    ],
+)
+def test_nothing_is_sent_where_the_table_cannot_be_written(
+    run_dag: Run, sandbox: Any, connection: str, sqlite_warehouse: Warehouse, statement: str | None, message: str
+) -> None:
+    if statement is not None:
+        sqlite_warehouse.execute(statement)
+    run = run_dag(into_table(rows=ROWS, outcome_table="outcomes" if statement else "nowhere.outcomes"))
+    assert run.task_states == {"send": "failed"}
+    assert "(outcome_conn_id 'warehouse')" in run.log
+    assert message in run.log
+    assert sandbox.stats()["requests"] == 0
+
+
+def test_a_table_that_is_gone_in_mid_campaign_fails_the_task_and_holds_nobody_up(
+    run_dag: Run, sandbox: Any, connection: str, sqlite_warehouse: Warehouse, no_pauses: Any, monkeypatch: Any
+) -> None:
+    from airflow_provider_8x8.surveys.outcomes.table import OutcomeTable
+
+    write = OutcomeTable.write_answers
+
+    def gone(*arguments: Any) -> None:
+        sqlite_warehouse.execute("DROP TABLE IF EXISTS outcomes")
+        write(*arguments)
+
+    monkeypatch.setattr(OutcomeTable, "write_answers", gone)
+    run = run_dag(into_table(rows=ROWS))
+    assert run.task_states == {"send": "failed"}
+    assert result_of(run)["accepted_count"] == EXPECTED["accepted"]
+    assert "could not be written: OperationalError: no such table" in run.log
+    assert sandbox.stats()["max_per_key"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"outcome_table": None}, "outcome_conn_id needs outcome_table"),
+        ({"outcome_conn_id": None}, "outcome_table needs outcome_conn_id"),
+        ({"outcome_table": "a; DROP TABLE b"}, "outcome_table is 'a; DROP TABLE b'; expected the name of a table"),
+        ({"outcome_conn_id": "postgresql://me:secret@db"}, "outcome_conn_id is a connection; expected its id"),
+    ],
+)
+def test_arguments_are_checked_when_the_dag_is_parsed(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        into_table(rows=ROWS, **arguments)
+    assert "secret" not in str(caught.value)

@@ -1,0 +1,33 @@
+"""The outcome table agrees with what is counted, and knows each row, wherever a process dies."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulation.crashes import SCRIPTS, small
+from tests.simulation.outcome_tables import HistoryWithTable
+from tests.simulation.plans import Where
+from tests.simulation.seeds import run_seeds
+
+
+def with_deaths_at(journal: Where, script: str, touches: range) -> list[str]:
+    plan = small(journal, script)
+    plan.tries = 12
+    history = HistoryWithTable(plan, 1)
+    history.world.crash_at = frozenset(touches)
+    return history.run()
+
+
+def test_random_histories() -> None:
+    assert not run_seeds(range(2_000_000, 2_000_040), make=HistoryWithTable)
+
+
+def test_every_single_death_from_the_first_batch_on() -> None:
+    for touch in range(40, 100):
+        assert not with_deaths_at(Where.CAMPAIGN, "all taken", range(touch, touch + 1)), touch
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_ten_deaths(script: str) -> None:
+    for first in (5, 25):
+        assert not with_deaths_at(Where.STATE_STORE, script, range(first, first + 400, 40)), first
