@@ -28,13 +28,14 @@ _TEXTS = frozenset(
         "report_path",
     }
 )
-"""Templated arguments that are text, whatever ``render_template_as_native_obj`` would make of them."""
+"""Templated arguments that are read as they are written, whatever native rendering would make of them."""
 
-_NEEDED = frozenset({"survey_id", "sql", "sql_conn_id", "campaign_id", "not_after"})
+_NEEDED = frozenset({"survey_id", "sql", "sql_conn_id", "campaign_id", "not_after", "max_messages"})
 """
 Templated arguments that may be left out, but not be rendered to nothing: no default could stand for a campaign or a
 query, and a limit that got lost would limit nothing.
 """
+        "max_messages",
 
 _SHOWN: dict[str, Callable[[Any], Any]] = {
     "template_variables": lambda given: MaskedMapping(given, mask(given)),

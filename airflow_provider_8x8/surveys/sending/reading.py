@@ -45,7 +45,7 @@ class Reading:
     ) -> None:
         self._builder = builder
         self._settings = settings
-        self._limit = settings.max_messages or math.inf
+        self._limit = math.inf if settings.max_messages is None else settings.max_messages
         self._ledger = ledger
         self._fates = fates
         self._brake = brake
