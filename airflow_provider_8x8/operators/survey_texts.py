@@ -19,7 +19,7 @@ from airflow_provider_8x8.operators.arguments import (
 )
 from airflow_provider_8x8.operators.masked import Unusable, named_in_errors
 from airflow_provider_8x8.operators.rendering import render_argument
-from airflow_provider_8x8.rows import GivenRows
+from airflow_provider_8x8.rows import FunctionRows, GivenRows
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -128,7 +128,7 @@ class SurveyTextsOperator(BaseOperator):
         with named_in_errors(self.task_id):
             self._rows = (
                 rows
-                if rows is None or isinstance(rows, GivenRows | Unusable) or are_to_be_resolved(rows)
+                if rows is None or isinstance(rows, GivenRows | FunctionRows | Unusable) or are_to_be_resolved(rows)
                 else GivenRows(rows)
             )
 
