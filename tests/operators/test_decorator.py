@@ -336,7 +336,7 @@ def test_rendered_arguments_show_no_number_and_no_row(run_dag: Any, sandbox: Any
     run = run_dag(dag_of(send, people(2), call=call))
     assert result_of(run)["accepted_count"] == 3
     rendered = json.dumps(run.rendered["send"])
-    for secret in ("2025550123", "5550102", "5550101", "Person"):
+    for secret in ("2025550123", "5550102", "5550101", "Person", "s3cr3t"):
         assert secret not in rendered
         assert secret not in run.log
     for shown in ("<list of 2>", "<dict of 3>", "+12*******23", "2026-01-31"):
