@@ -38,6 +38,11 @@ def final_states(airflow: Airflow3, dag_id: str, run_id: str) -> dict[str, str]:
     return states if FINAL.issuperset(states.values()) else {}
 
 
+def awaits_an_answer(airflow: Airflow3, path: str) -> bool:
+    """Tell whether a task instance is at rest: to an answer that comes before that, Airflow lets the task fail."""
+    return bool(airflow.call("GET", path)["state"] == "awaiting_input")
+
+
 def test_the_connections_form_shows_its_fields(airflow: Airflow3) -> None:
     metas = airflow.call("GET", "/ui/connections/hook_meta")
     meta = next(meta for meta in metas if meta["connection_type"] == "eight_by_eight")
@@ -90,7 +95,8 @@ def test_what_a_person_approves_is_sent_and_what_a_person_rejects_is_not(
         runs[answer] = airflow.call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=run)["dag_run_id"]
         path = f"/api/v2/dags/{dag_id}/dagRuns/{quote(runs[answer], safe='')}/taskInstances"
         questions[answer] = f"{path}/approve/-1/hitlDetails"
-        asked = wait_for("the question", partial(airflow.call, "GET", questions[answer]))
+        wait_for("the question", partial(awaits_an_answer, airflow, f"{path}/approve"))
+        asked = airflow.call("GET", questions[answer])
         assert asked["subject"] == f"Surveys to the customers: {answer}"
         assert "3 texts would be sent." in asked["body"]
     assert default_sandbox.stats()["requests"] == 0
