@@ -46,7 +46,7 @@ CONN_FIELDS: dict[str, Any] = {
 
 
 def get_provider_info() -> dict[str, Any]:
-    """Return the connection type with its form, and where the hook, the operators and the trigger are."""
+    """Return the connection type with its form, and where the hook, operators, decorator and trigger are."""
     return {
         "package-name": "airflow-provider-8x8",
         "name": "8x8",
@@ -72,6 +72,12 @@ def get_provider_info() -> dict[str, Any]:
                     "airflow_provider_8x8.operators.survey_preview",
                     "airflow_provider_8x8.operators.delivery_report",
                 ],
+            }
+        ],
+        "task-decorators": [
+            {
+                "name": "survey_batch",
+                "class-name": "airflow_provider_8x8.decorators.survey_batch.survey_batch_task",
             }
         ],
         "triggers": [

@@ -1,15 +1,19 @@
-"""Rows from XCom or the DAG file, and rows from SQL."""
+"""Rows from XCom or the DAG file, rows of a function, and rows from SQL."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+import traceback
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, nullcontext
 from itertools import islice
 from typing import Any
 
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
+
+from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.databases import Database, driver_of, server_side_cursor
-from airflow_provider_8x8.surveys.messages.builder import ColumnsError
+from airflow_provider_8x8.surveys.messages.builder import ColumnsError, SourceError
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +36,7 @@ class GivenRows:
     columns: Collection[str] | None = None
 
     def __init__(self, rows: Any) -> None:
-        if isinstance(rows, str | bytes | Mapping) or not isinstance(rows, Iterable | None):
+        if not _may_be_rows(rows):
             raise TypeError(
                 f"rows is of type {type(rows).__name__}; expected a list of mappings, such as a task's output "
                 "(give the output itself, or render text with render_template_as_native_obj)"
@@ -85,8 +89,82 @@ class _KeptRows:
         return rows
 
 
-def _flat(rows: Iterable[Any]) -> Generator[Any, None, None]:
-    none_is_no_rows: bool | None = None
+class FunctionRows:
+    """
+    The rows that a function returns or yields; every pass calls it anew, and what it yields is read as a stream.
+
+    None is no rows. A None that it yields is an invalid row: what else it will yield is not known then.
+
+    :param call: calls the function
+    :param name: the function's, for people
+    """
+
+    columns: Collection[str] | None = None
+
+    def __init__(self, call: Callable[[], Any], name: str) -> None:
+        self._call = call
+        self._name = name
+        self._iterator: Iterator[Any] | None = None
+
+    def __iter__(self) -> Generator[Any, None, None]:
+        has_given = False
+        try:
+            rows = self._called()
+            with closing(rows) if isinstance(rows, Generator) else nullcontext():
+                for row in _flat(rows, none_is_no_rows=False if isinstance(rows, Iterator) else None):
+                    has_given = True
+                    yield row
+        except SourceError:
+            raise
+        except AirflowFailException as error:
+            said = mask_phone_numbers(str(error))
+            raise SourceError(f"{self._name}() has raised {type(error).__name__}: {said}") from None
+        except AirflowSkipException as error:
+            if has_given:
+                raise
+            log.info("%s: there are none: %s", self, mask_phone_numbers(str(error)))
+        except Exception as error:
+            # Without the error's own text, which may hold a row.
+            trace = mask_phone_numbers("".join(traceback.format_tb(error.__traceback__)))
+            log.error("%s: %s at:\n%s", self, type(error).__name__, trace)
+            raise
+
+    def _called(self) -> Iterable[Any]:
+        """
+        Return what the function gives this time.
+
+        :raises SourceError: these are no rows, or they were read before
+        :raises Exception: what the function raises
+        """
+        rows = self._call()
+        if not _may_be_rows(rows):
+            raise SourceError(
+                f"{self._name}() has returned a value of type {type(rows).__name__}; expected a list of mappings, or a "
+                "generator that yields them"
+            )
+        if isinstance(rows, Iterator):
+            if rows is self._iterator:
+                raise SourceError(
+                    f"{self._name}() has returned the same iterator twice, which gives its rows only once; expected a "
+                    "new one from each call"
+                )
+            self._iterator = rows
+        return () if rows is None else rows
+
+    def __repr__(self) -> str:
+        return f"<rows of {self._name}()>"
+
+
+def _may_be_rows(rows: Any) -> bool:
+    return rows is None or (isinstance(rows, Iterable) and not isinstance(rows, str | bytes | Mapping))
+
+
+def _flat(rows: Iterable[Any], none_is_no_rows: bool | None = None) -> Generator[Any, None, None]:
+    """
+    Yield each row of some, or of lists of them.
+
+    :param none_is_no_rows: whether a None is the output of a task that had no rows; by default that is looked up
+    """
     for row in rows:
         if row is None:
             if none_is_no_rows is None:

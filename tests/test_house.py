@@ -21,12 +21,13 @@ MAY_IMPORT = {
     "hooks": {"hooks", "api", "get_provider_info"},
     "retrying": set(),
     "databases": set(),
-    "rows": {"databases", "surveys"},
+    "rows": {"databases", "surveys", "api"},
     "journals": {"databases", "journals", "surveys"},
     "triggers": {"hooks", "surveys"},
     "operators": {
         *{"operators", "triggers", "hooks", "databases", "rows", "journals", "surveys", "api", "get_provider_info"}
     },
+    "decorators": {"operators", "rows"},
     "sandbox": {"sandbox", "__init__"},
     "get_provider_info": set(),
     "__init__": {"get_provider_info"},

@@ -231,6 +231,12 @@ def _whole(low: int, high: int | None = None) -> Callable[[str, Any], int]:
     return check
 
 
+def _whole_once_rendered(name: str, value: Any) -> int:
+    """Return a whole number that a template has come to: 0 is what was approved, and no mistake in a DAG file."""
+    text = value.strip() if isinstance(value, str) else ""
+    return _whole(0)(name, int(text) if text.isascii() and text.isdecimal() else value)
+
+
 def _at_most(name: str, value: Any) -> Any:
     is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
     if not is_number and not (isinstance(value, float) and 0 < value < 1):
@@ -280,7 +286,7 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "dlr_callback_url": _common_field("a URL that begins with https:// or http://", mask_url),
     "client_batch_id_prefix": _client_batch_id_prefix,
     "batch_size": _whole(1, MAX_BATCH_SIZE),
-    "max_messages": _whole(1),
+    "max_messages": _whole_once_rendered,
     "not_after": _limit,
     "max_rejected": _at_most,
     "max_invalid": _at_most,
@@ -308,6 +314,10 @@ The rows are not among them: :class:`~airflow_provider_8x8.rows.GivenRows` knows
 """
 
 
+_IN_DAG_FILE: dict[str, Callable[[str, Any], Any]] = {"max_messages": _whole(1)}
+"""Stricter checks, of what a DAG file has and no upstream."""
+
+
 def is_to_be_resolved(value: Any) -> bool:
     """Tell whether Airflow fills in a value before the task runs: XCom arguments, callables, and Jinja."""
     if isinstance(value, str):
@@ -329,17 +339,23 @@ def are_to_be_resolved(value: Any) -> bool:
     return is_to_be_resolved(value)
 
 
+def is_mapped(task: SurveyTextsOperator) -> bool:
+    """Tell whether a task is an instance of a mapped one: what it is given is an upstream's."""
+    return bool(getattr(task, "_BaseOperator__from_mapped", False))
+
+
 def check_arguments(task: SurveyTextsOperator, names: Collection[str]) -> None:
     """
     Check all that is known of some of an operator's arguments when its DAG is parsed, and set each as it is used.
 
     :raises ValueError: an argument is not as it must be; likewise a TypeError
     """
-    for name in filter(names.__contains__, CHECKS):
+    checks = CHECKS if is_mapped(task) else CHECKS | _IN_DAG_FILE
+    for name in filter(names.__contains__, checks):
         value = getattr(task, name)
         is_left_out = value is None and name not in _NEVER_NONE
         if not is_left_out and not (name in task.template_fields and is_to_be_resolved(value)):
-            setattr(task, name, CHECKS[name](name, value))
+            setattr(task, name, checks[name](name, value))
 
 
 def check_source_of_rows(task: SurveyTextsOperator, *, has_rows: bool) -> None:

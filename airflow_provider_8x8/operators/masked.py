@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from datetime import date, time
 from enum import Enum
@@ -66,6 +66,16 @@ class MaskedMapping(Masked, Mapping[str, Any]):
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.value)
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+
+class MaskedSequence(Masked, Sequence[Any]):
+    """A sequence whose items are there for whoever asks for them, and not to be shown."""
+
+    def __getitem__(self, place: Any) -> Any:
+        return self.value[place]
 
     def __len__(self) -> int:
         return len(self.value)
@@ -135,6 +145,14 @@ def mask(value: Any) -> Any:
         return value.isoformat()
     masked = mask_phone_numbers(text := str(value))
     return value if masked == text and type(value) in (int, float) else masked
+
+
+def mask_argument(value: Any) -> Any:
+    """Return a function's argument as rows are shown: of what holds several values, how many; else as :func:`mask`."""
+    if value is None or isinstance(value, str | int | float | date | time):
+        return mask(value)
+    how_many = f" of {len(value)}" if isinstance(value, Sized) else ""
+    return f"<{type(value).__name__}{how_many}>"
 
 
 def _mask_text(text: str) -> str:

@@ -9,7 +9,16 @@ from airflow.providers.common.compat.sdk import AirflowSkipException
 
 from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.operators.arguments import CHECKS, is_to_be_resolved
-from airflow_provider_8x8.operators.masked import HIDDEN, Masked, MaskedMapping, Unusable, mask, mask_url
+from airflow_provider_8x8.operators.masked import (
+    HIDDEN,
+    Masked,
+    MaskedMapping,
+    MaskedSequence,
+    Unusable,
+    mask,
+    mask_argument,
+    mask_url,
+)
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator, Context
@@ -28,11 +37,23 @@ _TEXTS = frozenset(
         "report_path",
         "outcome_table",
         "outcome_conn_id",
+        "max_messages",
     }
 )
-"""Templated arguments that are text, whatever ``render_template_as_native_obj`` would make of them."""
+"""Templated arguments that are read as they are written, whatever native rendering would make of them."""
 
-_NEEDED = frozenset({"survey_id", "sql", "sql_conn_id", "campaign_id", "not_after", "outcome_table", "outcome_conn_id"})
+_NEEDED = frozenset(
+    {
+        "survey_id",
+        "sql",
+        "sql_conn_id",
+        "campaign_id",
+        "not_after",
+        "outcome_table",
+        "outcome_conn_id",
+        "max_messages",
+    }
+)
 """
 Templated arguments that may be left out, but not be rendered to nothing: no default could stand for a campaign or a
 query, and a limit that got lost would limit nothing.
@@ -45,6 +66,8 @@ _SHOWN: dict[str, Callable[[Any], Any]] = {
     "sql_hook_params": lambda given: MaskedMapping(given, dict.fromkeys(map(str, given), HIDDEN)),
     "source": lambda given: Masked(given, mask(given)),
     "dlr_callback_url": lambda given: Masked(given, mask_url(given)),
+    "op_args": lambda given: MaskedSequence(given, [mask_argument(item) for item in given]),
+    "op_kwargs": lambda given: MaskedMapping(given, {name: mask_argument(item) for name, item in given.items()}),
 }
 
 _NO_PYTHON = "\u2063"  # an invisible separator: what begins with it is text to Jinja, whatever follows
@@ -68,7 +91,7 @@ def render_argument(
         # Not raised: Airflow would log the template, and the result could not say what was sent before.
         said = mask_phone_numbers(str(error))
         value = Unusable(f"{name} could not be rendered: {type(error).__name__}: {said}", may_go_better=True)
-    return _usable(name, value) if name in CHECKS else value
+    return _usable(name, value)
 
 
 def _usable(name: str, value: Any) -> Any:
@@ -78,7 +101,7 @@ def _usable(name: str, value: Any) -> Any:
     if value is None:
         return _came_to_nothing(name) if name in _NEEDED else None
     try:
-        checked = CHECKS[name](name, value)
+        checked = CHECKS[name](name, value) if name in CHECKS else value
     except ValueError as error:
         return Unusable(str(error))
     return _SHOWN[name](checked) if name in _SHOWN else checked

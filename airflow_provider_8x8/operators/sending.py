@@ -154,7 +154,7 @@ def _settings(task: EightByEightSurveyBatchOperator) -> Settings:
         survey_id=task.survey_id,
         batch_size=task.batch_size,
         client_batch_id_prefix=task.client_batch_id_prefix,
-        max_messages=task.max_messages,
+        max_messages=None if task.max_messages is None else int(task.max_messages),
         limits=limits_of(task),
         first_batch_size=task.first_batch_size,
         on_invalid=OnInvalid(task.on_invalid),

@@ -109,7 +109,9 @@ class EightByEightSurveyBatchOperator(SurveyTextsOperator):
         underscores and dots, first a letter or digit; none by default
     :param batch_size: messages in one batch, 1 to 10,000, which is the default
     :param max_messages: a guard against a bad join: more sendable rows than this, and nothing is sent at all (the
-        source is read twice); at least 1, no limit by default
+        source is read twice). A whole number of at least 1, or a template of one (templated), such as the
+        ``sendable_count`` of a preview that somebody has approved: 0 is that nothing may be sent. What was sent before
+        counts, in this task or by others of the campaign; no limit by default
     :param not_after: a guard against old data: datetime or ISO 8601 with offset (templated). No batch is begun later
         than this; what is missing then is ``not_sent``, and the task fails for good. What became of earlier batches is
         still looked up
@@ -156,6 +158,7 @@ class EightByEightSurveyBatchOperator(SurveyTextsOperator):
 
     template_fields: Sequence[str] = (
         *SurveyTextsOperator.template_fields,
+        "max_messages",
         "not_after",
         "canary_destination",
         "settled_batches",
@@ -187,7 +190,7 @@ class EightByEightSurveyBatchOperator(SurveyTextsOperator):
         dlr_callback_url: str | None = None,
         client_batch_id_prefix: str = "",
         batch_size: int = MAX_BATCH_SIZE,
-        max_messages: int | None = None,
+        max_messages: int | str | None = None,
         not_after: datetime | str | None = None,
         max_rejected: float | None = None,
         max_invalid: float | None = None,

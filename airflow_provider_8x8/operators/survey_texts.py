@@ -15,10 +15,11 @@ from airflow_provider_8x8.operators.arguments import (
     are_to_be_resolved,
     check_arguments,
     check_source_of_rows,
+    is_mapped,
 )
 from airflow_provider_8x8.operators.masked import Unusable, named_in_errors
 from airflow_provider_8x8.operators.rendering import render_argument
-from airflow_provider_8x8.rows import GivenRows
+from airflow_provider_8x8.rows import FunctionRows, GivenRows
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -113,10 +114,9 @@ class SurveyTextsOperator(BaseOperator):
         self.eight_by_eight_conn_id = eight_by_eight_conn_id
         self.subaccount_id = subaccount_id
         # What a mapped instance gets is an upstream's, which may have had no rows.
-        is_mapped = getattr(self, "_BaseOperator__from_mapped", False)
         with named_in_errors(self.task_id):
             check_arguments(self, TEXT_ARGUMENTS if survey_id is None else {"survey_id", *TEXT_ARGUMENTS})
-            check_source_of_rows(self, has_rows=rows is not None or (is_mapped and sql is None))
+            check_source_of_rows(self, has_rows=rows is not None or (is_mapped(self) and sql is None))
 
     @property
     def rows(self) -> Any:
@@ -128,7 +128,7 @@ class SurveyTextsOperator(BaseOperator):
         with named_in_errors(self.task_id):
             self._rows = (
                 rows
-                if rows is None or isinstance(rows, GivenRows | Unusable) or are_to_be_resolved(rows)
+                if rows is None or isinstance(rows, GivenRows | FunctionRows | Unusable) or are_to_be_resolved(rows)
                 else GivenRows(rows)
             )
 

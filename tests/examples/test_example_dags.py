@@ -13,9 +13,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from packaging.version import Version
+
+from tests.support.airflow_version import AIRFLOW
 
 FOLDER = Path(__file__).parents[2] / "example_dags"
-NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
+WITH_APPROVAL = "survey_with_approval"
+HAS_APPROVAL = Version("3.1") <= AIRFLOW
+NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if HAS_APPROVAL or path.stem != WITH_APPROVAL)
 LATE = {"within_days": 100_000}
 """The configuration of a run for the month of these orders, however long ago that is."""
 
@@ -44,12 +49,16 @@ FIRST_OF_MARCH = datetime(2026, 3, 1, tzinfo=UTC)
 
 def load(name: str, path: Path | None = None) -> Any:
     """The DAG of an example file."""
+    return getattr(module_of(name, path), name)()
+
+
+def module_of(name: str, path: Path | None = None) -> Any:
     spec = importlib.util.spec_from_file_location(name, path or FOLDER / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return getattr(module, name)()
+    return module
 
 
 @pytest.fixture
@@ -109,6 +118,23 @@ def test_it_is_set_as_a_user_should_set_it(name: str) -> None:
     arguments = getattr(send, "partial_kwargs", None) or vars(send)
     assert arguments["journal_conn_id"] == "journal"
     assert (arguments["campaign_id"] is not None) == (name != "survey_from_xcom")
+
+
+@pytest.mark.skipif(HAS_APPROVAL, reason="this Airflow has approvals")
+def test_without_approvals_in_airflow_there_is_no_dag_that_asks_for_one() -> None:
+    assert not hasattr(module_of(WITH_APPROVAL), WITH_APPROVAL)
+
+
+@pytest.mark.skipif(not HAS_APPROVAL, reason="this Airflow has no approvals")
+def test_what_is_approved_is_the_previews_page_and_no_more_is_sent_than_it_counts() -> None:
+    dag = load(WITH_APPROVAL)
+    assert dag.get_task("approve").body.key == "markdown"
+    assert dag.get_task("approve").downstream_task_ids == {"send_surveys"}
+    assert dag.get_task("send_surveys").max_messages.key == "sendable_count"
+    preview, send = vars(dag.get_task("preview_surveys")), vars(dag.get_task("send_surveys"))
+    assert {name: preview[name] for name in ("sql", "template_body", "campaign_id")} == {
+        name: send[name] for name in ("sql", "template_body", "campaign_id")
+    }
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +16,8 @@ from tests.support.deployment import Airflow3, wait_for
 
 pytestmark = pytest.mark.skipif(not IS_AIRFLOW_3, reason="the API that this drives is Airflow 3's")
 
+FINAL = frozenset({"success", "failed", "skipped", "upstream_failed"})
+
 
 def run_of(airflow: Airflow3, dag_id: str, **conf: Any) -> dict[str, str]:
     """Trigger a run of a DAG, beside which its schedule may make another; the states of its tasks."""
@@ -25,8 +28,19 @@ def run_of(airflow: Airflow3, dag_id: str, **conf: Any) -> dict[str, str]:
         return [run for run in runs if run["run_type"] == "manual" and run["state"] in {"success", "failed"}]
 
     run_id = wait_for(f"a run of {dag_id}", ended)[0]["dag_run_id"]
+    return final_states(airflow, dag_id, run_id)
+
+
+def final_states(airflow: Airflow3, dag_id: str, run_id: str) -> dict[str, str]:
+    """The states of a run's tasks, once all have ended; none before."""
     path = f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances"
-    return {task["task_id"]: task["state"] for task in airflow.call("GET", path)["task_instances"]}
+    states = {task["task_id"]: task["state"] for task in airflow.call("GET", path)["task_instances"]}
+    return states if FINAL.issuperset(states.values()) else {}
+
+
+def awaits_an_answer(airflow: Airflow3, path: str) -> bool:
+    """Tell whether a task instance is at rest: to an answer that comes before that, Airflow lets the task fail."""
+    return bool(airflow.call("GET", path)["state"] == "awaiting_input")
 
 
 def test_the_connections_form_shows_its_fields(airflow: Airflow3) -> None:
@@ -64,6 +78,36 @@ def test_the_example_dags_run_green(airflow: Airflow3, default_sandbox: Any, dag
     assert set(states.values()) == {"success"}, airflow.log_text(dag_id)[-4000:]
     assert default_sandbox.stats()["accepted"] == 3
     assert default_sandbox.stats()["max_per_key"] == 1
+
+
+def test_what_a_person_approves_is_sent_and_what_a_person_rejects_is_not(
+    airflow: Airflow3, default_sandbox: Any
+) -> None:
+    dag_id = "survey_with_approval"
+    default_sandbox.forget()
+    airflow.unpause(dag_id)
+    runs, questions = {}, {}
+    for answer in (
+        "Reject",
+        "Approve",
+    ):  # both are asked, one after the other: DuckDB's file is one process's at a time
+        run = {"logical_date": None, "conf": {"campaign": answer}}
+        runs[answer] = airflow.call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=run)["dag_run_id"]
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{quote(runs[answer], safe='')}/taskInstances"
+        questions[answer] = f"{path}/approve/-1/hitlDetails"
+        wait_for("the question", partial(awaits_an_answer, airflow, f"{path}/approve"))
+        asked = airflow.call("GET", questions[answer])
+        assert asked["subject"] == f"Surveys to the customers: {answer}"
+        assert "3 texts would be sent." in asked["body"]
+    assert default_sandbox.stats()["requests"] == 0
+    for answer, question in questions.items():
+        airflow.call("PATCH", question, json={"chosen_options": [answer]})
+    states = {answer: wait_for("a run's end", partial(final_states, airflow, dag_id, runs[answer])) for answer in runs}
+    first = {"preview_surveys": "success", "approve": "success"}
+    assert states["Reject"] == first | {"send_surveys": "skipped", "delivery_report": "skipped"}
+    assert states["Approve"] == first | {"send_surveys": "success", "delivery_report": "success"}
+    assert default_sandbox.stats()["accepted"] == 3
+    assert airflow.result(dag_id, "delivery_report")["delivered_count"] == 3
 
 
 def test_the_survey_tasks_logs_at_debug_level_hold_neither_key_nor_number(airflow: Airflow3) -> None:

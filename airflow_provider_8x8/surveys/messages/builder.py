@@ -34,7 +34,11 @@ _NO_MAPPING = "the row is of type {}; expected a mapping of columns to values"
 _FIELDS = {without_case_and_separators(name): name for name in CAMEL_CASE}
 
 
-class ColumnsError(ValueError):
+class SourceError(ValueError):
+    """The source as a whole cannot be used, and another try mends nothing; phone numbers are masked."""
+
+
+class ColumnsError(SourceError):
     """The source as a whole lacks a column, or has one twice; names that are phone numbers are masked."""
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.surveys.journal.ledger import Ledger
-from airflow_provider_8x8.surveys.messages.builder import ColumnsError, MessageBuilder, Rows
+from airflow_provider_8x8.surveys.messages.builder import ColumnsError, MessageBuilder, Rows, SourceError
 from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError, RowMessage, RowMessages
 from airflow_provider_8x8.surveys.outcomes.fates import Fates
 from airflow_provider_8x8.surveys.sending.brake import Brake
@@ -45,7 +45,7 @@ class Reading:
     ) -> None:
         self._builder = builder
         self._settings = settings
-        self._limit = settings.max_messages or math.inf
+        self._limit = math.inf if settings.max_messages is None else settings.max_messages
         self._ledger = ledger
         self._fates = fates
         self._brake = brake
@@ -268,7 +268,7 @@ def _chunks(source: Iterator[Any]) -> Iterator[list[Any]]:
         failure: SendingStopped | None = None
         try:
             chunk.extend(islice(source, _ROWS_AT_A_TIME))  # which keeps what was read before a failure
-        except ColumnsError as error:
+        except SourceError as error:
             failure = SendingStopped(mask_phone_numbers(str(error)), is_final=True)
         except Exception as error:  # noqa: BLE001  # every driver has errors of its own
             said = mask_phone_numbers(str(error))  # which may hold rows
