@@ -144,10 +144,14 @@ def test_another_header_is_refused_by_name() -> None:
 
 
 @pytest.mark.parametrize(
-    "header", [{"journal_format": 3, "else": 1}, {**msgspec.to_builtins(HEADER), "journal_format": 3}]
+    "header",
+    [
+        {"journal_format": JOURNAL_FORMAT + 1, "else": 1},
+        {**msgspec.to_builtins(HEADER), "journal_format": JOURNAL_FORMAT + 1},
+    ],
 )
 def test_a_newer_format_is_refused(header: dict[str, Any]) -> None:
-    with pytest.raises(JournalMismatchError, match="format 3"):
+    with pytest.raises(JournalMismatchError, match=f"format {JOURNAL_FORMAT + 1}"):
         journal_of(Store({"8x8/header": json.dumps(header)}), 2).open(HEADER)
 
 
