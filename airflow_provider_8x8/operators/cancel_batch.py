@@ -214,7 +214,7 @@ class EightByEightCancelBatchOperator(BaseOperator):
         jinja_env: Environment,
         seen_oids: set[int],
     ) -> None:
-        """Render, so that the campaign's id stays the text that it is, and is not left out where it comes to nothing."""
+        """Render, so that the campaign's id stays the text that it is, and is not left out where it is None."""
         if parent is not self:
             super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
             return

@@ -16,6 +16,7 @@ from airflow_provider_8x8.surveys.journal.errors import (
     JournalUnavailableError,
     SupersededError,
 )
+from airflow_provider_8x8.surveys.journal.header import JOURNAL_FORMAT
 from airflow_provider_8x8.surveys.journal.state_store import MAX_VALUE_LENGTH, StateStoreJournal
 from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_BYTES
 from tests.journals.entries import HEADER, always, entry_of, keys
