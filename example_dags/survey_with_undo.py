@@ -1,5 +1,5 @@
 """
-Survey with a way back: the texts go out a quarter of an hour after they were handed to 8x8, and can be cancelled until then.
+Survey with a way back: the texts go out a quarter of an hour later, and can be cancelled until then.
 
 Two DAGs. The first one sends, and logs what the second one is to be triggered with. Trigger that, ``undo_survey``, by
 hand and with this configuration, when something is wrong. 8x8's portal cancels until 3 minutes before the time; nobody

@@ -94,8 +94,8 @@ def test_what_only_a_running_task_needs_is_not_imported_when_a_dag_is_parsed(ope
     code = (
         f"import sys, airflow_provider_8x8.operators.{operator}; "
         "sys.exit(', '.join({f'airflow_provider_8x8.{name}' for name in "
-        "('api.client', 'hooks.eight_by_eight', 'surveys.sending.sender', 'surveys.sending.following', 'surveys.sending.cancelling', "
-        "'surveys.journal.sql')} "
+        "('api.client', 'hooks.eight_by_eight', 'surveys.sending.sender', 'surveys.sending.following', "
+        "'surveys.sending.cancelling', 'surveys.journal.sql')} "
         "& set(sys.modules)) or 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

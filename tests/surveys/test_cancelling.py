@@ -26,7 +26,7 @@ from airflow_provider_8x8.surveys.outcomes.cancellations import (
 )
 from airflow_provider_8x8.surveys.outcomes.verdict import Ending
 from airflow_provider_8x8.surveys.sending.cancelling import CampaignCancels, Canceller, TryCancels
-from tests.api.servers import batch, client_of
+from tests.api.servers import batch, client_of, message
 from tests.journals.entries import HEADER, always, entry_of, keys, settled
 
 LOST = ("500_after_accept", "close_after_accept", "truncate", "not_json")
@@ -68,9 +68,10 @@ def new_journal(tmp_path: Path) -> Iterator[Callable[[], SqlJournal]]:
 def sent(client: EightByEightClient, journal: SqlJournal, number: int, *, at_once: int = 0, **changes: Any) -> str:
     """Send two messages tomorrow, and enter them; so many of them go out at once."""
     tomorrow = datetime.now(UTC) + timedelta(days=1)
-    request = batch(2)
-    for message in list(request.messages)[at_once:]:
-        message.scheduled = tomorrow
+    request = batch()
+    request.messages = [message(each) for each in range(2)]
+    for later in request.messages[at_once:]:
+        later.scheduled = tomorrow
     batch_id = client.send_survey_batch("orders", request).batch_id
     entry = entry_of(f"batch-{number}", keys(10 * number, 10 * number + 1))
     journal.begin(always(entry))
