@@ -71,6 +71,7 @@ def get_provider_info() -> dict[str, Any]:
                     "airflow_provider_8x8.operators.survey_batch",
                     "airflow_provider_8x8.operators.survey_preview",
                     "airflow_provider_8x8.operators.delivery_report",
+                    "airflow_provider_8x8.operators.cancel_batch",
                 ],
             }
         ],

@@ -90,13 +90,13 @@ def test_what_needs_no_airflow_is_tested_without_it(folder: str) -> None:
         assert not found or 'pytest.importorskip("airflow")' in source, f"{file}: {found}"
 
 
-@pytest.mark.parametrize("operator", ["survey_batch", "survey_preview", "delivery_report"])
+@pytest.mark.parametrize("operator", ["survey_batch", "survey_preview", "delivery_report", "cancel_batch"])
 def test_what_only_a_running_task_needs_is_not_imported_when_a_dag_is_parsed(operator: str) -> None:
     code = (
         f"import sys, airflow_provider_8x8.operators.{operator}; "
         "sys.exit(', '.join({f'airflow_provider_8x8.{name}' for name in "
         "('api.client', 'hooks.eight_by_eight', 'surveys.sending.sender', 'surveys.sending.following', "
-        "'surveys.journal.sql')} "
+        "'surveys.sending.cancelling', 'surveys.journal.sql')} "
         "& set(sys.modules)) or 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

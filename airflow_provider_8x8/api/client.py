@@ -151,15 +151,19 @@ class EightByEightClient:
             return self._calls.until_sent(path, MessageResponse, message)
         return self._calls.once("POST", path, MessageResponse, message, send_by=send_by)
 
-    def cancel_batch(self, batch_id: str) -> CancelResponse:
+    def cancel_batch(self, batch_id: str, *, max_tries: int = MAX_TRIES) -> CancelResponse:
         """
         Cancel what is still scheduled of a batch, by 8x8's batch id.
 
-        8x8 documents this for scheduled SMS batches; for survey batches it says nothing.
+        8x8 documents this for scheduled SMS batches; for survey batches it says nothing. A call whose answer is lost
+        may have cancelled what the next one then counts no more: who wants to know makes each call himself.
 
+        :param max_tries: how often the call is made at most, 1 to 5, which is the default
         :raises EightByEightError: 8x8 does not know the batch, or it is not known whether it was cancelled
         """
-        return self._calls.until_answered("DELETE", self._path("messages", "batch", batch_id), CancelResponse)
+        return self._calls.until_answered(
+            "DELETE", self._path("messages", "batch", batch_id), CancelResponse, max_tries
+        )
 
     def cancel_message(self, umid: str) -> CancelResponse:
         """

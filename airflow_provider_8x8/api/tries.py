@@ -38,6 +38,17 @@ def retrying_until_sent(
     return _retrying(_did_nothing, sleep, longest_wait, jitter)
 
 
+def retrying_until_answered(sleep: Callable[[float], None]) -> tenacity.Retrying:
+    """
+    Return what makes a call again that may be made twice, five times in all, after any failure but a refusal.
+
+    It waits as :func:`retrying_until_sent` does, for :data:`LONGEST_WAIT` together.
+
+    :param sleep: waits the seconds it is given
+    """
+    return _retrying(_may_go_better, sleep, LONGEST_WAIT)
+
+
 def at_most(max_tries: int, policy: tenacity.Retrying) -> tenacity.Retrying:
     """
     Return the same with fewer tries.
@@ -103,5 +114,5 @@ def _may_go_better(error: BaseException) -> bool:
 until_sent = retrying_until_sent(time.sleep, LONGEST_WAIT)
 """For a call that must not be made twice."""
 
-until_answered = _retrying(_may_go_better, time.sleep, LONGEST_WAIT)
+until_answered = retrying_until_answered(time.sleep)
 """For a call that may be made twice."""

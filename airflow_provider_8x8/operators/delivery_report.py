@@ -19,12 +19,12 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_8x8.get_provider_info import DEFAULT_CONN_NAME
 from airflow_provider_8x8.operators.arguments import CHECKS, check_outcome_table, is_to_be_resolved
-from airflow_provider_8x8.operators.masked import Masked, named_in_errors, refuse
+from airflow_provider_8x8.operators.given_batches import GivenBatches
+from airflow_provider_8x8.operators.masked import named_in_errors, refuse
 from airflow_provider_8x8.operators.results import push_result
 from airflow_provider_8x8.surveys.clock import SystemClock
 from airflow_provider_8x8.surveys.messages.times import parse_time
 from airflow_provider_8x8.surveys.outcomes.deliveries import DeliveryReport
-from airflow_provider_8x8.surveys.outcomes.sent_batches import SentBatches
 from airflow_provider_8x8.surveys.outcomes.sinks import SinkError
 from airflow_provider_8x8.surveys.outcomes.verdict import OnEmpty
 
@@ -41,19 +41,6 @@ log = logging.getLogger(__name__)
 
 _LEAST_POLL_INTERVAL = timedelta(seconds=1)
 _JOB_KEY = "8x8/log_export"
-
-
-class GivenBatches(Masked):
-    """Batches as they were given; Airflow shows their ids."""
-
-    def __init__(self, value: Any) -> None:
-        self.problem: str | None = None
-        self.batches = SentBatches()
-        try:
-            self.batches = SentBatches.of(value)
-        except ValueError as error:
-            self.problem = str(error)
-        super().__init__(value, f"<{self.problem}>" if self.problem else list(self.batches.ids))
 
 
 class EightByEightDeliveryReportOperator(BaseOperator):
@@ -189,8 +176,7 @@ class EightByEightDeliveryReportOperator(BaseOperator):
 
     @batch_ids.setter
     def batch_ids(self, given: Any) -> None:
-        is_known = not isinstance(given, GivenBatches) and not _is_to_be_resolved(given)
-        self._batch_ids = GivenBatches(given) if is_known else given
+        self._batch_ids = GivenBatches.of(given)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """
@@ -359,13 +345,6 @@ def _remember(context: Context, job: Job | None) -> None:
             store.set(_JOB_KEY, msgspec.to_builtins(job))
     except Exception as error:  # noqa: BLE001  # a custom backend's; another export does no harm
         log.warning("That 8x8 was asked for its logs is not remembered: %s", type(error).__name__)
-
-
-def _is_to_be_resolved(given: Any) -> bool:
-    """Tell whether Airflow fills in batches before the task runs, or some of a list."""
-    if isinstance(given, list | tuple):
-        return any(map(_is_to_be_resolved, given))
-    return is_to_be_resolved(given)
 
 
 def _run_is_due(context: Context) -> datetime:

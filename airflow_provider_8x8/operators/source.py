@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from airflow import __version__ as airflow_version
 from airflow.providers.common.compat.sdk import conf
@@ -69,7 +69,14 @@ def template_of(task: SurveyTextsOperator) -> Template | None:
     return None if task.template_body is None else Template.parse(task.template_body)
 
 
-def journal_connection(task: SurveyTextsOperator) -> str | None:
+class NamesJournal(Protocol):
+    """A task with a journal."""
+
+    journal_conn_id: str | None
+    eight_by_eight_conn_id: str
+
+
+def journal_connection(task: NamesJournal) -> str | None:
     """
     Return the connection of the SQL journal: the task's own, else the one that the connection to 8x8 names.
 

@@ -47,9 +47,9 @@ TABLES = (
 FIRST_OF_MARCH = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-def load(name: str, path: Path | None = None) -> Any:
-    """The DAG of an example file."""
-    return getattr(module_of(name, path), name)()
+def load(name: str, path: Path | None = None, *, dag: str | None = None) -> Any:
+    """The DAG of an example file that is called as the file is, or another of it."""
+    return getattr(module_of(name, path), dag or name)()
 
 
 def module_of(name: str, path: Path | None = None) -> Any:
@@ -337,6 +337,24 @@ def test_what_arrived_is_told_also_where_it_is_too_little(
     run = run_dag(dag)
     assert run.task_states == {"send_surveys": "success", "delivery_report": state, "tell": "success"}
     assert run.xcoms["tell"]["return_value"] == "3 of 3 texts arrived, for 0.03 USD"
+
+
+def test_what_was_sent_can_be_taken_back_and_is_sent_once_in_the_end(
+    run_dag: Any, clear_and_run: Any, sandbox: Any, connection: str, duckdb_warehouse: None
+) -> None:
+    dag, undo = load("survey_with_undo"), load("survey_with_undo", dag="undo_survey")
+    run = run_dag(dag)
+    assert run.task_states == {"send_surveys": "success", "say_how_to_undo": "success"}, run.log[-3000:]
+    conf = run.xcoms["say_how_to_undo"]["return_value"]
+    assert f"trigger undo_survey with {json.dumps(conf)}" in run.log
+    assert {message["status"] for message in sandbox.messages()} == {"queued"}
+    undone = run_dag(undo, conf=conf)
+    assert undone.task_states == {"cancel_surveys": "success"}, undone.log[-3000:]
+    assert undone.xcoms["cancel_surveys"]["freed_count"] == 3
+    assert {message["status"] for message in sandbox.messages()} == {"cancelled"}
+    again = clear_and_run(dag, run.run_id)
+    assert again.xcoms["send_surveys"]["accepted_count"] == 3
+    assert sandbox.stats()["max_per_key"] == 1
 
 
 def order(warehouse: Path, order_nr: int, completed_at: datetime) -> None:

@@ -13,6 +13,7 @@ from airflow_provider_8x8.journals.sql import engine_of
 from airflow_provider_8x8.surveys.journal.database import JournalDatabase
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
 from airflow_provider_8x8.surveys.journal.errors import CorruptJournalError, JournalLostError, JournalMismatchError
+from airflow_provider_8x8.surveys.journal.header import JOURNAL_FORMAT
 from airflow_provider_8x8.surveys.journal.marks import STATE_STORE, JournalName, Mark, Memory, Place, TaskJournal
 from airflow_provider_8x8.surveys.journal.memory import MemoryJournal
 from airflow_provider_8x8.surveys.journal.protocol import EntryLog
@@ -271,8 +272,10 @@ class Outliving(Entries):
             next_unopened().open(msgspec.structs.replace(FULL_HEADER, deployment="staging"))
 
     def test_a_journal_of_a_newer_format_is_refused(self, next_unopened: Callable[[], TaskJournal]) -> None:
-        next_unopened().open(msgspec.structs.replace(HEADER, journal_format=3))
-        with pytest.raises(JournalMismatchError, match=r"has format 3.*upgrade airflow-provider-8x8"):
+        next_unopened().open(msgspec.structs.replace(HEADER, journal_format=JOURNAL_FORMAT + 1))
+        with pytest.raises(
+            JournalMismatchError, match=rf"has format {JOURNAL_FORMAT + 1}.*upgrade airflow-provider-8x8"
+        ):
             next_unopened().open(HEADER)
 
     # marks

@@ -16,6 +16,7 @@ from airflow_provider_8x8.surveys.journal.errors import (
     JournalUnavailableError,
     SupersededError,
 )
+from airflow_provider_8x8.surveys.journal.header import JOURNAL_FORMAT
 from airflow_provider_8x8.surveys.journal.state_store import MAX_VALUE_LENGTH, StateStoreJournal
 from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_BYTES
 from tests.journals.entries import HEADER, always, entry_of, keys
@@ -144,10 +145,14 @@ def test_another_header_is_refused_by_name() -> None:
 
 
 @pytest.mark.parametrize(
-    "header", [{"journal_format": 3, "else": 1}, {**msgspec.to_builtins(HEADER), "journal_format": 3}]
+    "header",
+    [
+        {"journal_format": JOURNAL_FORMAT + 1, "else": 1},
+        {**msgspec.to_builtins(HEADER), "journal_format": JOURNAL_FORMAT + 1},
+    ],
 )
 def test_a_newer_format_is_refused(header: dict[str, Any]) -> None:
-    with pytest.raises(JournalMismatchError, match="format 3"):
+    with pytest.raises(JournalMismatchError, match=f"format {JOURNAL_FORMAT + 1}"):
         journal_of(Store({"8x8/header": json.dumps(header)}), 2).open(HEADER)
 
 

@@ -31,7 +31,8 @@ def check_post(
     if _is_too_much(limits.max_rejected, rejected, answered, limits.brake_after):
         history.world.violate(f"{process.name} begins a batch after {rejected} of {answered} were rejected")
     size = history.plan.first_batch_size
-    if size is None or answered:
+    was_cancelled = any(each.task_instance == task.name and each.state is EntryState.CANCELLED for each in entries)
+    if size is None or answered or was_cancelled:  # what is cancelled was answered before
         return
     waiting = [each for each in own if each.state is EntryState.PENDING and each.try_number == task.try_number]
     posted = sum(len(each) for each in waiting)
@@ -51,7 +52,7 @@ def check_ending(history: History, name: str, summary: Summary, ending: Ending) 
         return
     if not outcomes["not_sent"]:
         history.world.violate(f"{name} says that it has left somebody out, and does not count whom: {dict(outcomes)}")
-    if not (outcomes["rejected"] or outcomes["invalid"]):
+    if not (outcomes["rejected"] or outcomes["invalid"] or history.plan.cancellers):  # which may be cancelled since
         history.world.violate(f"{name} was stopped by {summary.braked}, and counts {dict(outcomes)}")
 
 

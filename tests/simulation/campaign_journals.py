@@ -64,6 +64,10 @@ class Campaign:
     """When it was committed that 8x8 has accepted a batch, whatever the entry then says."""
     on_decision: Callable[[Entry], None] = lambda entry: None
     """Called when somebody decides about a batch of unknown outcome."""
+    on_cancelled: Callable[[Entry], None] = lambda entry: None
+    """Called when it is committed that a batch is cancelled."""
+    first_looks: dict[Process, float] = field(default_factory=dict)
+    """When each process has first read it."""
 
     def is_locked(self) -> bool:
         """Whether somebody is in the middle of a change. The database rolls back what a dead client has begun."""
@@ -224,6 +228,19 @@ class CampaignJournal:
 
         return self._transaction(find, write)
 
+    def revise(self, client_batch_id: str, change: Callable[[Entry], Entry]) -> Entry:
+        """Write what has changed about the cancelling of a batch."""
+
+        def write(revised: Entry) -> Entry:
+            stored = self._campaign.batches[client_batch_id]
+            if revised != stored.entry:
+                self._write(_Stored(revised, stored.number, self._next_number()))
+                if revised.state is EntryState.CANCELLED:
+                    self._campaign.on_cancelled(revised)
+            return revised
+
+        return self._transaction(lambda: change(self._campaign.batches[client_batch_id].entry), write)
+
     def _write(self, stored: _Stored) -> None:
         self._campaign.world.note("committed: %s %s", stored.entry.client_batch_id, stored.entry.state)
         self._campaign.batches[stored.entry.client_batch_id] = stored
@@ -240,6 +257,7 @@ class CampaignJournal:
         self._process.touch("journal: read")
         self._fail_at_times()
         self._check_generation()
+        self._campaign.first_looks.setdefault(self._process, self._process.world.now)
         news = self._changed(since)
         self._process.touch("journal: was read")
         return news

@@ -23,6 +23,7 @@ from airflow_provider_8x8.api.errors import (
 )
 from airflow_provider_8x8.api.models import (
     BatchResponse,
+    CancelResponse,
     LogExport,
     LogExportJob,
     LogExportRequest,
@@ -56,6 +57,7 @@ class Habits:
     :ivar clock: how far its clock is ahead
     :ivar script: what becomes of each POST in turn, instead of chance
     :ivar honours_send_by: off, the client hands over a last piece that comes too late
+    :ivar cancels_again: a call counts what was cancelled before, too
     :ivar tells_cut_files: off, a file of a log export that was cut off reads as a whole one
     """
 
@@ -70,13 +72,24 @@ class Habits:
     script: list[str] = field(default_factory=list)
     honours_send_by: bool = True
     tells_cut_files: bool = True
+    cancels_again: bool = False
 
 
 class Taken(NamedTuple):
-    """A batch that 8x8 has accepted."""
+    """
+    A batch that 8x8 has accepted.
+
+    :ivar keys: the row keys of its messages that are, or will be, texted
+    :ivar cancelled: those of its messages that were cancelled
+    :ivar gone: those that cannot be cancelled any more
+    """
 
     client_batch_id: str
+    batch_id: str
+    run: str
     keys: list[str]
+    cancelled: list[str]
+    gone: list[str]
 
 
 class EightByEight:
@@ -91,6 +104,8 @@ class EightByEight:
         self.rejected: set[str] = set()
         self.on_accept: Callable[[str, str], None] = lambda key, client_batch_id: None
         """Called when a row key is accepted a second time, with the batch that it was in."""
+        self.on_count: Callable[[str, str], None] = lambda key, client_batch_id: None
+        """Likewise each time."""
         self.taken: list[Taken] = []
         self.posts = self.canaries = 0
         self.in_flight: dict[str, Process] = {}
@@ -99,6 +114,7 @@ class EightByEight:
         self._exports: dict[str, tuple[float, LogExportRequest, int]] = {}
         self._files: dict[str, list[LogLine]] = {}
         self._numbers = 0
+        self._cancelled_before: dict[str, int] = {}
 
     def happens(self, fault: str) -> bool:
         """Throw the dice for a fault."""
@@ -139,9 +155,9 @@ class EightByEight:
 
     def _accept(self, run: str, batch: SurveyBatch, messages: list[SurveyMessage]) -> BatchResponse:
         accepted_at = self.world.now
-        taken = Taken(batch.client_batch_id or "", [])
-        self.taken.append(taken)
         batch_id = f"batch-{self._next()}"
+        taken = Taken(batch.client_batch_id or "", batch_id, run, [], [], [])
+        self.taken.append(taken)
         answers = []
         for message in messages:
             key = _key(message)
@@ -168,8 +184,24 @@ class EightByEight:
     def _count(self, run: str, key: str, client_batch_id: str) -> None:
         self.accepted[key] += 1
         self.accepted_by_run.setdefault(run, Counter())[key] += 1
+        self.on_count(key, client_batch_id)
         if self.accepted[key] > 1:
             self.on_accept(key, client_batch_id)
+
+    def cancel(self, batch_id: str) -> int:
+        """Cancel what has not gone out of a batch; return how many messages that says it was."""
+        taken = next(each for each in self.taken if each.batch_id == batch_id)
+        for key in list(taken.keys):
+            if key in taken.gone or self.happens("gone"):
+                taken.gone.append(key)
+                continue
+            taken.keys.remove(key)
+            taken.cancelled.append(key)
+            self.accepted[key] -= 1
+            self.accepted_by_run[taken.run][key] -= 1
+        before = 0 if self.habits.cancels_again else self._cancelled_before.get(batch_id, 0)
+        self._cancelled_before[batch_id] = len(taken.cancelled)
+        return len(taken.cancelled) - before
 
     def _odd(self, answer: BatchResponse) -> BatchResponse:
         """Make an answer that does not add up, but says of no message what is not so."""
@@ -333,6 +365,21 @@ class Client:
             raise answer
         process.touch("POST: answered")
         return answer
+
+    def cancel_batch(self, batch_id: str, *, max_tries: int) -> CancelResponse:
+        """Cancel a batch, once."""
+        process, server = self._process, self._server
+        process.touch("DELETE: send")
+        if server.happens("429"):
+            raise RateLimitedError(429, 1, "too many requests")
+        if server.happens("lost_before"):
+            raise UnknownOutcomeError("lost_before")
+        count = server.cancel(batch_id)
+        process.world.note("8x8 cancels %d of %s", count, batch_id)
+        process.touch("DELETE: answer")
+        if server.happens("lost_after"):
+            raise UnknownOutcomeError("lost_after")
+        return CancelResponse(cancelled_count=count)
 
     def _check_time(self, send_by: float, ends_at: float) -> None:
         if self._process.world.now >= ends_at:

@@ -38,6 +38,7 @@ from airflow_provider_8x8.surveys.sending.sender import SurveySender
 from airflow_provider_8x8.surveys.settings import OnUnknown, Run, Settings
 from tests.simulation import braking, properties
 from tests.simulation.campaign_journals import Campaign, Database, DatabaseMemory
+from tests.simulation.cancelling import Cancellers
 from tests.simulation.eight_by_eight import Client, EightByEight
 from tests.simulation.folders import Disk, SimulatedPath
 from tests.simulation.plans import AtHand, Plan, Where
@@ -112,6 +113,7 @@ class History:
         self.disk = Disk(self.world, plan.shows_open_files, plan.report_faults)
         self.resent: dict[str, int] = {}
         self.tasks = [self._task_instance(number) for number in range(plan.runs)]
+        self.cancellers = Cancellers(self)
         self._living = len(self.tasks)
         self.world.pace, self.world.stall_chance = plan.pace, plan.stalls
         self.world.crash_chance, self.world.crashes_left = plan.crashes, 6
@@ -135,6 +137,7 @@ class History:
         with _simulated(self.plan.more_requests):
             for task in self.tasks:
                 self.world.start(partial(self._live, task))
+            self.cancellers.start()
             self.world.run()
         return self.world.violations
 
@@ -220,6 +223,7 @@ class History:
         world = self.world
         world.is_calm = True
         world.note("all is calm")
+        self.cancellers.end()
         for database in self.databases.values():
             if (holder := database.campaign(_CAMPAIGN).holder) is not None:
                 holder.die()  # somebody ends whoever stalls with the database's lock

@@ -63,6 +63,7 @@ class Plan:
     :ivar not_after: no batch is begun later
     :ivar limits: how much may go wrong
     :ivar first_batch_size: so many go out first
+    :ivar cancellers: so many people cancel batches now and then
     """
 
     habits: Habits
@@ -106,6 +107,7 @@ class Plan:
     not_after: float | None = None
     limits: Limits = field(default_factory=Limits)
     first_batch_size: int | None = None
+    cancellers: int = 0
 
 
 def draw(seed: int) -> Plan:
@@ -123,7 +125,7 @@ def draw(seed: int) -> Plan:
     habits = _habits(chance, settle_time - 2 * skew, kind, pool)
     if not changes and min(len(set(each) - {-1}) for each in rows) >= ALIKE and chance.random() < 0.15:
         habits.refuses_all = chance.choice(_BAD_CODES)
-    return Plan(
+    plan = Plan(
         habits=habits,
         journal=journal,
         kind=kind,
@@ -167,6 +169,17 @@ def draw(seed: int) -> Plan:
         limits=_limits(chance) if chance.random() < 0.25 else Limits(),
         first_batch_size=chance.choice((1, 2)) if chance.random() < 0.15 else None,
     )
+    _draw_cancelling(plan, seed)
+    return plan
+
+
+def _draw_cancelling(plan: Plan, seed: int) -> None:
+    """Have batches cancelled in some histories of campaigns, by dice of its own: all others stay as they are."""
+    chance = random.Random(f"cancelling {seed}")  # noqa: S311  # chance, not secrets
+    if plan.journal is Where.CAMPAIGN and plan.on_unknown is not OnUnknown.RESEND and chance.random() < 0.3:
+        plan.cancellers = chance.choice((1, 1, 2))
+        plan.habits.cancels_again = chance.random() < 0.3
+        plan.habits.faults["gone"] = chance.choice((0.0, 0.1, 0.4))
 
 
 def _limits(chance: random.Random) -> Limits:

@@ -64,8 +64,8 @@ def _is_past(history: History, row: dict[str, Any]) -> bool:
 
 def _check_truth(history: History, task: TaskInstance, done: Try) -> None:
     """Check a green try's count against what 8x8 has."""
-    if history.plan.on_unknown is not OnUnknown.FAIL:
-        return
+    if history.plan.on_unknown is not OnUnknown.FAIL or history.plan.cancellers:
+        return  # the journal has some as accepted that were cancelled since
     accepted = len(history.server.accepted_by_run.get(task.name, ()))
     if done.summary.outcomes["accepted"] != accepted:
         history.world.violate(
@@ -78,9 +78,10 @@ def check_end(history: History) -> None:
     for task in history.tasks:
         _check_ended(history, task)
         _check_report(history, task)
+    history.cancellers.check_end()
     for client_batch_id in history.campaign.answered:
         stored = history.campaign.batches.get(client_batch_id)
-        if stored is not None and stored.entry.state is not EntryState.SENT:
+        if stored is not None and stored.entry.state not in (EntryState.SENT, EntryState.CANCELLED):
             history.world.violate(f"8x8 has said that it has {client_batch_id}, and the journal {stored.entry}")
 
 
@@ -98,7 +99,7 @@ def _check_ended(history: History, task: TaskInstance) -> None:
     if task.last is not None and braking.explains(history, task.last.summary):
         return
     late = _late_keys(history, task)
-    for key in sorted(task.table.valid_keys - late):
+    for key in sorted(task.table.valid_keys - late - history.cancellers.held_keys()):
         if not history.server.accepted[key] and key not in history.server.rejected:
             history.world.violate(f"{key} was lost")
 

@@ -11,12 +11,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from airflow_provider_8x8.surveys.journal.entries import Entry
+from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
+from airflow_provider_8x8.surveys.journal.ledger import Ledger
 from airflow_provider_8x8.surveys.journal.marks import Memory
 from airflow_provider_8x8.surveys.journal.protocol import Compose
 from airflow_provider_8x8.surveys.journal.state_store import StateStoreJournal, StateStoreMemory, _Begun, _Store
 from airflow_provider_8x8.surveys.journal.task_memory import RememberedJournal, TaskMemory
 from airflow_provider_8x8.surveys.outcomes.summary import Tally
+from airflow_provider_8x8.surveys.sending import cancelling
 from airflow_provider_8x8.surveys.sending.brake import Brake
 from airflow_provider_8x8.surveys.sending.reconcile import Reconciler
 from airflow_provider_8x8.surveys.sending.refusals import Refusals
@@ -321,3 +323,43 @@ def test_without_counting_what_earlier_tries_were_answered(monkeypatch: pytest.M
 def test_without_waiting_for_the_answer_to_the_first_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Brake, "judge_first", lambda brake: None)
     assert unbraked(first_batch_size=1)
+
+
+def cancelled_wrongly(text: str, *, cancels_again: bool = False) -> bool:
+    """Tell whether one of so many seeds finds what must not come of cancelling."""
+    for seed in range(MAX_SEEDS):
+        plan = draw(seed)
+        if plan.journal is not Where.CAMPAIGN or plan.on_unknown is not OnUnknown.FAIL:
+            continue
+        plan.cancellers = 2
+        plan.habits.cancels_again = cancels_again
+        plan.habits.faults["gone"] = 0.4
+        if any(text in violation for violation in History(plan, seed).run()):
+            return True
+    return False
+
+
+def test_without_8x8_having_cancelled_all_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cancelling, "_answered", lambda name, cancelled, entry: answered(entry, cancelled))
+    assert cancelled_wrongly("is cancelled, and 8x8 has")
+    assert cancelled_wrongly("was accepted 2 times")
+
+
+def answered(entry: Entry, cancelled: int | None) -> Entry:
+    """What takes any messages that were cancelled for all of them."""
+    state = EntryState.CANCELLED if cancelled else entry.state
+    return msgspec.structs.replace(entry, state=state)
+
+
+def test_without_taking_each_answer_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    def add_up(name: str | None, cancelled: int | None, entry: Entry) -> Entry:
+        return one_by_one(name, (cancelled or 0) + (entry.cancelled_count or 0), entry)
+
+    one_by_one = cancelling._answered
+    monkeypatch.setattr(cancelling, "_answered", add_up)
+    assert cancelled_wrongly("is cancelled, and 8x8 has", cancels_again=True)
+
+
+def test_without_holding_back_what_is_cancelled_while_a_try_is_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Ledger, "is_cancelled_meanwhile", lambda self, entry: False)
+    assert cancelled_wrongly("sent again by a try that was at work")

@@ -11,7 +11,7 @@ _STEP = 20_000
 _ACCEPTED_KEYS = """
 SELECT count(*), coalesce(max(times), 0) FROM (
     SELECT count(*) AS times FROM message
-    WHERE batch_id IS NOT NULL AND rejection IS NULL GROUP BY client_message_id
+    WHERE batch_id IS NOT NULL AND rejection IS NULL AND cancelled = 0 GROUP BY client_message_id
 )
 """
 

@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS message (
     cancelled INTEGER NOT NULL
 );
 CREATE INDEX IF NOT EXISTS message_umid ON message (umid);
-CREATE INDEX IF NOT EXISTS message_accepted_key ON message (client_message_id)
+CREATE INDEX IF NOT EXISTS message_accepted_keys ON message (client_message_id, cancelled)
     WHERE batch_id IS NOT NULL AND rejection IS NULL;
 CREATE INDEX IF NOT EXISTS message_single ON message (rejection) WHERE batch_id IS NULL;
 CREATE TABLE IF NOT EXISTS batch (

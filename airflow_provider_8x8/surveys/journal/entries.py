@@ -41,6 +41,8 @@ class EntryState(StrEnum):
     """Nobody knows, and ``on_unknown="resend"`` chose to set its row keys free."""
     CANARY = "canary"
     """No batch, but one survey to the team's own number, which 8x8 may have: it shows how far 8x8's logs are."""
+    CANCELLED = "cancelled"
+    """8x8 had it, and has said that it cancelled every message that it can have accepted: its row keys are free."""
     MOVED = "moved"
     """No batch: a try of the task instance keeps its entries in another journal from here on."""
 
@@ -52,6 +54,7 @@ _KNOWLEDGE = {
     EntryState.RESENT: 1,
     EntryState.NOT_SENT: 2,
     EntryState.SENT: 3,
+    EntryState.CANCELLED: 4,
     EntryState.MOVED: 3,
 }
 
@@ -77,6 +80,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     :ivar resent_keys: of a sent batch, those of them that ``on_unknown="resend"`` chose to set free
     :ivar watermark_begun: when the message was begun that shows how far 8x8's logs were
     :ivar watermark_seen: when the logs were first seen to hold it
+    :ivar cancelled_count: how many of its messages 8x8 has cancelled: the most that one answer of its says. None if it
+        has said nothing
+    :ivar unanswered_cancels: who has asked 8x8 to cancel it, or was about to, and has not written what it answered:
+        random names, a blank between them
     """
 
     client_batch_id: str
@@ -97,6 +104,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     answer_by: float | None = None
     watermark_begun: float | None = None
     watermark_seen: float | None = None
+    cancelled_count: int | None = None
+    unanswered_cancels: str = ""
 
     def __post_init__(self) -> None:
         for name in ("row_keys", "message_keys", *KEYS_BY_OUTCOME):
@@ -165,7 +174,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_in_effect(self) -> bool:
         """Whether 8x8 has it, or may have it: its row keys are not to be sent again."""
-        return self.state not in (EntryState.NOT_SENT, EntryState.RESENT)
+        return self.state not in (EntryState.NOT_SENT, EntryState.RESENT, EntryState.CANCELLED)
 
     @property
     def rejected_count(self) -> int:
@@ -190,6 +199,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         if self.state is not EntryState.SENT:
             return 0
         return len(self) - self.rejected_count - self.unknown_count - self.resent_count
+
+    @property
+    def most_accepted(self) -> int:
+        """How many row keys 8x8 can have accepted at most."""
+        return len(self) - self.rejected_count
 
     @property
     def may_be_answered_until(self) -> float:
@@ -220,8 +234,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         Tell whether what another entry of the same POST says is known better than what this one says.
 
         What 8x8 has said beats what was decided without it, and that it has a batch beats that it has not: whoever
-        holds a row key in vain leaves a person out for a while, whoever frees it in vain texts somebody twice.
+        holds a row key in vain leaves a person out for a while, whoever frees it in vain texts somebody twice. So a
+        batch is no longer cancelled once it turns out that 8x8 has accepted more of it than it cancelled.
         """
+        if self.state is EntryState.CANCELLED:
+            return other.state is EntryState.SENT and other.most_accepted > self.most_accepted
         if self.state is not EntryState.SENT or other.state is not EntryState.SENT:
             return self.state in states_that_give_way_to(other.state)
         if self._undecided != other._undecided:

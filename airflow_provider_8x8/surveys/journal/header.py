@@ -6,7 +6,7 @@ import msgspec
 
 from airflow_provider_8x8.surveys.journal.errors import JournalMismatchError
 
-JOURNAL_FORMAT = 2
+JOURNAL_FORMAT = 3
 """Rises when a journal is written that an older version could not read. Older formats are still read."""
 
 

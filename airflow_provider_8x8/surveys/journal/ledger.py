@@ -23,7 +23,8 @@ class Ledger:
     The journal's entries by client batch id, and the row keys that they hold.
 
     An entry in effect holds its row keys: they are not sent again. The rejected ones are held for the run that sent
-    them only: nobody was texted, and another run may come with data that were mended since.
+    them only: nobody was texted, and another run may come with data that were mended since. What is cancelled while a
+    try is at work stays held for that try: whoever has cancelled it does not want it sent again at once.
 
     :param journal: the campaign's
     :param run: on whose behalf is asked
@@ -35,6 +36,7 @@ class Ledger:
         self._entries: dict[str, Entry] = {}
         self._held = HeldKeys()
         self._begun: set[str] = set()
+        self._cancelled_before: frozenset[str] = frozenset()
         self._unique_by: str | None = None
 
     def __getitem__(self, client_batch_id: str) -> Entry:
@@ -65,7 +67,11 @@ class Ledger:
     def open(self, header: Header) -> None:
         """Open the journal and read all of it."""
         self._journal.open(header)
-        self.refresh()
+        entries = self._journal.news()
+        self._cancelled_before = frozenset(
+            entry.client_batch_id for entry in entries if entry.state is EntryState.CANCELLED
+        )
+        self._learn(entries)
 
     def refresh(self) -> None:
         """Take note of what others have entered and settled."""
@@ -104,8 +110,14 @@ class Ledger:
         """Tell whether an entry was begun in this reading of the source."""
         return entry.client_batch_id in self._begun
 
+    def is_cancelled_meanwhile(self, entry: Entry) -> bool:
+        """Tell whether an entry was cancelled after the journal was opened."""
+        return entry.state is EntryState.CANCELLED and entry.client_batch_id not in self._cancelled_before
+
     def free_keys(self, entry: Entry) -> bytes:
         """Return the row keys that an entry has and does not hold."""
+        if self.is_cancelled_meanwhile(entry):
+            return b""
         if not entry.is_in_effect:
             return entry.row_keys
         if entry.state is not EntryState.SENT:

@@ -11,7 +11,7 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
@@ -40,6 +40,8 @@ from airflow_provider_8x8.surveys.journal.tables import (
 )
 
 _OUTCOME = ("state", "batch_id", "answer_by", "watermark_begun", "watermark_seen", *KEYS_BY_OUTCOME)
+
+_CANCELLING = ("state", "cancelled_count", "unanswered_cancels")
 
 # Made once: making them takes longer than executing them.
 _OPENED = sa.update(CAMPAIGN).where(CAMPAIGN.c.campaign_id == sa.bindparam("this"))
@@ -148,6 +150,37 @@ class SqlJournal:
             self._seen = number
         return settled
 
+    def header(self) -> Header | None:
+        """Return the campaign's header, without opening the journal; None if there is no such campaign."""
+
+        def read(connection: Connection) -> Header | None:
+            row = connection.execute(FIND_CAMPAIGN, {"this": self._campaign_id}).mappings().first()
+            return None if row is None else header_of(row)
+
+        return self._database.run_first(read, "read a campaign")
+
+    def revise(self, client_batch_id: str, change: Callable[[Entry], Entry]) -> Entry:
+        """
+        Write what has changed about the cancelling of a batch, while nobody else of the campaign changes anything.
+
+        :param client_batch_id: of an entry that is there
+        :param change: makes the entry that is to be of the one that is, by its ``state``, ``cancelled_count`` and
+            ``unanswered_cancels`` alone. Called again where a commit's answer is lost, so twice is to be as once
+        :return: the entry as it then stands
+        """
+
+        def write(connection: Connection) -> Entry:
+            number = self._lock(connection)
+            there = self._find_for_sure(connection, client_batch_id)
+            revised = change(there)
+            if revised != there:
+                this = {"of": self._row_id, "this": client_batch_id, "changed": number}
+                values = {name: value for name, value in row_of(revised).items() if name in _CANCELLING}
+                connection.execute(_SETTLE_AT_ANY_RATE, {**this, **values})
+            return revised
+
+        return self._database.run(write, "write that a batch is cancelled")
+
     def close(self) -> None:
         """Close what connections there are; the journal can be used again."""
         self._database.close()
@@ -197,13 +230,9 @@ class SqlJournal:
         # Nearly always it is pending, and its row keys need not be read.
         if connection.execute(_SETTLE, {**this, "known_less": known_less, "changed": number, **outcome}).rowcount == 1:
             return entry, number
-        stored = self._find(connection, entry.client_batch_id)
-        if stored is None:
-            raise CorruptJournalError(
-                f"the journal of campaign {self._campaign_id!r} lacks batch {entry.client_batch_id}, which was begun"
-            )
-        if not stored.entry.gives_way_to(entry):
-            return stored.entry, number
+        there = self._find_for_sure(connection, entry.client_batch_id)
+        if not there.gives_way_to(entry):
+            return there, number
         connection.execute(_SETTLE_AT_ANY_RATE, {**this, "changed": number, **outcome})
         return entry, number
 
@@ -227,6 +256,14 @@ class SqlJournal:
 
     def _find(self, connection: Connection, client_batch_id: str) -> _Stored | None:
         return next(iter(self._select(connection, _FIND, this=client_batch_id)), None)
+
+    def _find_for_sure(self, connection: Connection, client_batch_id: str) -> Entry:
+        stored = self._find(connection, client_batch_id)
+        if stored is None:
+            raise CorruptJournalError(
+                f"the journal of campaign {self._campaign_id!r} lacks batch {client_batch_id}, which was begun"
+            )
+        return stored.entry
 
     def _select(self, connection: Connection, statement: sa.Select[Any], **parameters: Any) -> list[_Stored]:
         with closing(connection.execute(statement, {"of": self._row_id, **parameters})) as found:

@@ -83,6 +83,8 @@ BATCH = sa.Table(
     sa.Column("answer_by", _SECONDS, nullable=True, comment="seconds since 1970; no answer was awaited later"),
     sa.Column("watermark_begun", _SECONDS, nullable=True, comment="seconds since 1970; of a message in 8x8's logs"),
     sa.Column("watermark_seen", _SECONDS, nullable=True, comment="seconds since 1970; when it was seen there first"),
+    sa.Column("cancelled_count", sa.Integer, nullable=True, comment="messages; the most that one answer of 8x8's says"),
+    sa.Column("unanswered_cancels", sa.Text, nullable=True, comment="names of who asked to cancel it, unanswered"),
     sa.UniqueConstraint("campaign", "changed"),
     comment="one row for each batch of surveys, written before it is sent",
     **_MYSQL_OPTIONS,

@@ -291,6 +291,8 @@ def summarize(run: Run, entries: Iterable[Entry], tally: Tally, *, open_before: 
 
 def _count_posted(summary: Summary, entry: Entry, this_try: int, *, was_open: bool) -> None:
     """Count what a try of the task instance has sent, whatever was decided about it."""
+    if entry.state is EntryState.CANCELLED:
+        return  # as if it had never been sent
     taken = entry.accepted_count + entry.rejected_count
     unanswered = 0 if entry.state is EntryState.NOT_SENT else len(entry) - taken
     if entry.try_number == this_try:

@@ -13,6 +13,7 @@ import threading
 import traceback
 from contextlib import closing, nullcontext
 
+from airflow_provider_8x8.api.advice import with_advice
 from airflow_provider_8x8.api.client import EightByEightClient
 from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.api.models import SurveyMessage
@@ -40,6 +41,7 @@ from airflow_provider_8x8.surveys.settings import Run, Settings
 
 log = logging.getLogger(__name__)
 
+CANCELLED_MEANWHILE = "somebody has cancelled batches while this try was sending: {batches}"
 UNEXPECTED = "an unexpected error:"
 """How the reason begins where something has failed that nothing here knows."""
 
@@ -176,11 +178,41 @@ class SurveySender:
             self._note(reason)
         if self._brake.is_holding_back:
             self._note(self._brake.reason_to_end())
+        self._leave_out_what_was_cancelled()
 
     def _may_let_go(self) -> bool:
         """Tell whether it was found out what became of the first batch, so that others may follow."""
         return (
             self._brake.is_holding_back and self._refusals.reason_to_end() is None and not self._fates.have_open_rows()
+        )
+
+    def _leave_out_what_was_cancelled(self) -> None:
+        """
+        Leave out the rows of batches that somebody has cancelled since this try began, and end for good.
+
+        They are free for the next try, so none is to come by itself.
+        """
+        rows_of = self._fates.tally.rows_by_entry
+        cancelled = [
+            entry
+            for entry in self._ledger.entries()
+            if self._ledger.is_cancelled_meanwhile(entry)
+            and (self._ledger.is_own(entry) or rows_of[entry.client_batch_id] > 0)
+        ]
+        if not cancelled:
+            return
+        if self._report:
+            for entry in filter(self._ledger.is_own, cancelled):
+                has_rows = rows_of[entry.client_batch_id] > 0
+                self._report.take_back_batch(entry.client_batch_id, with_rows=has_rows)
+        names = ", ".join(entry.client_batch_id for entry in cancelled)
+        self._stopped = SendingStopped(
+            with_advice(
+                CANCELLED_MEANWHILE.format(batches=names),
+                "Their rows are not sent. To send them, clear the task",
+                None if self._stopped is None else f"Besides, {self._stopped}",
+            ),
+            is_final=True,
         )
 
     def _note(self, stopped: SendingStopped) -> None:

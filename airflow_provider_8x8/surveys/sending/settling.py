@@ -300,7 +300,7 @@ class Settling:
 
     def _has_been_freed(self, entry: Entry) -> bool:
         if not entry.is_in_effect:
-            return True
+            return not self._ledger.is_cancelled_meanwhile(entry)
         free_keys = self._ledger.free_keys(entry)
         if self._ledger.is_of_this_reading(entry):
             return bool(free_keys)
