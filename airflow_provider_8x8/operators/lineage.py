@@ -28,6 +28,8 @@ from airflow_provider_8x8.hooks.eight_by_eight import EightByEightHook
 from airflow_provider_8x8.operators.masked import Masked, unmasked
 
 if TYPE_CHECKING:
+    from openlineage.client.facet_v2 import OutputDatasetFacet
+
     from airflow_provider_8x8.operators.survey_batch import EightByEightSurveyBatchOperator
 
 log = logging.getLogger(__name__)
@@ -65,7 +67,7 @@ class SurveyCountsRunFacet(RunFacet):
         )
 
 
-def lineage_of(task: EightByEightSurveyBatchOperator, result: Mapping[str, Any] | None) -> OperatorLineage:
+def lineage_of(task: EightByEightSurveyBatchOperator, result: Mapping[str, Any] | None) -> OperatorLineage[Any, Any]:
     """
     Return where a task's rows come from and where they go. What cannot be found out is left out.
 
@@ -73,9 +75,13 @@ def lineage_of(task: EightByEightSurveyBatchOperator, result: Mapping[str, Any] 
 
     :param result: what became of the rows, None where that is not known
     """
-    lineage = OperatorLineage(inputs=_tables(task), outputs=_survey(task, result))
-    if isinstance(task.sql, Masked):  # else it was not rendered, or could not be
-        lineage.job_facets["sql"] = SQLJobFacet(query=repr(task.sql))
+    sql: Any = task.sql
+    if not isinstance(sql, Masked):  # there is none, or it could not be rendered
+        lineage = OperatorLineage[Any, Any](outputs=_survey(task, result))
+    else:
+        tables = _tables(str(sql.value), str(task.sql_conn_id), unmasked(task.sql_hook_params) or {})
+        facet = SQLJobFacet(query=repr(sql))
+        lineage = OperatorLineage[Any, Any](inputs=tables, outputs=_survey(task, result), job_facets={"sql": facet})
     if result is not None:
         lineage.run_facets[COUNTS_FACET] = SurveyCountsRunFacet.of(result)
     return lineage
@@ -88,26 +94,22 @@ def _survey(task: EightByEightSurveyBatchOperator, result: Mapping[str, Any] | N
     except Exception as error:  # noqa: BLE001  # whatever is wrong with the connection or the id, the task says so
         _say_what_is_missing("the survey", error)
         return []
-    accepted = None if result is None else OutputStatisticsOutputDatasetFacet(rowCount=result["accepted_count"])
-    facets = {} if accepted is None else {"outputStatistics": accepted}
+    facets: dict[str, OutputDatasetFacet] = {}
+    if result is not None:
+        facets["outputStatistics"] = OutputStatisticsOutputDatasetFacet(rowCount=result["accepted_count"])
     namespace = f"eight-by-eight://{urlsplit(client.base_url).netloc}"
     return [OutputDataset(namespace=namespace, name=name, outputFacets=facets)]
 
 
-def _tables(task: EightByEightSurveyBatchOperator) -> list[InputDataset]:
+def _tables(sql: str, sql_conn_id: str, hook_params: Mapping[str, Any]) -> list[InputDataset]:
     """
     Return the tables that the query reads, by the names that other operators' queries have for them.
 
     The provider's own way from a query to its tables would log the query, and ask the database for all columns.
     """
-    if not isinstance(task.sql, Masked):
-        return []
     try:
-        database = Database(
-            str(task.sql_conn_id), named_by="sql_conn_id", hook_params=unmasked(task.sql_hook_params) or {}
-        )
-        place = _Place.of(database)
-        parsed = parse(SQLParser.split_sql_string(task.sql.value), dialect=place.dialect, default_schema=place.schema)
+        place = _Place.of(Database(sql_conn_id, named_by="sql_conn_id", hook_params=hook_params))
+        parsed = parse(SQLParser.split_sql_string(sql), dialect=place.dialect, default_schema=place.schema)
         return [] if parsed is None else [place.table(table) for table in parsed.in_tables]
     except Exception as error:  # noqa: BLE001  # a hook's or a driver's
         _say_what_is_missing("the query's tables", error)

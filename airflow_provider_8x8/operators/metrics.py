@@ -94,14 +94,11 @@ class CountedJournal:
         self._journal = journal
         self._metrics = metrics
         self._counted: dict[str, tuple[int, int]] = {}
-
-    @property
-    def outlives_try(self) -> bool:
-        """See :class:`~airflow_provider_8x8.surveys.journal.protocol.Journal`; likewise all else."""
-        return self._journal.outlives_try
+        self.outlives_try = journal.outlives_try
 
     @property
     def first_begun(self) -> float:
+        """See :class:`~airflow_provider_8x8.surveys.journal.protocol.Journal`; likewise all else."""
         return self._journal.first_begun
 
     def open(self, header: Header) -> None:

@@ -284,13 +284,13 @@ class EightByEightSurveyBatchOperator(SurveyTextsOperator):
         if self._stop is not None:
             self._stop.set()
 
-    def get_openlineage_facets_on_start(self) -> OperatorLineage:
+    def get_openlineage_facets_on_start(self) -> OperatorLineage[Any, Any]:
         """Return for Airflow's OpenLineage provider the query's tables, and the survey."""
         from airflow_provider_8x8.operators.lineage import lineage_of
 
         return lineage_of(self, None)
 
-    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage:
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
         """Return the same once the task has ended, also if it has failed, with the counts as a facet."""
         from airflow_provider_8x8.operators.lineage import lineage_of
 

@@ -6,15 +6,17 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from packaging.version import Version
 
 from tests.conftest import API_KEY, SUBACCOUNT
 from tests.operators.test_survey_batch import person, survey_dag
-from tests.support.airflow_version import IS_AIRFLOW_3
+from tests.support.airflow_version import AIRFLOW
 
 SQL = """
     SELECT p.phone AS destination, p.first_name AS "firstName", o.order_nr
@@ -44,6 +46,8 @@ class Lineage:
 @pytest.fixture
 def lineage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lineage]:
     """Have the provider's listener write its events to a file, as if it were configured so."""
+    # Airflow's own listener of it, which is none as long as nothing is configured.
+    import airflow.providers.openlineage.plugins.openlineage  # noqa: F401
     from airflow.providers.openlineage import conf
     from airflow.providers.openlineage.plugins.listener import OpenLineageListener
 
@@ -54,7 +58,7 @@ def lineage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lineage
     monkeypatch.setenv("AIRFLOW__OPENLINEAGE__EXECUTE_IN_THREAD", "True")
     monkeypatch.setenv("AIRFLOW__OPENLINEAGE__EXECUTION_TIMEOUT", "60")
     _forget(conf)
-    manager, listener = _listeners(), OpenLineageListener()
+    manager, listener = _listeners(), OpenLineageListener()  # type: ignore[no-untyped-call]  # Airflow's
     manager.add_listener(listener)
     yield Lineage(file)
     manager.pm.unregister(listener)
@@ -70,14 +74,8 @@ def _forget(conf: Any) -> None:
 
 def _listeners() -> Any:
     """Airflow's manager of listeners, as tasks have it."""
-    if IS_AIRFLOW_3:
-        try:
-            from airflow.sdk.listener import get_listener_manager
-        except ImportError:
-            from airflow.listeners.listener import get_listener_manager
-    else:
-        from airflow.listeners.listener import get_listener_manager
-    return get_listener_manager()
+    module = "airflow.sdk.listener" if Version("3.2") <= AIRFLOW else "airflow.listeners.listener"
+    return import_module(module).get_listener_manager()
 
 
 def warehouse(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
@@ -157,3 +155,37 @@ def test_what_cannot_be_found_out_is_left_out(
     event = lineage.of_task("COMPLETE")
     assert (datasets(event, "inputs"), event["outputs"][0]["name"]) == ([], f"{SUBACCOUNT}/visits")
     assert "sql" not in event["job"]["facets"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "sql", "tables"),
+    [
+        (
+            {"conn_type": "mysql", "host": "db.example.com", "schema": "crm"},
+            "SELECT * FROM people JOIN shop.orders USING (id)",
+            [("mysql://db.example.com:3306", "crm.people"), ("mysql://db.example.com:3306", "shop.orders")],
+        ),
+        (
+            {"conn_type": "duckdb", "host": "/data/crm.duckdb?motherduck_token=s3cret"},
+            "WITH late AS (SELECT * FROM orders) SELECT phone FROM people WHERE id IN (SELECT person FROM late)",
+            [("duckdb:///data/crm.duckdb", "orders"), ("duckdb:///data/crm.duckdb", "people")],
+        ),
+        ({"conn_type": "sqlite", "host": "/data/crm.sqlite"}, "SELECT FROM WHERE 12025550123", []),
+    ],
+)
+def test_tables_are_named_as_their_database_has_them(
+    fields: dict[str, Any],
+    sql: str,
+    tables: list[tuple[str, str]],
+    connection: str,
+    airflow_db: None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("DEBUG")
+    warehouse(monkeypatch, **fields)
+    task = survey_dag(sql=sql, sql_conn_id="warehouse").get_task("send")
+    task.render_template_fields({})
+    lineage = task.get_openlineage_facets_on_start()
+    assert sorted((table.namespace, table.name) for table in lineage.inputs) == tables
+    assert "5550123" not in repr(lineage) + caplog.text

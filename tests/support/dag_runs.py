@@ -348,9 +348,8 @@ def _as_in_the_pages(dag: Any) -> Any:
     """The DAG as Airflow's webserver or API server has it, which parses no DAG files."""
     if IS_AIRFLOW_3:
         return _scheduler_dag(dag)
-    from airflow.serialization.serialized_objects import SerializedDAG
-
-    return SerializedDAG.from_dict(SerializedDAG.to_dict(dag))
+    serialization = _serialized_objects().SerializedDAG
+    return serialization.from_dict(serialization.to_dict(dag))
 
 
 def _task_logs(log: str) -> dict[str, str]:
