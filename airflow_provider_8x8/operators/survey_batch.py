@@ -82,7 +82,9 @@ class EightByEightSurveyBatchOperator(SurveyTextsOperator):
     ``invalid_count``, ``duplicate_count``, ``already_sent_count``, ``not_sent_count``, ``unknown_count``,
     ``invalid_samples`` (at most 10) and ``report``. The counts add up to ``rows_read``. It is pushed before the task
     fails or skips, too. Where sending stopped since a limit was passed, there is ``stopped`` as well, which says so.
-    Airflow 3.0 takes no XCom of None: there ``batch_id`` and ``report`` may be in the return value only.
+    Airflow 3.0 takes no XCom of None: there ``batch_id`` and ``report`` may be in the return value only. Assets in
+    ``outlets`` get it as their event's extra; that, the metrics, the link to 8x8 Connect and the lineage are in
+    ``docs/observing.md``.
 
     What is text stays text, also with ``render_template_as_native_obj``; a whole number is taken as the text of its
     digits. Once rendered, ``sql``, ``parameters``, ``template_variables``, ``sql_hook_params``, ``source``,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from airflow_provider_8x8.operators.delivery_report import EightByEightDeliveryReportOperator
 from airflow_provider_8x8.operators.survey_batch import EightByEightSurveyBatchOperator
+from tests.conftest import ROOT
 from tests.operators.test_survey_batch import BODY, START, person, survey_dag
 from tests.support.airflow_version import IS_AIRFLOW_3
 
@@ -89,3 +91,20 @@ def test_an_asset_that_is_referred_to_gets_it_and_what_stands_for_others_is_left
     run = run_dag(survey_dag(rows=[person(1)], outlets=outlets))
     result = run.xcoms["send"]["return_value"]
     assert dict(events(run)) == {"by_name": result, "by_uri": result}
+
+
+@pytest.mark.skipif(not IS_AIRFLOW_3, reason="on Airflow 2 the events are datasets', under other names")
+def test_the_dag_of_the_docs_reads_them(
+    run_dag: Any, run_due: Any, sandbox: Any, connection: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs" / "observing.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    namespace: dict[str, Any] = {"__name__": "observing"}
+    # Nothing is waited for: the sandbox delivers at once, and no triggerer runs.
+    exec(compile(code.replace("deferrable=True", "deferrable=False"), "observing.md", "exec"), namespace)  # noqa: S102  # our own
+    sent = run_dag(survey_dag(rows=[person(1), person(2)], outlets=[namespace["SURVEYED"]]))
+    run = run_due(namespace["after_the_survey"](), "asset", datetime.now(UTC), by=sent.run_id)
+    assert run.state == "success", run.log[-2000:]
+    result = run.xcoms["delivery_report"]["return_value"]
+    assert result["batch_ids"] == sent.xcoms["send"]["batch_ids"]
+    assert (result["messages_expected"], result["delivered_count"]) == (2, 2)

@@ -91,12 +91,13 @@ def clear_and_run(dag: Any, run_id: str, *task_ids: str) -> DagRunResult:
     return _result(dag, dag_run, log.getvalue())
 
 
-def run_due(dag: Any, kind: str, moment: datetime) -> DagRunResult:
+def run_due(dag: Any, kind: str, moment: datetime, *, by: str | None = None) -> DagRunResult:
     """
     Make a run as Airflow makes it at a moment, with the data interval that the DAG's timetable gives it, and run it.
 
     :param kind: ``scheduled``: the timetable's run of that moment; ``manual``: somebody triggers it then; ``undated``:
         somebody does so on Airflow 3 without a logical date; ``asset``: an asset is updated then.
+    :param by: the id of the run that has updated the asset, on Airflow 3.
     """
     from pendulum import instance
 
@@ -108,6 +109,10 @@ def run_due(dag: Any, kind: str, moment: datetime) -> DagRunResult:
         else:
             _serialize(dag)
         dag_run = _make_run(_scheduler_dag(dag), kind, instance(moment), session)
+        if by is not None:
+            from airflow.models.asset import AssetEvent
+
+            dag_run.consumed_asset_events.extend(session.query(AssetEvent).filter_by(source_run_id=by))
         session.commit()
         _run_to_the_end(dag, dag_run, session)
     return _result(dag, dag_run, log.getvalue())
