@@ -58,6 +58,16 @@ class Database:
     def __str__(self) -> str:
         return self._name
 
+    @property
+    def connection(self) -> Connection:
+        """Airflow's connection."""
+        return self._connection
+
+    @property
+    def hook(self) -> DbApiHook:
+        """The connection's hook."""
+        return self._hook
+
     def connect(self) -> Any:
         """
         Open a DB-API connection.

@@ -46,7 +46,7 @@ CONN_FIELDS: dict[str, Any] = {
 
 
 def get_provider_info() -> dict[str, Any]:
-    """Return the connection type with its form, and where the hook, operators, decorator and trigger are."""
+    """Return the connection type with its form, and where hook, operators, link, decorator and trigger are."""
     return {
         "package-name": "airflow-provider-8x8",
         "name": "8x8",
@@ -87,6 +87,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": ["airflow_provider_8x8.triggers.log_export"],
             }
         ],
+        "extra-links": ["airflow_provider_8x8.operators.links.EightByEightConnectLink"],
         "config": {
             "eight_by_eight": {
                 "description": "How surveys are sent through 8x8.",

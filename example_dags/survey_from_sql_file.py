@@ -2,8 +2,8 @@
 Read the query from a ``.sql`` file, and say to others that the surveys are out.
 
 For queries that have a life of their own, and for DAGs that are chained by assets rather than by the clock: this one
-runs when the asset ``orders`` is updated, and updates ``order_surveys`` when people were surveyed. A run that an asset
-triggers has no ``ds``.
+runs when the asset ``orders`` is updated, and updates ``order_surveys`` when people were surveyed. The event's extra
+has the counts and the batch ids. A run that an asset triggers has no ``ds``.
 """
 
 from __future__ import annotations

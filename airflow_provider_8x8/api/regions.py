@@ -1,4 +1,4 @@
-"""Where 8x8 is: its regions, or an address of one's own."""
+"""Where 8x8 is: its regions, or an address of one's own, and the page to look at for it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,26 @@ REGIONS = {
 
 DEFAULT_REGION = "asia_pacific"
 
+CONNECT = "https://connect.8x8.com/"
+"""8x8's portal, for the accounts of all regions. 8x8 documents no address of a batch or of the message logs in it."""
+
 
 def address_of(base_url: str) -> str:
     """Return scheme and host of a URL; all loopback addresses, where sandboxes are, count as one."""
     parts = urlsplit(base_url)
     return "a loopback address" if _is_loopback(parts.hostname or "") else f"{parts.scheme}://{parts.netloc}"
+
+
+def page_of(base_url: str) -> str:
+    """
+    Return where a person sees what was sent: 8x8's portal, or the page of the sandbox at any other address.
+
+    :param base_url: as :func:`checked_base_url` returns it
+    """
+    parts = urlsplit(base_url)
+    if parts.hostname in {urlsplit(region).hostname for region in REGIONS.values()}:
+        return CONNECT
+    return f"{parts.scheme}://{parts.netloc}{parts.path}/sandbox"
 
 
 def checked_base_url(base_url: str) -> str:

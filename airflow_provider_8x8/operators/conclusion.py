@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowSkipException
 
+from airflow_provider_8x8.operators.metrics import count_what_is_left
+from airflow_provider_8x8.operators.outlets import tell_outlets
 from airflow_provider_8x8.operators.results import push_result
 from airflow_provider_8x8.surveys.outcomes.summary import Summary
 from airflow_provider_8x8.surveys.outcomes.verdict import Ending, OnEmpty, judge
@@ -39,7 +41,7 @@ def conclude(
     :param may_try_again: whether another try would know what was sent
     :raises AirflowException: it is none; or one of its subclasses that say how Airflow goes on
     """
-    result = summary.as_result()
+    task.result = result = summary.as_result()
     for reasons in summary.reasons_in_words:
         task.log.warning("%s", reasons)
     task.log.info("%s", summary.in_words)
@@ -53,10 +55,12 @@ def conclude(
         what_is_unknown=_what_is_unknown(summary, may_try_again=may_try_again),
         problem=None if problem is None else f"The result could not be pushed: {problem}",
     )
+    count_what_is_left(context["ti"], summary, may_be_tried_again=verdict.ending is Ending.FAIL)
     if verdict.ending in _EXCEPTIONS:
         if task.do_xcom_push:
             push_result(context, {"return_value": result})  # which Airflow does for a success only
         raise _EXCEPTIONS[verdict.ending](verdict.reason)
+    tell_outlets(task, context, result)
     return result
 
 

@@ -20,7 +20,9 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_8x8.get_provider_info import DEFAULT_CONN_NAME
 from airflow_provider_8x8.operators.arguments import CHECKS, check_outcome_table, is_to_be_resolved
 from airflow_provider_8x8.operators.given_batches import GivenBatches
+from airflow_provider_8x8.operators.links import EightByEightConnectLink, show_link
 from airflow_provider_8x8.operators.masked import named_in_errors, refuse
+from airflow_provider_8x8.operators.outlets import tell_outlets
 from airflow_provider_8x8.operators.results import push_result
 from airflow_provider_8x8.surveys.clock import SystemClock
 from airflow_provider_8x8.surveys.messages.times import parse_time
@@ -104,6 +106,7 @@ class EightByEightDeliveryReportOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("batch_ids", "sent_after", "outcome_table", "outcome_conn_id")
+    operator_extra_links = (EightByEightConnectLink(),)
     ui_color = "#ffe2d9"
     _stop: threading.Event | None = None
 
@@ -187,6 +190,7 @@ class EightByEightDeliveryReportOperator(BaseOperator):
         :raises AirflowException: too few messages were delivered so far, or 8x8's logs could not be read
         :raises AirflowSkipException: there are no batches, and ``on_empty`` is ``skip``
         """
+        show_link(context, self.eight_by_eight_conn_id, self.subaccount_id)
         given = self.batch_ids
         if given.problem:
             raise AirflowFailException(given.problem)
@@ -280,6 +284,7 @@ class EightByEightDeliveryReportOperator(BaseOperator):
             raise AirflowSkipException("There are no batches")
         if self.on_empty == OnEmpty.FAIL:
             raise AirflowException("There are no batches")
+        tell_outlets(self, context, result)
         return result
 
     def _conclude(self, context: Context, progress: Progress) -> dict[str, Any]:
@@ -304,6 +309,7 @@ class EightByEightDeliveryReportOperator(BaseOperator):
             # Later, more may have arrived.
             fail = AirflowException if report.timed_out else AirflowFailException
             raise fail(f"Less than min_delivered={self.min_delivered} was delivered\n{report.in_words}")
+        tell_outlets(self, context, result)
         return result
 
     def _push(self, context: Context, report: DeliveryReport) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from airflow_provider_8x8.journals.at_hand import JournalsAtHand
 from airflow_provider_8x8.operators.arguments import warning_about_source
 from airflow_provider_8x8.operators.conclusion import limits_of
 from airflow_provider_8x8.operators.masked import unmasked
+from airflow_provider_8x8.operators.metrics import CountedJournal, MeasuredPosts, Metrics
 from airflow_provider_8x8.operators.source import (
     builder_of,
     check_rendered,
@@ -74,7 +75,9 @@ def send(
         check_rendered(task)
         journal = journals.journal(_settled_batches(task))
         table = _outcome_table(task, context, run.campaign_id)
-        sender = _sender(task, run, journal, stop, journal_conn_id=journals.journal_conn_id, outcome_table=table)
+        sender = _sender(
+            task, run, journal, stop, Metrics(ti), journal_conn_id=journals.journal_conn_id, outcome_table=table
+        )
         rows = source_of_rows(task)
     except Exception as error:  # noqa: BLE001  # whatever it is, the result says what was sent before
         if not isinstance(error, TypeError | ValueError | AirflowException):
@@ -94,6 +97,7 @@ def _sender(
     run: Run,
     journal: Journal,
     stop: threading.Event,
+    metrics: Metrics,
     *,
     journal_conn_id: str | None,
     outcome_table: OutcomeTable | None,
@@ -121,10 +125,11 @@ def _sender(
         row_keys,
         run=run,
         settings=_settings(task),
-        journal=journal,
+        journal=CountedJournal(journal, metrics),
         report=report,
         outcome_table=outcome_table,
         stop=stop,
+        poster=MeasuredPosts(metrics),
     )
 
 

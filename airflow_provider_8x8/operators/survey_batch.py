@@ -16,6 +16,7 @@ from airflow_provider_8x8.operators.arguments import (
     is_to_be_resolved,
 )
 from airflow_provider_8x8.operators.conclusion import conclude
+from airflow_provider_8x8.operators.links import EightByEightConnectLink, show_link
 from airflow_provider_8x8.operators.masked import CanaryNumber, Masked, Unusable, named_in_errors
 from airflow_provider_8x8.operators.survey_texts import TEXT_ARGUMENTS, SurveyTextsOperator
 from airflow_provider_8x8.surveys.settings import (
@@ -26,6 +27,7 @@ from airflow_provider_8x8.surveys.settings import (
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from jinja2 import Environment
 
     from airflow_provider_8x8.journals.at_hand import JournalsAtHand
@@ -80,7 +82,9 @@ class EightByEightSurveyBatchOperator(SurveyTextsOperator):
     ``invalid_count``, ``duplicate_count``, ``already_sent_count``, ``not_sent_count``, ``unknown_count``,
     ``invalid_samples`` (at most 10) and ``report``. The counts add up to ``rows_read``. It is pushed before the task
     fails or skips, too. Where sending stopped since a limit was passed, there is ``stopped`` as well, which says so.
-    Airflow 3.0 takes no XCom of None: there ``batch_id`` and ``report`` may be in the return value only.
+    Airflow 3.0 takes no XCom of None: there ``batch_id`` and ``report`` may be in the return value only. Assets in
+    ``outlets`` get it as their event's extra; that, the metrics, the link to 8x8 Connect and the lineage are in
+    ``docs/observing.md``.
 
     What is text stays text, also with ``render_template_as_native_obj``; a whole number is taken as the text of its
     digits. Once rendered, ``sql``, ``parameters``, ``template_variables``, ``sql_hook_params``, ``source``,
@@ -167,7 +171,10 @@ class EightByEightSurveyBatchOperator(SurveyTextsOperator):
         "outcome_conn_id",
     )
     survey_id: str
+    operator_extra_links = (EightByEightConnectLink(),)
     ui_color = "#ffe2d9"
+    result: dict[str, Any] | None = None
+    """What became of the rows, once that is known."""
     _stop: threading.Event | None = None
     _journals: JournalsAtHand | None = None
 
@@ -275,6 +282,7 @@ class EightByEightSurveyBatchOperator(SurveyTextsOperator):
         :raises AirflowSkipException: there are no rows, and ``on_empty`` is ``skip``
         """
         self._stop = threading.Event()
+        show_link(context, self.eight_by_eight_conn_id, self.subaccount_id)
         from airflow_provider_8x8.operators.sending import send
 
         if self.campaign_id is None and self._is_run_by_a_schedule():
@@ -291,6 +299,18 @@ class EightByEightSurveyBatchOperator(SurveyTextsOperator):
         """See the batch that is on the wire through, if Airflow leaves it the time, and begin no other."""
         if self._stop is not None:
             self._stop.set()
+
+    def get_openlineage_facets_on_start(self) -> OperatorLineage[Any, Any]:
+        """Return for Airflow's OpenLineage provider the query's tables, and the survey."""
+        from airflow_provider_8x8.operators.lineage import lineage_of
+
+        return lineage_of(self, None)
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
+        """Return the same once the task has ended, also if it has failed, with the counts as a facet."""
+        from airflow_provider_8x8.operators.lineage import lineage_of
+
+        return lineage_of(self, self.result)
 
     def _do_render_template_fields(
         self,

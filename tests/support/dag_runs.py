@@ -19,6 +19,8 @@ from packaging.version import Version
 from tests.support.airflow_version import AIRFLOW, IS_AIRFLOW_3
 
 _TASK_BEGINS = re.compile(r"\[DAG TEST\] starting task_id=(\S+) map_index=(-?\d+)")
+_LINK = "_link_"
+"""How the keys of XComs begin that operator links are kept in."""
 _TASK_ENDS = "[DAG TEST] end task"
 
 
@@ -35,7 +37,9 @@ class DagRunResult:
     task_states: dict[str, str]
     try_numbers: dict[str, int]
     xcoms: dict[str, dict[str, Any]]
-    """By task and key; ``return_value`` is what the task returned."""
+    """By task and key; ``return_value`` is what the task returned. Without those that operator links are kept in."""
+    links: dict[str, dict[str, str]]
+    """The operator links of each task, as Airflow's pages have them: by name, where each leads to."""
     rendered: dict[str, dict[str, Any]]
     """The rendered template fields of each task, as Airflow's view of them has them."""
     log: str
@@ -65,7 +69,7 @@ def run_dag(dag: Any, *, logical_date: datetime | None = None, conf: dict[str, A
         else:
             _know_the_users_table()
             dag_run = dag.test(execution_date=logical_date, run_conf=conf)
-    return _result(dag_run, log.getvalue())
+    return _result(dag, dag_run, log.getvalue())
 
 
 def clear_and_run(dag: Any, run_id: str, *task_ids: str) -> DagRunResult:
@@ -84,15 +88,16 @@ def clear_and_run(dag: Any, run_id: str, *task_ids: str) -> DagRunResult:
             _know_the_users_table()
         dag_run = _clear(dag, run_id, task_ids or tuple(dag.task_ids), session)
         _run_to_the_end(dag, dag_run, session)
-    return _result(dag_run, log.getvalue())
+    return _result(dag, dag_run, log.getvalue())
 
 
-def run_due(dag: Any, kind: str, moment: datetime) -> DagRunResult:
+def run_due(dag: Any, kind: str, moment: datetime, *, by: str | None = None) -> DagRunResult:
     """
     Make a run as Airflow makes it at a moment, with the data interval that the DAG's timetable gives it, and run it.
 
     :param kind: ``scheduled``: the timetable's run of that moment; ``manual``: somebody triggers it then; ``undated``:
         somebody does so on Airflow 3 without a logical date; ``asset``: an asset is updated then.
+    :param by: the id of the run that has updated the asset, on Airflow 3.
     """
     from pendulum import instance
 
@@ -104,9 +109,13 @@ def run_due(dag: Any, kind: str, moment: datetime) -> DagRunResult:
         else:
             _serialize(dag)
         dag_run = _make_run(_scheduler_dag(dag), kind, instance(moment), session)
+        if by is not None:
+            from airflow.models.asset import AssetEvent
+
+            dag_run.consumed_asset_events.extend(session.query(AssetEvent).filter_by(source_run_id=by))
         session.commit()
         _run_to_the_end(dag, dag_run, session)
-    return _result(dag_run, log.getvalue())
+    return _result(dag, dag_run, log.getvalue())
 
 
 def _session() -> Any:
@@ -296,20 +305,23 @@ def _captured_log() -> Iterator[io.StringIO]:
         sys.stdout.write(captured.getvalue())  # for the report of a test that fails
 
 
-def _result(dag_run: Any, log: str) -> DagRunResult:
+def _result(dag: Any, dag_run: Any, log: str) -> DagRunResult:
     from airflow.models.renderedtifields import RenderedTaskInstanceFields
     from airflow.utils.session import create_session
 
-    states, tries, xcoms, rendered = {}, {}, {}, {}
+    states, tries, xcoms, links, rendered = {}, {}, {}, {}, {}
     with create_session() as session:
         for ti in dag_run.get_task_instances(session=session):
             name = _name(ti.task_id, ti.map_index)
             key = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index}
             states[name], tries[name] = str(ti.state), ti.try_number
             xcoms[name] = _xcoms(session, key)
+            links[name] = _links(dag, ti)
             fields = session.query(RenderedTaskInstanceFields).filter_by(**key).one_or_none()
             rendered[name] = dict(fields.rendered_fields) if fields else {}
-    return DagRunResult(str(dag_run.run_id), str(dag_run.state), states, tries, xcoms, rendered, log, _task_logs(log))
+    return DagRunResult(
+        str(dag_run.run_id), str(dag_run.state), states, tries, xcoms, links, rendered, log, _task_logs(log)
+    )
 
 
 def _name(task_id: str, map_index: int) -> str:
@@ -320,14 +332,29 @@ def _xcoms(session: Any, key: dict[str, Any]) -> dict[str, Any]:
     if not IS_AIRFLOW_3:
         from airflow.models.xcom import XCom
 
-        return {row.key: row.value for row in session.query(XCom).filter_by(**key)}  # decoded when it is loaded
+        rows = {row.key: row.value for row in session.query(XCom).filter_by(**key)}  # decoded when it is loaded
+        return {name: value for name, value in rows.items() if not name.startswith(_LINK)}
     from airflow.models.xcom import XComModel
 
     try:
         from airflow.sdk.serde import deserialize
     except ImportError:  # Airflow 3.0 and 3.1
         from airflow.serialization.serde import deserialize  # type: ignore[no-redef]  # where it was before
-    return {row.key: deserialize(row.value) for row in session.query(XComModel).filter_by(**key)}
+    found = session.query(XComModel).filter_by(**key)
+    return {row.key: deserialize(row.value) for row in found if not row.key.startswith(_LINK)}
+
+
+def _links(dag: Any, ti: Any) -> dict[str, str]:
+    task = _as_in_the_pages(dag).get_task(ti.task_id)
+    return {name: link for name in task.extra_links if (link := task.get_extra_links(ti, name))}
+
+
+def _as_in_the_pages(dag: Any) -> Any:
+    """The DAG as Airflow's webserver or API server has it, which parses no DAG files."""
+    if IS_AIRFLOW_3:
+        return _scheduler_dag(dag)
+    serialization = _serialized_objects().SerializedDAG
+    return serialization.from_dict(serialization.to_dict(dag))
 
 
 def _task_logs(log: str) -> dict[str, str]:
