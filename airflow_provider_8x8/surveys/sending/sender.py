@@ -4,6 +4,9 @@ The loop: rows -> messages -> batches -> journal -> 8x8 -> journal -> report -> 
 What is pending is settled first, then what is missing is sent, then what has become pending is settled; if that set
 row keys free, all goes round again. So it does not matter which rows the source gives this time, or in which order.
 Every row read ends in exactly one outcome, whatever happens.
+
+Where 8x8's logs are to be waited for, a try may pause, and go on in another process: it settles first, and once there
+is nothing to wait for any more, it reads the source again as another try would.
 """
 
 from __future__ import annotations
@@ -11,7 +14,9 @@ from __future__ import annotations
 import logging
 import threading
 import traceback
+from collections.abc import Callable
 from contextlib import closing, nullcontext
+from functools import partial
 
 from airflow_provider_8x8.api.client import EightByEightClient
 from airflow_provider_8x8.api.masking import mask_phone_numbers
@@ -31,6 +36,8 @@ from airflow_provider_8x8.surveys.outcomes.summary import Summary, summarize
 from airflow_provider_8x8.surveys.sending.brake import Brake, HeldBack
 from airflow_provider_8x8.surveys.sending.delivery import Delivery
 from airflow_provider_8x8.surveys.sending.entering import Entering
+from airflow_provider_8x8.surveys.sending.log_exports import LogsAwaited, Wait
+from airflow_provider_8x8.surveys.sending.pausing import Pause, Stop
 from airflow_provider_8x8.surveys.sending.posting import Poster, PostingThread
 from airflow_provider_8x8.surveys.sending.reading import Reading
 from airflow_provider_8x8.surveys.sending.refusals import Refusals
@@ -59,6 +66,8 @@ class SurveySender:
     :param clock: tells the time and waits
     :param chance: makes ids, and spreads waits
     :param poster: makes the POSTs, so that a batch is built while the one before is on the wire
+    :param keeps_worker: wait for 8x8's logs here; else :attr:`pause` says what is to be waited for
+    :param resumed: the try goes on after this pause, in another process
     """
 
     def __init__(
@@ -75,6 +84,8 @@ class SurveySender:
         clock: Clock | None = None,
         chance: Chance | None = None,
         poster: Poster | None = None,
+        keeps_worker: bool = True,
+        resumed: Pause | None = None,
     ) -> None:
         self._client = client
         self._builder = builder
@@ -98,6 +109,7 @@ class SurveySender:
             clock=self._clock,
             chance=chance,
             stop=self._stop,
+            keeps_worker=keeps_worker,
         )
         self._fates = Fates(self._ledger, report)
         self._refusals = Refusals(builder.own_fields)
@@ -127,16 +139,40 @@ class SurveySender:
         self._stopped: SendingStopped | None = None
         self._is_open = False
         self._open_before: frozenset[str] = frozenset()
+        self._resumed = resumed
+        self._stopped_before: SendingStopped | None = None
+        self.pause: Pause | None = None
+        """What is to be waited for before the try goes on, None if it is over."""
+        if resumed is not None:
+            self._delivery.rejected.rows.update(resumed.rejected)
+            if resumed.stop is not None:
+                self._stopped_before = resumed.stop.stopped()
+                self._brake.passed = resumed.stop.braked
 
     def send(self, rows: Rows) -> Summary:
         """
         Send what is missing of the rows, and find out what is not known.
 
-        What goes wrong on the way is in the summary's ``stop``, beside the outcomes of all rows read until then.
+        What goes wrong on the way is in the summary's ``stop``, beside the outcomes of all rows read until then. Where
+        there is a :attr:`pause` then, the summary is that of a try that is not over.
         """
+        return self._summary_of(partial(self._send, rows))
+
+    def conclude(self, rows: Rows, reason: str) -> Summary:
+        """
+        Say what became of the rows, for a try that cannot go on waiting: nothing is sent, and nothing decided.
+
+        :param reason: why it cannot; it ends the try if anything is left to be done
+        """
+        self._stopped_before = SendingStopped(reason)
+        return self._summary_of(partial(self._conclude, rows))
+
+    def _summary_of(self, work: Callable[[], None]) -> Summary:
         try:
             with self._report or nullcontext():
-                self._send(rows)
+                work()
+        except LogsAwaited as awaited:
+            self.pause = self._pause(awaited.wait)
         except ReportError as error:
             self._note(SendingStopped(str(error)))
         except JournalError as error:
@@ -151,14 +187,14 @@ class SurveySender:
 
     def _send(self, rows: Rows) -> None:
         self._open()
-        self._settling.look()
+        if self._resumed is None:
+            self._settling.look()
+        else:
+            self._settling.go_on(self._resumed)
         while self._stopped is None:
-            try:
-                self._send_missing(rows)
-            except HeldBack:
-                self._refusals.leave_unsent()
-            except SendingStopped as stopped:
-                self._note(stopped)
+            self._read_once(rows)
+            if self._stopped_before is not None:
+                self._note(self._stopped_before)
             self._settling.settle(self._fates.tally)
             if not (
                 self._settling.has_set_rows_free()
@@ -173,6 +209,31 @@ class SurveySender:
             self._note(reason)
         if self._brake.is_holding_back:
             self._note(self._brake.reason_to_end())
+
+    def _conclude(self, rows: Rows) -> None:
+        self._open()
+        self._settling.look()
+        self._read_once(rows)
+        if self._fates.have_open_rows() and self._stopped_before is not None:
+            self._note(self._stopped_before)
+
+    def _read_once(self, rows: Rows) -> None:
+        """Read the source and send what is missing of it, until something is in the way."""
+        try:
+            self._send_missing(rows)
+        except HeldBack:
+            self._refusals.leave_unsent()
+        except SendingStopped as stopped:
+            self._note(self._stopped_before or stopped)
+
+    def _pause(self, wait: Wait) -> Pause:
+        stopped = self._stopped or self._stopped_before
+        return self._settling.pause(
+            wait,
+            open_before=self._open_before,
+            stop=None if stopped is None else Stop.of(stopped, self._brake.passed),
+            rejected=self._delivery.rejected,
+        )
 
     def _may_let_go(self) -> bool:
         """Tell whether it was found out what became of the first batch, so that others may follow."""
@@ -212,7 +273,11 @@ class SurveySender:
             )
         )
         self._is_open = True
-        self._open_before = frozenset(entry.client_batch_id for entry in self._ledger.entries() if entry.is_open)
+        self._open_before = (
+            frozenset(entry.client_batch_id for entry in self._ledger.entries() if entry.is_open)
+            if self._resumed is None
+            else frozenset(self._resumed.open_before)
+        )
         if self._settings.settled_batches:
             self._settling.apply_what_a_person_says(self._settings.settled_batches)
         if self._report:
@@ -246,6 +311,8 @@ class SurveySender:
                 reading.check_before_sending(rows)
                 with closing(reading.batches(rows)) as batches:
                     for batch in batches:
+                        if self._stopped_before is not None:
+                            raise self._stopped_before
                         self._delivery.send(batch)
                 self._delivery.wind_up()
             except BaseException as error:
