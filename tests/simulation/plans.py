@@ -63,6 +63,8 @@ class Plan:
     :ivar not_after: no batch is begun later
     :ivar limits: how much may go wrong
     :ivar first_batch_size: so many go out first
+    :ivar is_deferrable: a try waits for 8x8's logs without a process, and goes on in a new one
+    :ivar trigger_faults: how likely such a wait fails, so that the try only says what it has sent
     """
 
     habits: Habits
@@ -106,6 +108,8 @@ class Plan:
     not_after: float | None = None
     limits: Limits = field(default_factory=Limits)
     first_batch_size: int | None = None
+    is_deferrable: bool = False
+    trigger_faults: float = 0.0
 
 
 def draw(seed: int) -> Plan:
@@ -166,6 +170,8 @@ def draw(seed: int) -> Plan:
         not_after=START + chance.uniform(0, 500) if habits.refuses_all is None and chance.random() < 0.1 else None,
         limits=_limits(chance) if chance.random() < 0.25 else Limits(),
         first_batch_size=chance.choice((1, 2)) if chance.random() < 0.15 else None,
+        is_deferrable=chance.random() < 0.5,
+        trigger_faults=chance.choice((0.0, 0.0, 0.1)),
     )
 
 

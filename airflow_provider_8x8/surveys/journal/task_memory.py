@@ -15,6 +15,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
+import msgspec
+
 from airflow_provider_8x8.surveys.chance import Chance, SystemChance
 from airflow_provider_8x8.surveys.clock import Clock
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
@@ -403,7 +405,12 @@ class RememberedJournal:
                 target.begin(lambda _, entry=entry: entry)  # type: ignore[misc]  # bound for the loop
                 copied += 1
             elif before.gives_way_to(entry):
-                target.settle(entry)
+                if entry.is_open and entry.watermark_seen is None:  # what was seen since is not taken back
+                    entry = msgspec.structs.replace(  # noqa: PLW2901
+                        entry, watermark_begun=before.watermark_begun, watermark_seen=before.watermark_seen
+                    )
+                if entry != before:
+                    target.settle(entry)
         if copied:
             log.info("Took over %d batches of earlier tries from %s", copied, place.journal)
 

@@ -38,27 +38,16 @@ class Waiting(msgspec.Struct, kw_only=True):
 
 
 class Stop(msgspec.Struct, frozen=True, kw_only=True):
-    """
-    Why no batch is begun any more.
-
-    :ivar reason: see :class:`~airflow_provider_8x8.surveys.sending.stopped.SendingStopped`, likewise the other two
-    :ivar braked: which limit was passed, if that is why
-    """
+    """Why no batch is begun any more; see :class:`~airflow_provider_8x8.surveys.sending.stopped.SendingStopped`."""
 
     reason: str
     is_final: bool
     is_final_once_settled: bool
-    braked: str | None = None
 
     @classmethod
-    def of(cls, stopped: SendingStopped, braked: str | None) -> Stop:
+    def of(cls, stopped: SendingStopped) -> Stop:
         """Return what makes the same again."""
-        return cls(
-            reason=str(stopped),
-            is_final=stopped.is_final,
-            is_final_once_settled=stopped.is_final_once_settled,
-            braked=braked,
-        )
+        return cls(reason=str(stopped), is_final=stopped.is_final, is_final_once_settled=stopped.is_final_once_settled)
 
     def stopped(self) -> SendingStopped:
         """Return the reason to stop."""

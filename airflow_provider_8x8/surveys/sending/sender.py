@@ -147,7 +147,6 @@ class SurveySender:
             self._delivery.rejected.rows.update(resumed.rejected)
             if resumed.stop is not None:
                 self._stopped_before = resumed.stop.stopped()
-                self._brake.passed = resumed.stop.braked
 
     def send(self, rows: Rows) -> Summary:
         """
@@ -227,11 +226,12 @@ class SurveySender:
             self._note(self._stopped_before or stopped)
 
     def _pause(self, wait: Wait) -> Pause:
-        stopped = self._stopped or self._stopped_before
+        # A limit that was passed is found to be so again, unless what is wrong with the source was mended meanwhile.
+        stopped = None if self._brake.passed else self._stopped or self._stopped_before
         return self._settling.pause(
             wait,
             open_before=self._open_before,
-            stop=None if stopped is None else Stop.of(stopped, self._brake.passed),
+            stop=None if stopped is None else Stop.of(stopped),
             rejected=self._delivery.rejected,
         )
 
