@@ -28,6 +28,7 @@ from airflow_provider_8x8.surveys.clock import SystemClock
 from airflow_provider_8x8.surveys.journal.protocol import Journal
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
 from airflow_provider_8x8.surveys.messages.times import parse_time
+from airflow_provider_8x8.surveys.outcomes.cause import Cause
 from airflow_provider_8x8.surveys.outcomes.report import Report
 from airflow_provider_8x8.surveys.outcomes.summary import Summary, Tally, summarize
 from airflow_provider_8x8.surveys.outcomes.verdict import may_go_better
@@ -78,12 +79,14 @@ def send(
     ti = context["ti"]
     tries_left = max(0, ti.max_tries - ti.try_number + 1)
     run = Run(journals.task_instance, journals.task_instance, ti.try_number, tries_left)
+    cause = Cause.OTHER
     try:
         if task.campaign_id is not None:
             run = run._replace(campaign_id=unmasked(task.campaign_id))
         journals.choose(run.campaign_id)
         check_rendered(task)
-        journal = journals.journal(_settled_batches(task))
+        said, cause = _settled_batches(task), Cause.JOURNAL
+        journal, cause = journals.journal(said), Cause.OTHER
         sender = _sender(task, run, journal, stop, journal_conn_id=journals.journal_conn_id, resumed=resumed)
         rows = source_of_rows(task)
     except Exception as error:  # noqa: BLE001  # whatever it is, the result says what was sent before
@@ -92,11 +95,12 @@ def send(
             log.error("%s at:\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
         is_final = isinstance(error, AirflowFailException) or not may_go_better(error)
         reason = mask_phone_numbers(str(error))
-        return _summary_of_before(journals, run, reason, is_final=is_final), None
+        return _summary_of_before(journals, run, reason, is_final=is_final, cause=cause), None
     summary = sender.send(rows) if cannot_wait is None else sender.conclude(rows, cannot_wait)
     if summary.was_begun:
         return summary, sender.pause
-    return _summary_of_before(journals, run, str(summary.stop), is_final=summary.is_final), None
+    before = _summary_of_before(journals, run, str(summary.stop), is_final=summary.is_final, cause=summary.cause)
+    return before, None
 
 
 def _sender(
@@ -173,11 +177,11 @@ def _settled_batches(task: EightByEightSurveyBatchOperator) -> Mapping[str, Said
     return said
 
 
-def _summary_of_before(journals: JournalsAtHand, run: Run, reason: str, *, is_final: bool) -> Summary:
+def _summary_of_before(journals: JournalsAtHand, run: Run, reason: str, *, is_final: bool, cause: Cause) -> Summary:
     """Return what earlier tries have sent, for one that could not begin to."""
     known = journals.known_entries()
     summary = summarize(run, known or (), Tally())
-    summary.was_begun, summary.is_final = False, is_final
+    summary.was_begun, summary.is_final, summary.cause = False, is_final, cause
     summary.outlook = HAS_NOT_LOOKED if any(entry.is_open for entry in known or ()) else None
     if known is None:
         what = "This try sent nothing; what earlier tries have sent could not be read"

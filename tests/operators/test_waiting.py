@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.operators.test_survey_batch import person, result_of, survey_dag, without_state_store
+from tests.operators.test_survey_batch import person, result_of, survey_dag
 from tests.support.dag_runs import DagRunResult
 
 PEOPLE = [person(number) for number in range(20)]

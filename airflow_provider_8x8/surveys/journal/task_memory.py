@@ -406,7 +406,7 @@ class RememberedJournal:
                 copied += 1
             elif before.gives_way_to(entry):
                 if entry.is_open and entry.watermark_seen is None:  # what was seen since is not taken back
-                    entry = msgspec.structs.replace(  # noqa: PLW2901
+                    entry = msgspec.structs.replace(
                         entry, watermark_begun=before.watermark_begun, watermark_seen=before.watermark_seen
                     )
                 if entry != before:

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from airflow_provider_8x8.surveys.outcomes.cause import Cause
 from airflow_provider_8x8.surveys.sending.log_exports import Wait
 from airflow_provider_8x8.surveys.sending.reconcile import Export
 from airflow_provider_8x8.surveys.sending.stopped import SendingStopped
@@ -43,15 +44,26 @@ class Stop(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     is_final: bool
     is_final_once_settled: bool
+    cause: Cause
 
     @classmethod
     def of(cls, stopped: SendingStopped) -> Stop:
         """Return what makes the same again."""
-        return cls(reason=str(stopped), is_final=stopped.is_final, is_final_once_settled=stopped.is_final_once_settled)
+        return cls(
+            reason=str(stopped),
+            is_final=stopped.is_final,
+            is_final_once_settled=stopped.is_final_once_settled,
+            cause=stopped.cause,
+        )
 
     def stopped(self) -> SendingStopped:
         """Return the reason to stop."""
-        return SendingStopped(self.reason, is_final=self.is_final, is_final_once_settled=self.is_final_once_settled)
+        return SendingStopped(
+            self.reason,
+            is_final=self.is_final,
+            is_final_once_settled=self.is_final_once_settled,
+            cause=self.cause,
+        )
 
 
 class Pause(msgspec.Struct, kw_only=True):

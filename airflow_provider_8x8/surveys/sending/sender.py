@@ -30,6 +30,7 @@ from airflow_provider_8x8.surveys.journal.ledger import Ledger
 from airflow_provider_8x8.surveys.journal.protocol import Journal
 from airflow_provider_8x8.surveys.messages.builder import MessageBuilder, Rows
 from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_RULES, RowKeys
+from airflow_provider_8x8.surveys.outcomes.cause import Cause
 from airflow_provider_8x8.surveys.outcomes.fates import Fates
 from airflow_provider_8x8.surveys.outcomes.report import Report, ReportError
 from airflow_provider_8x8.surveys.outcomes.summary import Summary, summarize
@@ -175,7 +176,7 @@ class SurveySender:
         except ReportError as error:
             self._note(SendingStopped(str(error)))
         except JournalError as error:
-            self._note(SendingStopped(str(error), is_final=not error.may_go_better))
+            self._note(SendingStopped(str(error), is_final=not error.may_go_better, cause=Cause.JOURNAL))
         except Exception as error:  # noqa: BLE001  # whatever it is, the summary says what was sent
             # Without the error's own text, which may hold a row.
             log.error("%s at:\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
@@ -255,6 +256,7 @@ class SurveySender:
         summary.report = None if self._report is None else str(self._report.folder)
         if self._stopped is not None:
             summary.stop, summary.is_final = str(self._stopped), is_final
+            summary.cause = self._stopped.cause
             summary.braked = self._brake.passed
         return summary
 
