@@ -318,9 +318,16 @@ class Settling:
         )
 
     def _has_sent_since(self, waiting: Waiting) -> bool:
-        """Tell whether this try has begun a batch since a wait began: what is younger can tell of what is older."""
+        """
+        Tell whether 8x8 has taken a batch of this try since a wait began: what is younger can tell of what is older.
+
+        What 8x8 refuses does not count, or a try that is refused again and again would never end.
+        """
         return any(
-            entry.is_batch and self._ledger.is_of_this_try(entry) and entry.begun >= waiting.began
+            entry.is_batch
+            and entry.is_in_effect
+            and self._ledger.is_of_this_try(entry)
+            and entry.begun >= waiting.began
             for entry in self._ledger.entries()
         )
 
