@@ -32,7 +32,8 @@ def test_a_failure_is_written_down_and_read_again_as_it_was(kind: type[EightByEi
     failure = kind("why\nwhat to do")
     again = pickle.loads(pickle.dumps(failure))  # noqa: S301  # our own
     assert (type(again), str(again)) == (kind, "why\nwhat to do")
-    path, arguments, named = failure.serialize()
+    serialize: Any = failure.serialize
+    path, arguments, named = serialize()
     module, _, name = path.rpartition(".")
     made = getattr(importlib.import_module(module), name)(*arguments, **named)
     assert (type(made), str(made)) == (kind, str(failure))
