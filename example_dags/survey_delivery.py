@@ -1,8 +1,9 @@
 """
 Survey, and see what arrived.
 
-The report waits for 8x8's logs without a worker, where a triggerer runs. It fails where too few texts arrive, and its
-result, with counts and cost, is there for the next task all the same.
+Both tasks wait for 8x8's logs without a worker, where a triggerer runs; the first does only if 8x8 has not answered.
+The report fails where too few texts arrive, and its result, with counts and cost, is there for the next task all the
+same.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ def survey_delivery() -> None:
         sql_conn_id="warehouse",
         campaign_id="customers {{ params.campaign }}",
         journal_conn_id="journal",
+        deferrable=True,
     )
 
     delivery_report = EightByEightDeliveryReportOperator(

@@ -34,6 +34,7 @@ class JournalsAtHand:
     :param journal_conn_id: gives the connection of the SQL journal, None if there is none; raises what it likes
     :param deployment: which Airflow this is, None if that is not known
     :param clock: tells the time
+    :param is_resumed: the try goes on in another process, after a wait without a worker
     """
 
     def __init__(
@@ -43,10 +44,12 @@ class JournalsAtHand:
         *,
         deployment: str | None,
         clock: Clock,
+        is_resumed: bool = False,
     ) -> None:
         ti = context["ti"]
         self.task_instance = name_of(context)
         self._try_number: int = ti.try_number
+        self._is_first = self._try_number == 1 and not is_resumed
         self._deployment = deployment
         self._began = clock.now()
         self._problem: Exception | None = None
@@ -68,7 +71,14 @@ class JournalsAtHand:
         except Exception as error:  # noqa: BLE001  # secrets backends and hooks raise what they like
             self._problem = error
         self._memory = (
-            TaskMemory(self.task_instance, self._try_number, memories, connect=self._connect, clock=clock)
+            TaskMemory(
+                self.task_instance,
+                self._try_number,
+                memories,
+                connect=self._connect,
+                clock=clock,
+                is_resumed=is_resumed,
+            )
             if memories
             else None
         )
@@ -111,12 +121,18 @@ class JournalsAtHand:
                 "Look into 8x8's portal or the earlier try's log, then trigger a new DAG run with the rows that are "
                 "missing; set journal_conn_id, and the next time another try will know"
             )
+        if not self._is_first and not nothing_else_was_sent:
+            raise ValueError(
+                "this try goes on after a wait without a worker, and its journal is not there any more: what an "
+                "earlier try has sent is not known, nor what this one has. Put journal_conn_id back and clear the "
+                "task; or look into 8x8's portal, and trigger a new DAG run with the rows that are missing"
+            )
         return MemoryJournal(self._began)
 
     def known_entries(self) -> list[Entry] | None:
         """Return what is known to be sent by earlier tries, without opening the journal; None if that is not known."""
         if self._journal is None:
-            return [] if self._try_number == 1 else None
+            return [] if self._is_first else None
         try:
             return self._journal.known_entries()
         except JournalError as error:

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowSkipException
+from airflow.providers.common.compat.sdk import AirflowException, AirflowSkipException
 
+from airflow_provider_8x8.exceptions import (
+    EightByEightJournalError,
+    EightByEightJournalFinalError,
+    EightByEightLimitError,
+    EightByEightLimitFinalError,
+    EightByEightRefusedError,
+    EightByEightRefusedFinalError,
+    EightByEightSurveyError,
+    EightByEightSurveyFinalError,
+    EightByEightUnavailableError,
+    EightByEightUnavailableFinalError,
+    EightByEightUnknownOutcomeError,
+    EightByEightUnknownOutcomeFinalError,
+)
 from airflow_provider_8x8.operators.metrics import count_what_is_left
 from airflow_provider_8x8.operators.outlets import tell_outlets
 from airflow_provider_8x8.operators.results import push_result
+from airflow_provider_8x8.surveys.outcomes.cause import Cause
 from airflow_provider_8x8.surveys.outcomes.summary import Summary
-from airflow_provider_8x8.surveys.outcomes.verdict import Ending, OnEmpty, judge
+from airflow_provider_8x8.surveys.outcomes.verdict import Ending, OnEmpty, Verdict, judge
 from airflow_provider_8x8.surveys.sending.unanswered import is_not_known
 from airflow_provider_8x8.surveys.settings import Limits, OnUnknown
 
@@ -19,11 +34,15 @@ if TYPE_CHECKING:
 
     from airflow_provider_8x8.operators.survey_batch import EightByEightSurveyBatchOperator
 
-_EXCEPTIONS = {
-    Ending.SKIP: AirflowSkipException,
-    Ending.FAIL: AirflowException,
-    Ending.FAIL_FOR_GOOD: AirflowFailException,
+_FAILURES: dict[Cause, tuple[type[EightByEightSurveyError], type[EightByEightSurveyError]]] = {
+    Cause.UNKNOWN_OUTCOME: (EightByEightUnknownOutcomeError, EightByEightUnknownOutcomeFinalError),
+    Cause.REFUSED: (EightByEightRefusedError, EightByEightRefusedFinalError),
+    Cause.UNAVAILABLE: (EightByEightUnavailableError, EightByEightUnavailableFinalError),
+    Cause.LIMIT: (EightByEightLimitError, EightByEightLimitFinalError),
+    Cause.JOURNAL: (EightByEightJournalError, EightByEightJournalFinalError),
+    Cause.OTHER: (EightByEightSurveyError, EightByEightSurveyFinalError),
 }
+"""What a task fails with that another try can mend, and with what one that none can."""
 
 
 def limits_of(task: EightByEightSurveyBatchOperator) -> Limits:
@@ -39,7 +58,8 @@ def conclude(
 
     :param summary: any, also one that has only a ``stop``
     :param may_try_again: whether another try would know what was sent
-    :raises AirflowException: it is none; or one of its subclasses that say how Airflow goes on
+    :raises EightByEightSurveyError: it is none; its kind says why, and whether Airflow may try again
+    :raises AirflowSkipException: there was nothing to do
     """
     task.result = result = summary.as_result()
     for reasons in summary.reasons_in_words:
@@ -56,12 +76,19 @@ def conclude(
         problem=None if problem is None else f"The result could not be pushed: {problem}",
     )
     count_what_is_left(context["ti"], summary, may_be_tried_again=verdict.ending is Ending.FAIL)
-    if verdict.ending in _EXCEPTIONS:
+    if verdict.ending is not Ending.SUCCESS:
         if task.do_xcom_push:
             push_result(context, {"return_value": result})  # which Airflow does for a success only
-        raise _EXCEPTIONS[verdict.ending](verdict.reason)
+        raise _exception_of(verdict)
     tell_outlets(task, context, result)
     return result
+
+
+def _exception_of(verdict: Verdict) -> AirflowException:
+    if verdict.ending is Ending.SKIP:
+        return AirflowSkipException(verdict.reason)
+    mendable, final = _FAILURES[verdict.cause]
+    return (final if verdict.ending is Ending.FAIL_FOR_GOOD else mendable)(verdict.reason)
 
 
 def _what_is_unknown(summary: Summary, *, may_try_again: bool) -> str:

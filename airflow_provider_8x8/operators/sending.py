@@ -31,9 +31,11 @@ from airflow_provider_8x8.surveys.journal.protocol import Journal
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
 from airflow_provider_8x8.surveys.messages.texts import Texts
 from airflow_provider_8x8.surveys.messages.times import parse_time
+from airflow_provider_8x8.surveys.outcomes.cause import Cause
 from airflow_provider_8x8.surveys.outcomes.report import Report
 from airflow_provider_8x8.surveys.outcomes.summary import Summary, Tally, summarize
 from airflow_provider_8x8.surveys.outcomes.verdict import may_go_better
+from airflow_provider_8x8.surveys.sending.pausing import Pause
 from airflow_provider_8x8.surveys.sending.sender import SurveySender
 from airflow_provider_8x8.surveys.sending.unanswered import HAS_NOT_LOOKED
 from airflow_provider_8x8.surveys.settings import OnInvalid, OnUnknown, Run, Said, Settings
@@ -49,34 +51,55 @@ log = logging.getLogger(__name__)
 _LEAST_WAIT = timedelta(minutes=2)
 
 
-def journals_at_hand(task: EightByEightSurveyBatchOperator, context: Context) -> JournalsAtHand:
-    """Return what a try can know of those before it."""
+def journals_at_hand(task: EightByEightSurveyBatchOperator, context: Context, *, is_resumed: bool) -> JournalsAtHand:
+    """Return what a try can know of those before it, and of itself if it goes on after a wait without a worker."""
     return JournalsAtHand(
-        context, lambda: journal_connection(task), deployment=deployment(), clock=SystemClock(threading.Event())
+        context,
+        lambda: journal_connection(task),
+        deployment=deployment(),
+        clock=SystemClock(threading.Event()),
+        is_resumed=is_resumed,
     )
 
 
 def send(
-    task: EightByEightSurveyBatchOperator, context: Context, journals: JournalsAtHand, stop: threading.Event
-) -> Summary:
+    task: EightByEightSurveyBatchOperator,
+    context: Context,
+    journals: JournalsAtHand,
+    stop: threading.Event,
+    *,
+    resumed: Pause | None = None,
+    cannot_wait: str | None = None,
+) -> tuple[Summary, Pause | None]:
     """
     Send what is missing of the rows; whatever fails, the summary says what was sent.
 
     :param journals: what this try knows of those before it
     :param stop: set from outside when the try is to end
+    :param resumed: the try goes on after this pause
+    :param cannot_wait: why the try has to end without waiting any longer: it sends nothing then
+    :return: the summary, and what is to be waited for before the try goes on, None if it is over
     """
     ti = context["ti"]
     tries_left = max(0, ti.max_tries - ti.try_number + 1)
     run = Run(journals.task_instance, journals.task_instance, ti.try_number, tries_left)
+    cause = Cause.OTHER
     try:
         if task.campaign_id is not None:
             run = run._replace(campaign_id=unmasked(task.campaign_id))
         journals.choose(run.campaign_id)
         check_rendered(task)
-        journal = journals.journal(_settled_batches(task))
-        table = _outcome_table(task, context, run.campaign_id)
+        said, cause = _settled_batches(task), Cause.JOURNAL
+        journal, cause = journals.journal(said), Cause.OTHER
         sender = _sender(
-            task, run, journal, stop, Metrics(ti), journal_conn_id=journals.journal_conn_id, outcome_table=table
+            task,
+            run,
+            journal,
+            stop,
+            Metrics(ti),
+            journal_conn_id=journals.journal_conn_id,
+            outcome_table=_outcome_table(task, context, run.campaign_id),
+            resumed=resumed,
         )
         rows = source_of_rows(task)
     except Exception as error:  # noqa: BLE001  # whatever it is, the result says what was sent before
@@ -85,11 +108,12 @@ def send(
             log.error("%s at:\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
         is_final = isinstance(error, AirflowFailException) or not may_go_better(error)
         reason = mask_phone_numbers(str(error))
-        return _summary_of_before(journals, run, reason, is_final=is_final)
-    summary = sender.send(rows)
+        return _summary_of_before(journals, run, reason, is_final=is_final, cause=cause), None
+    summary = sender.send(rows) if cannot_wait is None else sender.conclude(rows, cannot_wait)
     if summary.was_begun:
-        return summary
-    return _summary_of_before(journals, run, str(summary.stop), is_final=summary.is_final)
+        return summary, sender.pause
+    before = _summary_of_before(journals, run, str(summary.stop), is_final=summary.is_final, cause=summary.cause)
+    return before, None
 
 
 def _sender(
@@ -101,6 +125,7 @@ def _sender(
     *,
     journal_conn_id: str | None,
     outcome_table: OutcomeTable | None,
+    resumed: Pause | None,
 ) -> SurveySender:
     if warning := warning_about_source(task.source):
         log.warning("%s", warning)
@@ -119,6 +144,8 @@ def _sender(
         run.campaign_id,
         _journal_in_words(journal_conn_id, journal),
     )
+    if task.deferrable and not journal.outlives_try:
+        log.warning("deferrable has no effect without a journal: 8x8's logs are waited for in the worker")
     return SurveySender(
         client,
         builder,
@@ -130,6 +157,8 @@ def _sender(
         outcome_table=outcome_table,
         stop=stop,
         poster=MeasuredPosts(metrics),
+        keeps_worker=not (task.deferrable and journal.outlives_try),
+        resumed=resumed,
     )
 
 
@@ -186,11 +215,11 @@ def _settled_batches(task: EightByEightSurveyBatchOperator) -> Mapping[str, Said
     return said
 
 
-def _summary_of_before(journals: JournalsAtHand, run: Run, reason: str, *, is_final: bool) -> Summary:
+def _summary_of_before(journals: JournalsAtHand, run: Run, reason: str, *, is_final: bool, cause: Cause) -> Summary:
     """Return what earlier tries have sent, for one that could not begin to."""
     known = journals.known_entries()
     summary = summarize(run, known or (), Tally())
-    summary.was_begun, summary.is_final = False, is_final
+    summary.was_begun, summary.is_final, summary.cause = False, is_final, cause
     summary.outlook = HAS_NOT_LOOKED if any(entry.is_open for entry in known or ()) else None
     if known is None:
         what = "This try sent nothing; what earlier tries have sent could not be read"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_8x8.api.models import MAX_BATCH_SIZE
 from airflow_provider_8x8.get_provider_info import DEFAULT_CONN_NAME
@@ -31,9 +33,13 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
     from airflow_provider_8x8.journals.at_hand import JournalsAtHand
+    from airflow_provider_8x8.surveys.sending.pausing import Pause
 
 # What only a running task needs (operators.sending, and requests with all that it brings) is imported there: DAG files
 # are parsed every minute.
+
+_TRIGGER_HAS_FAILED = "__fail__"
+"""In place of the method to go on with, as Airflow 2 and 3 have it."""
 
 _A_CAMPAIGN_PER_RUN = (
     "Each run of this DAG is a campaign of its own: whoever is in the rows of two runs, such as a scheduled and a "
@@ -155,6 +161,8 @@ class EightByEightSurveyBatchOperator(SurveyTextsOperator):
         ``docs/warehouse.md``. Needs ``outcome_conn_id``
     :param outcome_conn_id: connection to its database (templated): PostgreSQL, MySQL, MariaDB, SQLite, DuckDB, or
         another that SQLAlchemy has a way to
+    :param deferrable: whether to wait for 8x8's logs in the triggerer, without a worker; by default Airflow's
+        ``[operators] default_deferrable``. Surveys are sent by a worker only. Without a journal it has no effect
     :param eight_by_eight_conn_id: connection of type ``eight_by_eight``, ``eight_by_eight_default`` by default
     :param subaccount_id: another sub-account than the connection's
     :raises ValueError: an argument is not as it must be, when the DAG is parsed; likewise a TypeError
@@ -215,6 +223,7 @@ class EightByEightSurveyBatchOperator(SurveyTextsOperator):
         report_path: str | None = None,
         outcome_table: str | None = None,
         outcome_conn_id: str | None = None,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         eight_by_eight_conn_id: str = DEFAULT_CONN_NAME,
         subaccount_id: str | None = None,
         **kwargs: Any,
@@ -258,6 +267,7 @@ class EightByEightSurveyBatchOperator(SurveyTextsOperator):
         self.report_path = report_path
         self.outcome_table = outcome_table
         self.outcome_conn_id = outcome_conn_id
+        self.deferrable = deferrable
         with named_in_errors(self.task_id):
             check_arguments(self, CHECKS.keys() - TEXT_ARGUMENTS)
             check_together(self)
@@ -281,19 +291,68 @@ class EightByEightSurveyBatchOperator(SurveyTextsOperator):
         :raises AirflowException: something does, and another try may mend it
         :raises AirflowSkipException: there are no rows, and ``on_empty`` is ``skip``
         """
+        if self.campaign_id is None and self._is_run_by_a_schedule():
+            self.log.warning(_A_CAMPAIGN_PER_RUN)
+        return self._send(context)
+
+    def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
+        """Go on once 8x8's logs were waited for without a worker; see :meth:`execute`."""
+        from airflow_provider_8x8.surveys.sending.pausing import Pause
+
+        try:
+            resumed = Pause.of(event)
+        except ValueError:
+            return self._send(context, cannot_wait="what the try was to go on with is not what this version writes")
+        return self._send(context, resumed=resumed)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after a wait; where Airflow's trigger has failed, say what was sent, and fail."""
+        if next_method != _TRIGGER_HAS_FAILED:
+            return super().resume_execution(next_method, next_kwargs, context)
+        failure = next_kwargs or {}
+        if traceback := failure.get("traceback"):
+            self.log.error("The trigger has failed:\n%s", "".join(traceback))
+        why = getattr(error := failure.get("error", "unknown"), "value", error)
+        return self._send(context, cannot_wait=f"8x8's logs could not be waited for without a worker: {why}")
+
+    def _send(self, context: Context, **how: Any) -> dict[str, Any]:
+        """
+        Make the try, or the next part of it, and say how it ends.
+
+        :param how: see :func:`~airflow_provider_8x8.operators.sending.send`
+        """
         self._stop = threading.Event()
         show_link(context, self.eight_by_eight_conn_id, self.subaccount_id)
         from airflow_provider_8x8.operators.sending import send
 
-        if self.campaign_id is None and self._is_run_by_a_schedule():
-            self.log.warning(_A_CAMPAIGN_PER_RUN)
         journals = self._journals_of(context)
         try:
-            summary = send(self, context, journals, self._stop)
+            summary, pause = send(self, context, journals, self._stop, **how)
         finally:
             self._journals = None
             journals.close()
+        if pause is not None:
+            self._wait_without_worker(pause, so_far=summary.in_words)
         return conclude(self, context, summary, may_try_again=journals.outlive_try)
+
+    def _wait_without_worker(self, pause: Pause, *, so_far: str) -> NoReturn:
+        """
+        Give the worker back.
+
+        :raises TaskDeferred: always, which is how Airflow is told
+        """
+        from airflow_provider_8x8.triggers.log_export import EightByEightLogExportTrigger
+
+        self.log.info("8x8's logs are waited for without a worker. So far: %s", so_far)
+        trigger = EightByEightLogExportTrigger(
+            until=pause.wait.until,
+            job_id=pause.wait.job_id,
+            progress=pause.as_builtins(),
+            eight_by_eight_conn_id=self.eight_by_eight_conn_id,
+            subaccount_id=self.subaccount_id,
+        )
+        self.defer(trigger=trigger, method_name="execute_complete")
+        raise RuntimeError("Airflow goes on though the task is deferred")
 
     def on_kill(self) -> None:
         """See the batch that is on the wire through, if Airflow leaves it the time, and begin no other."""
@@ -335,6 +394,13 @@ class EightByEightSurveyBatchOperator(SurveyTextsOperator):
         if self._journals is None:
             from airflow_provider_8x8.operators.sending import journals_at_hand
 
-            self._journals = journals_at_hand(self, context)
+            self._journals = journals_at_hand(self, context, is_resumed=_is_resumed(context))
             self._journals.leave_mark()
         return self._journals
+
+
+def _is_resumed(context: Context) -> bool:
+    """Tell whether the try goes on after a wait without a worker, also while its fields are still being rendered."""
+    ti = context["ti"]
+    told = getattr(ti, "_ti_context_from_server", ti)  # where Airflow 3 has what Airflow 2's own object has
+    return getattr(told, "next_method", None) is not None

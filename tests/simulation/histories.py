@@ -6,6 +6,7 @@ First things go wrong, as the plan has it; then all becomes calm, and each task 
 
 from __future__ import annotations
 
+import json
 import logging
 import string
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ from airflow_provider_8x8.surveys.outcomes.sinks import Sink
 from airflow_provider_8x8.surveys.outcomes.summary import Summary
 from airflow_provider_8x8.surveys.outcomes.verdict import Ending, OnEmpty, judge
 from airflow_provider_8x8.surveys.sending import refusals as refusals_module
+from airflow_provider_8x8.surveys.sending.pausing import Pause
 from airflow_provider_8x8.surveys.sending.sender import SurveySender
 from airflow_provider_8x8.surveys.settings import OnUnknown, Run, Settings
 from tests.simulation import braking, properties
@@ -80,6 +82,8 @@ class TaskInstance:
     """How its newest try has ended; None if it has not, or died."""
     last: Try | None = None
     """Its newest try that has ended by itself."""
+    pause: dict[str, Any] | None = None
+    """What its newest try waits for without a process, as it is written down."""
 
 
 @dataclass(slots=True)
@@ -160,8 +164,14 @@ class History:
 
     def _try(self, task: TaskInstance) -> None:
         """Run one try until it has ended, or Airflow believes so."""
-        world, plan = self.world, self.plan
         process = self._start(task)
+        self._see_through(task, process)
+        while task.pause is not None:
+            self._see_through(task, self._resume(task, task.pause))
+
+    def _see_through(self, task: TaskInstance, process: Process) -> None:
+        """Wait for a process's end, or until Airflow believes in it."""
+        world, plan = self.world, self.plan
         if world.happens(plan.kills):
             world.later(world.random.random() * 60.0, lambda: self._tell_to_end(process))
         if world.happens(plan.zombies):
@@ -171,18 +181,33 @@ class History:
         if process.is_dead:
             world.wait(world.random.random() * 20.0)  # until Airflow knows
 
+    def _resume(self, task: TaskInstance, pause: dict[str, Any]) -> Process:
+        """Have a try go on after a wait; meanwhile other runs go on, and a memory may be thrown away."""
+        world = self.world
+        world.note("the try waits without a process")
+        until = Pause.of(pause).wait.until
+        world.wait(max(0.0, until - world.now) + world.random.random() * 20.0)
+        if world.happens(self.plan.forgets):
+            self._forget(task)
+        return self._run(task, pause)
+
     def _start(self, task: TaskInstance) -> Process:
         task.try_number += 1
         task.store.newest += 1
         task.ending = None
         if task.try_number > 1 and not self._has_marks(task):
             task.is_lost = True
+        return self._run(task, None)
+
+    def _run(self, task: TaskInstance, pause: dict[str, Any] | None) -> Process:
+        """Start a process of the newest try."""
+        task.pause = None
         skew = self.world.random.uniform(-1, 1) * self.plan.skew
         process = Process(self.world, f"{task.name}/{task.try_number}", skew=skew)
         task.processes.append(process)
         accessor = Accessor(process, task.store)
         number = task.try_number
-        process.start(lambda: self._execute(task, process, accessor, number))
+        process.start(lambda: self._execute(task, process, accessor, number, pause))
         if self.world.happens(self.plan.never_starts):
             process.die()
         return process
@@ -238,6 +263,8 @@ class History:
             self._clear(task)
         for _ in range(MAX_CALM_TRIES):
             self.world.wait_for(self._start(task))
+            while task.pause is not None:
+                self.world.wait_for(self._resume(task, task.pause))
             if task.ending in (Ending.SUCCESS, Ending.FAIL_FOR_GOOD):
                 break
             self.world.wait(self.plan.settle_time)  # as retries do, or somebody who clears it
@@ -247,22 +274,34 @@ class History:
 
     # one try
 
-    def _execute(self, task: TaskInstance, process: Process, accessor: Accessor, number: int) -> None:
-        """Do what the operator does."""
+    def _execute(
+        self,
+        task: TaskInstance,
+        process: Process,
+        accessor: Accessor,
+        number: int,
+        pause: dict[str, Any] | None,
+    ) -> None:
+        """
+        Do what the operator does.
+
+        :param pause: the try goes on after this wait
+        """
+        ending: Ending | None
         memory: TaskMemory | None = None
         try:
-            memory = self.memory(task, process, accessor, number)
+            memory = self.memory(task, process, accessor, number, is_resumed=pause is not None)
             if memory is not None:
                 self._leave_mark(memory)
         except (TimedOut, Terminated):
             ending = Ending.FAIL
         else:
-            if memory is None and number > 1:
+            if memory is None and (number > 1 or pause is not None):
                 ending = Ending.FAIL_FOR_GOOD
             else:
                 journal = MemoryJournal(self.world.now) if memory is None else memory.journal(_CAMPAIGN)
-                ending = self._send(task, process, number, journal)
-        if task.processes[-1] is process:
+                ending = self._send(task, process, number, journal, pause)
+        if ending is not None and task.processes[-1] is process:
             task.ending = ending
             self.world.note("the try ends: %s", ending.name)
 
@@ -272,11 +311,16 @@ class History:
         except JournalError as error:
             self.world.note("no mark everywhere: %s", error)
 
-    def _send(self, task: TaskInstance, process: Process, number: int, journal: Journal) -> Ending:
+    def _send(
+        self, task: TaskInstance, process: Process, number: int, journal: Journal, pause: dict[str, Any] | None
+    ) -> Ending | None:
+        """Make a try, or its next part; return how it ends, None if it waits without a process."""
         source = Source(process, task.table)
-        sender = self._sender(task, process, number, journal)
+        has_failed = pause is not None and self.world.happens(self.plan.trigger_faults)
+        resumed = None if pause is None or has_failed else Pause.of(pause)
+        sender = self._sender(task, process, number, journal, resumed)
         try:
-            summary = sender.send(source)
+            summary = sender.conclude(source, "the trigger has failed") if has_failed else sender.send(source)
         except (TimedOut, Terminated):
             return Ending.FAIL
         except Crashed:
@@ -287,6 +331,10 @@ class History:
         if process.is_dead:
             raise Crashed
         self.world.note("summary: %s", summary)
+        if sender.pause is not None:
+            if task.processes[-1] is process:
+                task.pause = json.loads(json.dumps(sender.pause.as_builtins()))
+            return None
         done = Try(number, process, summary, source, self.disk if self.plan.has_report else None)
         ending = judge(
             summary,
@@ -300,7 +348,9 @@ class History:
             task.last = done
         return ending
 
-    def _sender(self, task: TaskInstance, process: Process, number: int, journal: Journal) -> SurveySender:
+    def _sender(
+        self, task: TaskInstance, process: Process, number: int, journal: Journal, resumed: Pause | None
+    ) -> SurveySender:
         plan = self.plan
         row_keys = RowKeys(_CAMPAIGN)
         client: Any
@@ -327,6 +377,8 @@ class History:
             clock=ProcessClock(process),
             chance=self.chance,
             poster=poster,
+            keeps_worker=not (plan.is_deferrable and journal.outlives_try),
+            resumed=resumed,
         )
         client.on_post = partial(self._check_post, task, process, sender)
         return sender
@@ -365,8 +417,10 @@ class History:
             return AtHand(configured[0].database, has_store=configured[-1].has_store)
         return configured[min(number, len(configured)) - 1]
 
-    def memory(self, task: TaskInstance, process: Process, accessor: Accessor, number: int) -> TaskMemory | None:
-        """Return what one try knows of those before it; None if it has no journal."""
+    def memory(
+        self, task: TaskInstance, process: Process, accessor: Accessor, number: int, *, is_resumed: bool = False
+    ) -> TaskMemory | None:
+        """Return what one try knows of those before it, and of itself; None if it has no journal."""
         if self.plan.journal is Where.MEMORY:
             return None
         at_hand = self.at_hand(number)
@@ -382,7 +436,13 @@ class History:
             return DatabaseMemory(process, self.databases[str(name.conn_id)], task.name)
 
         return self.task_memory(
-            task.name, number, memories, connect=connect, clock=ProcessClock(process), chance=self.chance
+            task.name,
+            number,
+            memories,
+            connect=connect,
+            clock=ProcessClock(process),
+            chance=self.chance,
+            is_resumed=is_resumed,
         )
 
     task_memory = TaskMemory

@@ -64,6 +64,8 @@ class Plan:
     :ivar limits: how much may go wrong
     :ivar first_batch_size: so many go out first
     :ivar cancellers: so many people cancel batches now and then
+    :ivar is_deferrable: a try waits for 8x8's logs without a process, and goes on in a new one
+    :ivar trigger_faults: how likely such a wait fails, so that the try only says what it has sent
     """
 
     habits: Habits
@@ -108,6 +110,8 @@ class Plan:
     limits: Limits = field(default_factory=Limits)
     first_batch_size: int | None = None
     cancellers: int = 0
+    is_deferrable: bool = False
+    trigger_faults: float = 0.0
 
 
 def draw(seed: int) -> Plan:
@@ -168,6 +172,8 @@ def draw(seed: int) -> Plan:
         not_after=START + chance.uniform(0, 500) if habits.refuses_all is None and chance.random() < 0.1 else None,
         limits=_limits(chance) if chance.random() < 0.25 else Limits(),
         first_batch_size=chance.choice((1, 2)) if chance.random() < 0.15 else None,
+        is_deferrable=chance.random() < 0.5,
+        trigger_faults=chance.choice((0.0, 0.0, 0.1)),
     )
     _draw_cancelling(plan, seed)
     return plan

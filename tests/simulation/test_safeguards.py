@@ -38,9 +38,11 @@ MAX_SEEDS = 6_000
 _UNLUCKY = {"zombies": 0.8, "stalls": 0.03, "crashes": 0.02, "pace": 3.0, "tries": 4, "on_unknown": OnUnknown.FAIL}
 
 
-def texted_twice(make: Callable[[Plan, int], History], *, journal: Where | None = None, **changes: Any) -> bool:
+def texted_twice(
+    make: Callable[[Plan, int], History], *, journal: Where | None = None, seeds: int | None = None, **changes: Any
+) -> bool:
     """Tell whether one of so many seeds finds somebody who was texted twice."""
-    for seed in range(MAX_SEEDS):
+    for seed in range(MAX_SEEDS if seeds is None else seeds):
         drawn = draw(seed)
         if journal not in (None, drawn.journal):
             continue
@@ -157,6 +159,28 @@ def test_without_refusing_where_nothing_is_remembered() -> None:
 
     assert texted_twice(Refusing, journal=Where.STATE_STORE, clear_on_success=True, clears=0.5)
     assert texted_twice(Refusing, journal=Where.CHANGING, forgets=0.3)
+
+
+class Forgetful(TaskMemory):
+    """Takes a try that goes on after a wait for one that begins."""
+
+    def __init__(self, *arguments: Any, is_resumed: bool = False, **others: Any) -> None:
+        super().__init__(*arguments, **others)
+
+
+def test_without_a_try_that_waited_being_told_from_one_that_begins() -> None:
+    class Beginning(History):
+        task_memory = Forgetful
+
+    def make(kind: type[History], plan: Plan, seed: int) -> History:
+        plan.habits.faults, plan.habits.lag.outages = {"lost_after": 0.4}, [(START, START + 600.0)]
+        never = ("stalls", "crashes", "kills", "zombies", "never_starts")
+        calm: dict[str, Any] = dict.fromkeys(never, 0.0)
+        return kind(dataclasses.replace(plan, **calm), seed)
+
+    waiting: dict[str, Any] = {"is_deferrable": True, "reconcile_timeout": 1200.0, "has_canary": True, "forgets": 0.5}
+    assert texted_twice(partial(make, Beginning), journal=Where.STATE_STORE, **waiting)
+    assert not texted_twice(partial(make, History), seeds=300, journal=Where.STATE_STORE, **waiting)
 
 
 def test_without_taking_over_what_is_entered_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,6 +101,7 @@ def run_due(dag: Any, kind: str, moment: datetime, *, by: str | None = None) -> 
     """
     from pendulum import instance
 
+    # A task that defers waits for go_on(): there is no triggerer.
     with _captured_log() as log:
         session = _session()
         if not IS_AIRFLOW_3:
@@ -116,6 +117,48 @@ def run_due(dag: Any, kind: str, moment: datetime, *, by: str | None = None) -> 
         session.commit()
         _run_to_the_end(dag, dag_run, session)
     return _result(dag, dag_run, log.getvalue())
+
+
+def go_on(dag: Any, run_id: str, *, trigger_fails: bool = False) -> DagRunResult:
+    """
+    Have the trigger fire that a task of a run waits for, and run what follows; else as :func:`run_dag`.
+
+    :param dag: as it now is, which may be otherwise than when the task began to wait.
+    :param trigger_fails: it fails instead, as one does that a triggerer cannot make.
+    """
+    from airflow.models.dagrun import DagRun
+    from airflow.models.trigger import Trigger
+    from airflow.triggers.base import TriggerEvent
+
+    with _captured_log() as log:
+        session = _session()
+        if IS_AIRFLOW_3:
+            _serialize(dag)
+        dag_run = session.query(DagRun).filter_by(dag_id=dag.dag_id, run_id=run_id).one()
+        (ti,) = [each for each in dag_run.get_task_instances(session=session) if each.state == "deferred"]
+        trigger = session.get(Trigger, ti.trigger_id)
+        if trigger_fails:
+            Trigger.submit_failure(ti.trigger_id, session=session)
+        else:
+            event: Any = TriggerEvent
+            Trigger.submit_event(ti.trigger_id, event(trigger.kwargs["progress"]), session=session)
+        session.commit()
+        _run_to_the_end(dag, dag_run, session)
+    return _result(dag, dag_run, log.getvalue())
+
+
+def what_waits(dag: Any, run_id: str) -> tuple[dict[str, Any], int]:
+    """Return what the trigger of a run's waiting task was given, and how many slots of its pool are taken."""
+    from airflow.models.dagrun import DagRun
+    from airflow.models.pool import Pool
+    from airflow.models.trigger import Trigger
+
+    session = _session()
+    dag_run = session.query(DagRun).filter_by(dag_id=dag.dag_id, run_id=run_id).one()
+    (ti,) = [each for each in dag_run.get_task_instances(session=session) if each.state == "deferred"]
+    pool = Pool.get_pool(ti.pool, session=session)
+    assert pool is not None
+    return dict(session.get(Trigger, ti.trigger_id).kwargs), pool.occupied_slots(session=session)
 
 
 def _session() -> Any:
@@ -181,6 +224,9 @@ def _run_to_the_end(dag: Any, dag_run: Any, session: Any) -> None:
         for ti in dag_run.get_task_instances(session=session):
             if ti.state == "scheduled":
                 _run_one(dag, ti, session)
+        session.expire_all()
+        if any(ti.state == "deferred" for ti in dag_run.get_task_instances(session=session)):
+            return
 
 
 def _clear(dag: Any, run_id: str, task_ids: tuple[str, ...], session: Any) -> Any:

@@ -15,6 +15,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
+import msgspec
+
 from airflow_provider_8x8.surveys.chance import Chance, SystemChance
 from airflow_provider_8x8.surveys.clock import Clock
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
@@ -42,6 +44,7 @@ class TaskMemory:
     :param connect: gives the memory of a SQL journal of which only the name is known; raises what making one raises
     :param clock: tells the time
     :param chance: makes ids
+    :param is_resumed: the try goes on in another process: what it has done itself is to be known as well
     """
 
     def __init__(
@@ -53,12 +56,16 @@ class TaskMemory:
         connect: Callable[[JournalName], Memory],
         clock: Clock,
         chance: Chance | None = None,
+        is_resumed: bool = False,
     ) -> None:
         self.task_instance = task_instance
         self.try_number = try_number
         self.first_begun = clock.now()
         """When the first try began that is known of, in seconds since 1970."""
-        self.is_complete = try_number == 1
+        self.is_resumed = is_resumed
+        self.known_before = try_number + 1 if is_resumed else try_number
+        """Tries with a lower number may have sent before this process began."""
+        self.is_complete = self.known_before == 1
         """Whether no earlier try can have sent what no memory knows of."""
         self._kept_in = at_hand[-1]
         # The task state store's mark comes first, where begin() may: a try that then dies is known of for sure.
@@ -75,7 +82,8 @@ class TaskMemory:
         """
         Read the marks of earlier tries, and leave in every memory that this one has begun.
 
-        Where nothing is known of earlier tries, no mark is left: it would look as if they had sent nothing.
+        Where nothing is known of earlier tries, no mark is left: it would look as if they had sent nothing. Nor does a
+        try that is resumed leave one: it has, before it opened its journal.
 
         :raises JournalError: not in every memory; those that could be reached have it
         """
@@ -89,7 +97,7 @@ class TaskMemory:
                 reached.append(memory)
             except JournalError as error:
                 failures.append(error)
-        if self.is_complete:
+        if self.is_complete and not self.is_resumed:
             # A try that had no task state store may still open its journal until a newer mark lies beside its own. So
             # the store is told last then: what it says of the tries before this one is relied on.
             had_store = all(mark.had_store for _, mark in self._marks)
@@ -128,7 +136,7 @@ class TaskMemory:
         """
         there = {mark.try_number: mark for memory, mark in self._marks if memory.name.is_same_as(place.journal)}
         for memory, mark in self._marks:
-            if mark.is_open and mark.try_number < self.try_number and any(map(place.is_same_as, mark.places)):
+            if mark.is_open and mark.try_number < self.known_before and any(map(place.is_same_as, mark.places)):
                 same = there.get(mark.try_number)
                 if same is None or (memory.is_airflows and not same.is_open):
                     return True
@@ -206,8 +214,11 @@ class TaskMemory:
         The task state store is at hand of every try, once Airflow has it. A database is not, if the connection or its
         name was changed; but where there is no store, a try that found another memory empty has sent nothing.
         """
-        newest = max((mark.try_number for mark in marks), default=0)
-        if newest >= self.try_number - 1 or memory.is_airflows:
+        # A try that is resumed had its journal open.
+        newest = max(
+            (mark.try_number for mark in marks if mark.is_open or mark.try_number < self.try_number), default=0
+        )
+        if newest >= self.known_before - 1 or memory.is_airflows:
             return newest > 0
         return newest > 0 and not self._has_store and not any(mark.had_store for mark in marks)
 
@@ -311,14 +322,24 @@ class RememberedJournal:
         """
         own = self._own(self._kept_in.journal(self._campaign_id).entries() or ())
         if not own or any(entry.state is EntryState.MOVED for entry in own):
-            raise JournalLostError(
-                f"this is try {self._memory.try_number} of the task instance, and {here} knows nothing of the tries "
-                "before it: it was added or changed between two tries, was emptied, or could not be reached, or no "
-                "earlier try has ever begun",
-                "So it is not known what was sent, and nothing is sent now",
+            number = self._memory.try_number
+            what_to_do = (
                 "Look into 8x8's portal or the earlier tries' logs. If nothing was sent, clear the task with "
-                f'settled_batches={{"{BEFORE_TRY}{self._memory.try_number + 1}": "not_accepted"}}; else trigger a new '
-                "DAG run with the rows that are missing",
+                f'settled_batches={{"{BEFORE_TRY}{number + 1}": "not_accepted"}}; else trigger a new DAG run with the '
+                "rows that are missing"
+            )
+            nothing_is_sent = ("So it is not known what was sent, and nothing is sent now", what_to_do)
+            if self._memory.is_resumed:
+                raise JournalLostError(
+                    f"try {number} of the task instance goes on after a wait without a worker, and {here} knows "
+                    "nothing of what it has sent: it was changed or emptied meanwhile, or could not be reached",
+                    *nothing_is_sent,
+                )
+            raise JournalLostError(
+                f"this is try {number} of the task instance, and {here} knows nothing of the tries before it: it was "
+                "added or changed between two tries, was emptied, or could not be reached, or no earlier try has ever "
+                "begun",
+                *nothing_is_sent,
             )
         self._memory.trust(here)
 
@@ -384,7 +405,12 @@ class RememberedJournal:
                 target.begin(lambda _, entry=entry: entry)  # type: ignore[misc]  # bound for the loop
                 copied += 1
             elif before.gives_way_to(entry):
-                target.settle(entry)
+                if entry.is_open and entry.watermark_seen is None:  # what was seen since is not taken back
+                    entry = msgspec.structs.replace(
+                        entry, watermark_begun=before.watermark_begun, watermark_seen=before.watermark_seen
+                    )
+                if entry != before:
+                    target.settle(entry)
         if copied:
             log.info("Took over %d batches of earlier tries from %s", copied, place.journal)
 

@@ -10,6 +10,7 @@ from typing import Any
 from airflow_provider_8x8.api.advice import with_advice
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
 from airflow_provider_8x8.surveys.messages.row_keys import unpack
+from airflow_provider_8x8.surveys.outcomes.cause import Cause
 from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
 from airflow_provider_8x8.surveys.settings import Run
 
@@ -91,6 +92,7 @@ class Summary:
     :ivar rejected_reasons: why 8x8 has rejected rows in this try
     :ivar stop: why sending ended before the source did, phone numbers masked
     :ivar is_final: whether another try could not mend that
+    :ivar cause: what kind of reason that is
     :ivar braked: which limit was passed, if that is why
     :ivar was_begun: whether sending was begun; else ``stop`` says what was sent before
     :ivar logs_problem: why 8x8's logs could not be read when they were last needed
@@ -117,6 +119,7 @@ class Summary:
     rejected_reasons: Reasons = field(default_factory=Reasons)
     stop: str | None = None
     is_final: bool = False
+    cause: Cause = Cause.OTHER
     braked: str | None = None
     was_begun: bool = True
     logs_problem: str | None = None

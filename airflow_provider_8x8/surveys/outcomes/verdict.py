@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, StrEnum, auto
 
 from airflow_provider_8x8.api.advice import with_advice
+from airflow_provider_8x8.surveys.outcomes.cause import Cause
 from airflow_provider_8x8.surveys.outcomes.summary import Summary
 from airflow_provider_8x8.surveys.settings import Limits, OnUnknown
 
@@ -34,10 +35,12 @@ class Verdict:
     How a try ends, and why.
 
     :ivar reason: for people, phone numbers masked; what to do is on lines of its own. Empty for a success
+    :ivar cause: by what a failure is told from others
     """
 
     ending: Ending
     reason: str = ""
+    cause: Cause = Cause.OTHER
 
     @classmethod
     def success(cls) -> Verdict:
@@ -50,18 +53,18 @@ class Verdict:
         return cls(Ending.SKIP, reason)
 
     @classmethod
-    def fail(cls, reason: str, *more: str) -> Verdict:
+    def fail(cls, reason: str, *more: str, cause: Cause = Cause.OTHER) -> Verdict:
         """
         Something has failed that another try may mend.
 
         :param more: what to do, and what else is to be known, each on lines of its own
         """
-        return cls(Ending.FAIL, with_advice(reason, *more))
+        return cls(Ending.FAIL, with_advice(reason, *more), cause)
 
     @classmethod
-    def fail_for_good(cls, reason: str, *more: str) -> Verdict:
+    def fail_for_good(cls, reason: str, *more: str, cause: Cause = Cause.OTHER) -> Verdict:
         """Something has failed that no other try can mend; see :meth:`fail`."""
-        return cls(Ending.FAIL_FOR_GOOD, with_advice(reason, *more))
+        return cls(Ending.FAIL_FOR_GOOD, with_advice(reason, *more), cause)
 
     def if_no_other_try_can_know(self) -> Verdict:
         """Return the verdict where another try would not know what was sent: it must not follow."""
@@ -102,12 +105,14 @@ def _judge_rows(
     if summary.stop is not None:
         stopped = f"Sending stopped: {summary.stop}" if summary.was_begun else summary.stop
         fail = Verdict.fail_for_good if summary.is_final else Verdict.fail
-        return fail(stopped, summary.in_words, what_is_unknown)
+        is_unknown = summary.was_begun and summary.outlook is not None
+        cause = Cause.UNKNOWN_OUTCOME if is_unknown else summary.cause
+        return fail(stopped, summary.in_words, what_is_unknown, cause=cause)
     if not summary.rows_read:
         return _judge_nothing(summary, on_empty)
     if outcomes["unknown"] and on_unknown is not OnUnknown.ASSUME_SENT:
         reason, _, what_to_do = what_is_unknown.partition("\n")
-        return Verdict.fail(reason, summary.in_words, what_to_do)
+        return Verdict.fail(reason, summary.in_words, what_to_do, cause=Cause.UNKNOWN_OUTCOME)
     if summary.overdue:
         return Verdict.fail_for_good(
             f"The time of {summary.overdue} rows passed before they could be sent: they are left out",
@@ -120,9 +125,10 @@ def _judge_rows(
         invalid=outcomes["invalid"],
         sendable=summary.sendable,
     ):
-        return Verdict.fail_for_good(passed, summary.in_words)
+        return Verdict.fail_for_good(passed, summary.in_words, cause=Cause.LIMIT)
     if not (outcomes["accepted"] or outcomes["unknown"] or outcomes["already_sent"]):
-        return Verdict.fail_for_good("Nobody was surveyed", summary.in_words, *summary.reasons_in_words)
+        cause = Cause.REFUSED if outcomes["rejected"] else Cause.OTHER
+        return Verdict.fail_for_good("Nobody was surveyed", summary.in_words, *summary.reasons_in_words, cause=cause)
     return Verdict.success()
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from airflow_provider_8x8.api.advice import with_advice
 from airflow_provider_8x8.surveys.journal.entries import Entry
 from airflow_provider_8x8.surveys.journal.ledger import Ledger
+from airflow_provider_8x8.surveys.outcomes.cause import Cause
 from airflow_provider_8x8.surveys.outcomes.summary import Tally
 from airflow_provider_8x8.surveys.sending.stopped import SendingStopped
 from airflow_provider_8x8.surveys.settings import TOO_MANY_REJECTED, Settings
@@ -140,7 +141,8 @@ class Brake:
             with_advice(
                 FIRST_UNANSWERED,
                 "Another try looks again what became of it, and then sends the rest",
-            )
+            ),
+            cause=Cause.UNKNOWN_OUTCOME,
         )
 
     def _stop(self, passed: str) -> SendingStopped:
@@ -153,6 +155,7 @@ class Brake:
                 "What 8x8 has rejected stays so, and counts in every try of this task",
             ),
             is_final_once_settled=True,
+            cause=Cause.LIMIT,
         )
         log.warning("%s", stopped)
         return stopped

@@ -49,7 +49,8 @@ class Canary:
         self._settings = settings
         self._clock = clock
         self._chance = chance
-        self._is_spent = False
+        self.is_spent = False
+        """Whether this try has sent it."""
 
     @property
     def has_number(self) -> bool:
@@ -59,7 +60,7 @@ class Canary:
     @property
     def can_be_sent(self) -> bool:
         """Whether this try may send it yet."""
-        return self.has_number and not self._is_spent
+        return self.has_number and not self.is_spent
 
     def send(self) -> None:
         """Send it, once."""
@@ -76,7 +77,7 @@ class Canary:
             send_by=now + self._settings.send_within,  # or its line would be where no later look at the logs expects it
             answer_by=now + self._settings.send_within + self._client.timeout,
         )
-        self._is_spent = True
+        self.is_spent = True
         self._ledger.begin(lambda: canary)  # before it is sent, so that no other try sends another one
         try:
             response = self._client.send_survey(self._settings.survey_id, message, send_by=canary.send_by)

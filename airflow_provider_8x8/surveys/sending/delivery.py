@@ -27,6 +27,7 @@ from airflow_provider_8x8.surveys.messages.builder import MessageBuilder
 from airflow_provider_8x8.surveys.messages.row_keys import pack, unpack
 from airflow_provider_8x8.surveys.messages.row_message import RowMessage, RowMessages
 from airflow_provider_8x8.surveys.outcomes.answers import match
+from airflow_provider_8x8.surveys.outcomes.cause import Cause
 from airflow_provider_8x8.surveys.outcomes.fates import Fates
 from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
 from airflow_provider_8x8.surveys.outcomes.report import ReportLine
@@ -183,7 +184,7 @@ class Delivery:
         too_late = self._settings.problem_with_the_hour(self._clock.now())
         if problem := too_late or self._builder.problem_with_common_times():
             # Another try would send nothing more, but look again for what is unknown.
-            raise SendingStopped(problem, is_final=not self._fates.have_open_rows())
+            raise SendingStopped(problem, is_final=not self._fates.have_open_rows(), cause=Cause.LIMIT)
         self._brake.check()
         entry = self._entering.begin(batch.rows)
         self._drop_rows_of_others(batch, entry)
@@ -231,7 +232,7 @@ class Delivery:
             if self._until_sent(self._deliver, part):
                 self._refusals.note_taken()
         except (NeverSentError, RateLimitedError) as error:
-            raise SendingStopped(str(error)) from None
+            raise SendingStopped(str(error), cause=Cause.UNAVAILABLE) from None
         except RefusedError as refused:
             self._unknown_in_a_row = 0
             self._apply_refusal(refused, halving)
@@ -291,7 +292,10 @@ class Delivery:
         lines = (ReportLine.of(row, Outcome.UNKNOWN, description=reason) for row in sent.batch.rows)
         self._report_batch(sent, lines)
         if self._unknown_in_a_row >= MAX_UNKNOWN_IN_A_ROW:
-            raise SendingStopped(f"{MAX_UNKNOWN_IN_A_ROW} batches in a row have an unknown outcome: {unknown}")
+            raise SendingStopped(
+                f"{MAX_UNKNOWN_IN_A_ROW} batches in a row have an unknown outcome: {unknown}",
+                cause=Cause.UNKNOWN_OUTCOME,
+            )
 
     def _mark_not_sent(self) -> None:
         """Free the row keys of the batch on the wire, of which 8x8 has nothing."""
@@ -308,7 +312,7 @@ class Delivery:
         rows = list(sent.batch.rows)
         if not self._refusals.can_be_a_rows(refused):
             self._mark_not_sent()
-            raise SendingStopped(str(refused), is_final=not refused.may_go_better) from None
+            raise SendingStopped(str(refused), is_final=not refused.may_go_better, cause=Cause.REFUSED) from None
         if not halving.is_refused:
             log.info("8x8 refused a batch of %d messages, looking for the bad ones: %s", len(rows), refused.reason)
         if halving.is_to_reject(refused, len(rows)):

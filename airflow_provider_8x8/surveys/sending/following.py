@@ -11,7 +11,7 @@ import logging
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -20,7 +20,7 @@ from airflow_provider_8x8.api.errors import EightByEightError, RateLimitedError
 from airflow_provider_8x8.surveys.clock import Clock
 from airflow_provider_8x8.surveys.outcomes.deliveries import Deliveries, DeliveryReport
 from airflow_provider_8x8.surveys.outcomes.sent_batches import SentBatches
-from airflow_provider_8x8.surveys.sending.log_exports import CLOCK_MARGIN, LogExports
+from airflow_provider_8x8.surveys.sending.log_exports import CLOCK_MARGIN, LogExports, Wait
 
 log = logging.getLogger(__name__)
 
@@ -74,18 +74,6 @@ class Progress(msgspec.Struct, kw_only=True):
     def of(cls, written: Any) -> Progress:
         """Return what :meth:`as_builtins` has written."""
         return msgspec.convert(written, cls)
-
-
-class Wait(NamedTuple):
-    """
-    What is to be waited for.
-
-    :ivar until: seconds since 1970
-    :ivar job_id: an export: the wait ends when it is over, and at ``until`` in any case
-    """
-
-    until: float
-    job_id: str | None = None
 
 
 class Follower:

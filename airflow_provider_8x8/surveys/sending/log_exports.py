@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain, repeat
+from typing import NamedTuple
 
 from airflow_provider_8x8.api.client import EightByEightClient
 from airflow_provider_8x8.api.errors import EightByEightError, RefusedError, UnknownOutcomeError
@@ -30,6 +31,30 @@ _LINES_AT_A_TIME = 1_000
 
 _JOB_ENDED = frozenset({"failed", "cancelled", "error"})
 _JOB_IS_GONE = frozenset({404, 410})
+
+
+class Wait(NamedTuple):
+    """
+    What is to be waited for.
+
+    :ivar until: seconds since 1970
+    :ivar job_id: an export: the wait ends when it is over, and at ``until`` in any case
+    """
+
+    until: float
+    job_id: str | None = None
+
+
+class LogsAwaited(Exception):  # noqa: N818  # no error: a try may go on once they are there
+    """
+    8x8's logs are to be waited for, which takes no worker.
+
+    :param wait: what for, and until when
+    """
+
+    def __init__(self, wait: Wait) -> None:
+        super().__init__(wait)
+        self.wait = wait
 
 
 class JobPoll:
@@ -109,19 +134,25 @@ class LogExports:
         self.asked_for += 1
         return self._client.start_log_export(request, max_tries=1, timeout=self._seconds_left(by)).job_id
 
-    def links(self, job_id: str, by: float) -> Sequence[str]:
+    def links(self, job_id: str, by: float, *, patience: float = math.inf) -> Sequence[str]:
         """
         Wait for an export, and return the links to its files.
 
+        :param patience: seconds that are waited here; what takes longer is waited for elsewhere
         :raises EightByEightError: it has failed, or is not ready in time
+        :raises LogsAwaited: it is not ready yet
         """
         poll = JobPoll(self._client, job_id)
+        elsewhere_from = self._clock.now() + patience
         while True:
             links = poll.ask(self._seconds_left(by))
             if links is not None:
                 return links
-            if self._stop.is_set() or self._clock.now() + poll.pause > by:
+            resumes_at = self._clock.now() + poll.pause
+            if self._stop.is_set() or resumes_at > by:
                 raise poll.problem
+            if resumes_at > elsewhere_from:
+                raise LogsAwaited(Wait(by, job_id))
             self._clock.sleep(poll.pause)
 
     def lines(self, links: Iterable[str], by: float) -> Iterator[LogLine]:

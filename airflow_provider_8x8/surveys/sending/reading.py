@@ -12,6 +12,7 @@ from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.surveys.journal.ledger import Ledger
 from airflow_provider_8x8.surveys.messages.builder import ColumnsError, MessageBuilder, Rows, SourceError
 from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError, RowMessage, RowMessages
+from airflow_provider_8x8.surveys.outcomes.cause import Cause
 from airflow_provider_8x8.surveys.outcomes.fates import Fates
 from airflow_provider_8x8.surveys.sending.brake import Brake
 from airflow_provider_8x8.surveys.sending.stopped import SendingStopped
@@ -69,7 +70,9 @@ class Reading:
                 elif self._settings.on_invalid is OnInvalid.FAIL and not self._is_known(row, seen):
                     self._fates.tally.sample(row.number, str(row))
                     raise SendingStopped(
-                        f"no batch was begun, because on_invalid is 'fail': {_sample(row)}", is_final=True
+                        f"no batch was begun, because on_invalid is 'fail': {_sample(row)}",
+                        is_final=True,
+                        cause=Cause.LIMIT,
                     )
 
     def _with_ids_checked(
@@ -194,7 +197,9 @@ class Reading:
     def _too_many(self, consequence: str) -> SendingStopped:
         limit = self._settings.max_messages
         return SendingStopped(
-            f"the source has more than max_messages={limit} rows to send; {consequence}", is_final=True
+            f"the source has more than max_messages={limit} rows to send; {consequence}",
+            is_final=True,
+            cause=Cause.LIMIT,
         )
 
     def _note_unsendable(self, row: InvalidRowError, seen: set[bytes]) -> None:
@@ -219,6 +224,7 @@ class Reading:
                 f"the rest was not sent, because on_invalid is 'fail' and the source now has an invalid row: "
                 f"{_sample(row)}",
                 is_final=True,
+                cause=Cause.LIMIT,
             )
 
     def _is_known(self, row: RowMessage | InvalidRowError, seen: Collection[bytes]) -> bool:

@@ -19,6 +19,7 @@ Source: 8x8's pages "Log export" and "SMS logs"; how far the logs lag is documen
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -52,6 +53,22 @@ class Finding:
 
     entry: Entry
     lines: Mapping[bytes, LogLine] = field(default_factory=dict)
+
+
+class Export(msgspec.Struct, frozen=True):
+    """
+    An export of the logs that 8x8 was asked for; times in seconds since 1970.
+
+    :ivar job_id: 8x8's
+    :ivar asked_at: when
+    :ivar first: messages that were made from then on
+    :ivar last: and until then
+    """
+
+    job_id: str
+    asked_at: float
+    first: float
+    last: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +107,8 @@ class Reconciler:
         """Why the last look failed, if it did."""
         self.not_before = 0.0
         """Seconds since 1970, before which 8x8 wants no other look."""
+        self.unread: list[Export] = []
+        """What 8x8 was asked for and is not read yet; the next look reads it instead of asking anew."""
 
     @property
     def exports(self) -> int:
@@ -118,29 +137,34 @@ class Reconciler:
         """Return until when a batch that 8x8 has is expected to show in its logs, in seconds since 1970."""
         return max(entry.may_be_answered_until, entry.scheduled or 0.0) + _PATIENCE
 
-    def look(self, wanted: Sequence[Entry], entries: Iterable[Entry], *, by: float) -> list[Finding]:
+    def look(
+        self, wanted: Sequence[Entry], entries: Iterable[Entry], *, by: float, patience: float = math.inf
+    ) -> list[Finding]:
         """
         Return what the logs tell just now.
 
         :param wanted: the batches of which something is not known
         :param entries: all that the journal has: each of them may be a watermark
         :param by: seconds since 1970, when the look must be over
+        :param patience: seconds that an export is waited for here
+        :raises LogsAwaited: one is not ready yet; look again when it is
         """
         self.problem = None
         known = list(entries)
+        if not self.unread:
+            self._ask(_windows([*wanted, *self._watermarks_to_look_for(wanted, known)]), by)
         logs = _Logs()
         asked_at: dict[str, float] = {}
-        windows = _windows([*wanted, *self._watermarks_to_look_for(wanted, known)])
-        self.exports_of_a_look = len(windows)
-        for window in windows:
+        for export in self.unread:
+            window = _Window(export.first, export.last)
             in_it = [entry for entry in wanted if entry in window]
-            now = self._clock.now()
             try:
-                self._read(window, in_it, known, logs, by)
+                self._read(export.job_id, in_it, known, logs, by, patience)
             except EightByEightError as error:
                 self._note(error)
                 continue
-            asked_at.update((entry.client_batch_id, now) for entry in in_it)
+            asked_at.update((entry.client_batch_id, export.asked_at) for entry in in_it)
+        self.unread = []
         seen_at = self._clock.now()
         findings = []
         for entry in wanted:
@@ -149,6 +173,17 @@ class Reconciler:
                 if finding is not None:
                     findings.append(finding)
         return findings
+
+    def _ask(self, windows: Sequence[_Window], by: float) -> None:
+        self.exports_of_a_look = len(windows)
+        for window in windows:
+            now = self._clock.now()
+            try:
+                job_id = self._exports.ask(window.first, window.last, by)
+            except EightByEightError as error:
+                self._note(error)
+            else:
+                self.unread.append(Export(job_id, now, window.first, window.last))
 
     def _will_show(self, entry: Entry, now: float) -> bool:
         """Tell whether a line of an entry is to be expected in the logs."""
@@ -180,19 +215,28 @@ class Reconciler:
 
     # one export
 
-    def _read(self, window: _Window, wanted: Sequence[Entry], known: Sequence[Entry], logs: _Logs, by: float) -> None:
+    def _read(
+        self,
+        job_id: str,
+        wanted: Sequence[Entry],
+        known: Sequence[Entry],
+        logs: _Logs,
+        by: float,
+        patience: float,
+    ) -> None:
         """
         Add what one export holds.
 
         :raises EightByEightError: it could not be read to its end, and proves nothing
+        :raises LogsAwaited: it is not ready yet
         """
         row_key_of = {entry.client_batch_id: entry.row_keys_by_message(self._row_keys) for entry in wanted}
         # Whatever of ours is in the logs was accepted, and shows how far they are.
         begun = {entry.client_batch_id: entry.begun for entry in known if entry.is_batch}
         canaries = {entry.client_batch_id: entry.begun for entry in known if entry.is_canary}
         found = _Logs()
-        job_id = self._exports.ask(window.first, window.last, by)
-        for line in self._exports.lines(self._exports.links(job_id, by), by):
+        links = self._exports.links(job_id, by, patience=patience)
+        for line in self._exports.lines(links, by):
             if line.client_batch_id in row_key_of:
                 found.add(line, row_key_of[line.client_batch_id](line.client_message_id))
             if line.status == _REJECTED:

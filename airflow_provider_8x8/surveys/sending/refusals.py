@@ -17,6 +17,7 @@ from typing import Generic, TypeVar
 from airflow_provider_8x8.api.advice import with_advice
 from airflow_provider_8x8.api.errors import RefusedError
 from airflow_provider_8x8.surveys.journal.entries import Entry
+from airflow_provider_8x8.surveys.outcomes.cause import Cause
 from airflow_provider_8x8.surveys.sending.stopped import SendingStopped
 
 MORE_REQUESTS = 2_000
@@ -154,7 +155,8 @@ class Refusals:
                     f"8x8 refuses so many rows that {self._left_for_another_try} are left after {self._requests} "
                     "requests to find the bad ones; another try goes on with these",
                     str(self._last),
-                )
+                ),
+                cause=Cause.REFUSED,
             )
         if self._left_as_a_whole:
             return SendingStopped(
@@ -165,6 +167,7 @@ class Refusals:
                     "Mend what they have in common, then clear the task",
                 ),
                 is_final=not self._may_go_better,
+                cause=Cause.REFUSED,
             )
         return None
 

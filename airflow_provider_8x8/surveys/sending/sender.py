@@ -4,6 +4,9 @@ The loop: rows -> messages -> batches -> journal -> 8x8 -> journal -> report -> 
 What is pending is settled first, then what is missing is sent, then what has become pending is settled; if that set
 row keys free, all goes round again. So it does not matter which rows the source gives this time, or in which order.
 Every row read ends in exactly one outcome, whatever happens.
+
+Where 8x8's logs are to be waited for, a try may pause, and go on in another process: it settles first, and once there
+is nothing to wait for any more, it reads the source again as another try would.
 """
 
 from __future__ import annotations
@@ -11,7 +14,9 @@ from __future__ import annotations
 import logging
 import threading
 import traceback
+from collections.abc import Callable
 from contextlib import closing, nullcontext
+from functools import partial
 
 from airflow_provider_8x8.api.advice import with_advice
 from airflow_provider_8x8.api.client import EightByEightClient
@@ -25,6 +30,7 @@ from airflow_provider_8x8.surveys.journal.ledger import Ledger
 from airflow_provider_8x8.surveys.journal.protocol import Journal
 from airflow_provider_8x8.surveys.messages.builder import MessageBuilder, Rows
 from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_RULES, RowKeys
+from airflow_provider_8x8.surveys.outcomes.cause import Cause
 from airflow_provider_8x8.surveys.outcomes.fates import Fates
 from airflow_provider_8x8.surveys.outcomes.report import Report
 from airflow_provider_8x8.surveys.outcomes.sinks import Sink, SinkError, both
@@ -32,6 +38,8 @@ from airflow_provider_8x8.surveys.outcomes.summary import Summary, summarize
 from airflow_provider_8x8.surveys.sending.brake import Brake, HeldBack
 from airflow_provider_8x8.surveys.sending.delivery import Delivery
 from airflow_provider_8x8.surveys.sending.entering import Entering
+from airflow_provider_8x8.surveys.sending.log_exports import LogsAwaited, Wait
+from airflow_provider_8x8.surveys.sending.pausing import Pause, Stop
 from airflow_provider_8x8.surveys.sending.posting import Poster, PostingThread
 from airflow_provider_8x8.surveys.sending.reading import Reading
 from airflow_provider_8x8.surveys.sending.refusals import Refusals
@@ -62,6 +70,8 @@ class SurveySender:
     :param clock: tells the time and waits
     :param chance: makes ids, and spreads waits
     :param poster: makes the POSTs, so that a batch is built while the one before is on the wire
+    :param keeps_worker: wait for 8x8's logs here; else :attr:`pause` says what is to be waited for
+    :param resumed: the try goes on after this pause, in another process
     """
 
     def __init__(
@@ -79,6 +89,8 @@ class SurveySender:
         clock: Clock | None = None,
         chance: Chance | None = None,
         poster: Poster | None = None,
+        keeps_worker: bool = True,
+        resumed: Pause | None = None,
     ) -> None:
         self._client = client
         self._builder = builder
@@ -103,6 +115,7 @@ class SurveySender:
             clock=self._clock,
             chance=chance,
             stop=self._stop,
+            keeps_worker=keeps_worker,
         )
         self._fates = Fates(self._ledger, self._outcomes)
         self._refusals = Refusals(builder.own_fields)
@@ -132,20 +145,43 @@ class SurveySender:
         self._stopped: SendingStopped | None = None
         self._is_open = False
         self._open_before: frozenset[str] = frozenset()
+        self._resumed = resumed
+        self._stopped_before: SendingStopped | None = None
+        self.pause: Pause | None = None
+        """What is to be waited for before the try goes on, None if it is over."""
+        if resumed is not None:
+            self._delivery.rejected.rows.update(resumed.rejected)
+            if resumed.stop is not None:
+                self._stopped_before = resumed.stop.stopped()
 
     def send(self, rows: Rows) -> Summary:
         """
         Send what is missing of the rows, and find out what is not known.
 
-        What goes wrong on the way is in the summary's ``stop``, beside the outcomes of all rows read until then.
+        What goes wrong on the way is in the summary's ``stop``, beside the outcomes of all rows read until then. Where
+        there is a :attr:`pause` then, the summary is that of a try that is not over.
         """
+        return self._summary_of(partial(self._send, rows))
+
+    def conclude(self, rows: Rows, reason: str) -> Summary:
+        """
+        Say what became of the rows, for a try that cannot go on waiting: nothing is sent, and nothing decided.
+
+        :param reason: why it cannot; it ends the try if anything is left to be done
+        """
+        self._stopped_before = SendingStopped(reason)
+        return self._summary_of(partial(self._conclude, rows))
+
+    def _summary_of(self, work: Callable[[], None]) -> Summary:
         try:
             with self._outcomes or nullcontext():
-                self._send(rows)
+                work()
+        except LogsAwaited as awaited:
+            self.pause = self._pause(awaited.wait)
         except SinkError as error:
             self._note(SendingStopped(str(error)))
         except JournalError as error:
-            self._note(SendingStopped(str(error), is_final=not error.may_go_better))
+            self._note(SendingStopped(str(error), is_final=not error.may_go_better, cause=Cause.JOURNAL))
         except Exception as error:  # noqa: BLE001  # whatever it is, the summary says what was sent
             # Without the error's own text, which may hold a row.
             log.error("%s at:\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
@@ -156,14 +192,14 @@ class SurveySender:
 
     def _send(self, rows: Rows) -> None:
         self._open()
-        self._settling.look()
+        if self._resumed is None:
+            self._settling.look()
+        else:
+            self._settling.go_on(self._resumed)
         while self._stopped is None:
-            try:
-                self._send_missing(rows)
-            except HeldBack:
-                self._refusals.leave_unsent()
-            except SendingStopped as stopped:
-                self._note(stopped)
+            self._read_once(rows)
+            if self._stopped_before is not None:
+                self._note(self._stopped_before)
             self._settling.settle(self._fates.tally)
             if not (
                 self._settling.has_set_rows_free()
@@ -179,6 +215,32 @@ class SurveySender:
         if self._brake.is_holding_back:
             self._note(self._brake.reason_to_end())
         self._leave_out_what_was_cancelled()
+
+    def _conclude(self, rows: Rows) -> None:
+        self._open()
+        self._settling.look()
+        self._read_once(rows)
+        if self._fates.have_open_rows() and self._stopped_before is not None:
+            self._note(self._stopped_before)
+
+    def _read_once(self, rows: Rows) -> None:
+        """Read the source and send what is missing of it, until something is in the way."""
+        try:
+            self._send_missing(rows)
+        except HeldBack:
+            self._refusals.leave_unsent()
+        except SendingStopped as stopped:
+            self._note(self._stopped_before or stopped)
+
+    def _pause(self, wait: Wait) -> Pause:
+        # A limit that was passed is found to be so again, unless what is wrong with the source was mended meanwhile.
+        stopped = None if self._brake.passed else self._stopped or self._stopped_before
+        return self._settling.pause(
+            wait,
+            open_before=self._open_before,
+            stop=None if stopped is None else Stop.of(stopped),
+            rejected=self._delivery.rejected,
+        )
 
     def _may_let_go(self) -> bool:
         """Tell whether it was found out what became of the first batch, so that others may follow."""
@@ -201,10 +263,10 @@ class SurveySender:
         ]
         if not cancelled:
             return
-        if self._report:
+        if self._outcomes:
             for entry in filter(self._ledger.is_own, cancelled):
                 has_rows = rows_of[entry.client_batch_id] > 0
-                self._report.take_back_batch(entry.client_batch_id, with_rows=has_rows)
+                self._outcomes.take_back_batch(entry.client_batch_id, with_rows=has_rows)
         names = ", ".join(entry.client_batch_id for entry in cancelled)
         self._stopped = SendingStopped(
             with_advice(
@@ -229,6 +291,7 @@ class SurveySender:
         summary.report = self._report_folder
         if self._stopped is not None:
             summary.stop, summary.is_final = str(self._stopped), is_final
+            summary.cause = self._stopped.cause
             summary.braked = self._brake.passed
         return summary
 
@@ -247,7 +310,11 @@ class SurveySender:
             )
         )
         self._is_open = True
-        self._open_before = frozenset(entry.client_batch_id for entry in self._ledger.entries() if entry.is_open)
+        self._open_before = (
+            frozenset(entry.client_batch_id for entry in self._ledger.entries() if entry.is_open)
+            if self._resumed is None
+            else frozenset(self._resumed.open_before)
+        )
         if self._settings.settled_batches:
             self._settling.apply_what_a_person_says(self._settings.settled_batches)
         if self._outcomes:
@@ -274,6 +341,8 @@ class SurveySender:
                 reading.check_before_sending(rows)
                 with closing(reading.batches(rows)) as batches:
                     for batch in batches:
+                        if self._stopped_before is not None:
+                            raise self._stopped_before
                         self._delivery.send(batch)
                 self._delivery.wind_up()
             except BaseException as error:

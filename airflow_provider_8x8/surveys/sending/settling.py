@@ -8,10 +8,10 @@ so that another try goes on where this one ends.
 from __future__ import annotations
 
 import logging
+import math
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from itertools import count
 
 import msgspec
 
@@ -24,8 +24,10 @@ from airflow_provider_8x8.surveys.journal.errors import JournalMismatchError
 from airflow_provider_8x8.surveys.journal.ledger import Ledger
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
 from airflow_provider_8x8.surveys.outcomes.sinks import Sink
-from airflow_provider_8x8.surveys.outcomes.summary import Tally
+from airflow_provider_8x8.surveys.outcomes.summary import Reasons, Tally
 from airflow_provider_8x8.surveys.sending.canary import Canary
+from airflow_provider_8x8.surveys.sending.log_exports import LogsAwaited, Wait
+from airflow_provider_8x8.surveys.sending.pausing import Pause, Stop, Waiting
 from airflow_provider_8x8.surveys.sending.prospects import LOOK_AROUND, Prospects, messages_of
 from airflow_provider_8x8.surveys.sending.reconcile import Finding, Reconciler
 from airflow_provider_8x8.surveys.sending.unanswered import (
@@ -49,6 +51,10 @@ ONE_LOOK = 30.0
 """Seconds that a look at the logs may take at least, once it has begun."""
 
 _FIRST_PAUSE = 2.0
+_FIRST_PAUSE_WITHOUT_WORKER = 5.0
+"""Seconds: to go on in another process takes about as long."""
+_PATIENCE = 5.0
+"""Seconds that an export is waited for in the worker, where that can be done without one."""
 _LOOK_AT_OTHERS = 2.0
 """Seconds between two looks at what another run has on the wire."""
 
@@ -67,6 +73,7 @@ class Settling:
     :param clock: tells the time and waits
     :param chance: makes the canary's id
     :param stop: set when the try is to end
+    :param keeps_worker: wait here; else whoever called is told what is to be waited for
     """
 
     def __init__(
@@ -82,6 +89,7 @@ class Settling:
         clock: Clock,
         chance: Chance,
         stop: threading.Event,
+        keeps_worker: bool = True,
     ) -> None:
         self._ledger = ledger
         self._row_keys = row_keys
@@ -97,6 +105,8 @@ class Settling:
         self._prospects = Prospects(self._logs, ledger, self._canary, settings)
         self._tally = Tally()
         self._resends = 0
+        self._keeps_worker = keeps_worker
+        self._waiting: Waiting | None = None
         self._tries = Tries(left=run.tries_left, retry_delay=settings.retry_delay, is_remembered=ledger.outlives_try)
         self._has_said_what_is_looked_for = False
         self.unreported: set[str] = set()
@@ -144,12 +154,51 @@ class Settling:
         Find out from 8x8's logs what became of batches of unknown outcome, then decide about the rest.
 
         :param tally: of the last reading of the source: which batches of others have rows of it
+        :raises LogsAwaited: the logs are to be waited for without a worker; see :meth:`pause`
         """
         self._tally = tally
         self._wait_for_others()  # with a look into the journal, which holds until something is waited for
         self._wait_for_the_logs()
         if not self._stop.is_set():
             self._apply_on_unknown()
+
+    def pause(self, wait: Wait, *, open_before: Collection[str], stop: Stop | None, rejected: Reasons) -> Pause:
+        """
+        Return what the try has to know when it goes on after a wait.
+
+        :param open_before: what was open when the try began
+        :param stop: why it sends nothing more
+        :param rejected: why 8x8 has rejected rows
+        """
+        if self._waiting is None:
+            raise RuntimeError("nothing is waited for")
+        rows = self._tally.rows_by_entry
+        return Pause(
+            wait=wait,
+            waiting=self._waiting,
+            unread=self._logs.unread,
+            rows_by_entry={name: rows[name] for name in rows if self._ledger[name].is_open},
+            open_before=sorted(open_before),
+            is_canary_spent=self._canary.is_spent,
+            resends=self._resends,
+            stop=stop,
+            rejected=rejected.rows,
+        )
+
+    def go_on(self, pause: Pause) -> None:
+        """
+        Go on with the settling that a wait has interrupted.
+
+        :raises LogsAwaited: see :meth:`settle`
+        """
+        self._waiting = pause.waiting
+        self._logs.unread = pause.unread
+        self._canary.is_spent = pause.is_canary_spent
+        self._resends = pause.resends
+        self._has_said_what_is_looked_for = pause.waiting.looks > 0
+        tally = Tally()
+        tally.rows_by_entry.update(pause.rows_by_entry)
+        self.settle(tally)
 
     def has_set_rows_free(self) -> bool:
         """Tell whether rows that the last reading left to a batch may be sent now, as :meth:`settle` has seen it."""
@@ -183,8 +232,8 @@ class Settling:
             self._tally.rows_by_entry[entry.client_batch_id] > 0 and now >= entry.send_by
         )
 
-    def _look(self, wanted: Sequence[Entry], by: float) -> None:
-        for finding in self._logs.look(wanted, self._ledger.entries(), by=by):
+    def _look(self, wanted: Sequence[Entry], by: float, patience: float = math.inf) -> None:
+        for finding in self._logs.look(wanted, self._ledger.entries(), by=by, patience=patience):
             self._apply_finding(finding)
 
     def _apply_finding(self, finding: Finding) -> None:
@@ -235,31 +284,84 @@ class Settling:
             self._clock.sleep(min(left, _LOOK_AT_OTHERS))
 
     def _wait_for_the_logs(self) -> None:
-        """Look into the logs until they tell all that is wanted, or cannot in this try's time."""
-        began = self._clock.now()
-        ends_at = began + self._settings.reconcile_timeout.total_seconds()
-        last_export = self._logs.exports + MAX_EXPORTS - 1  # one was for the look at the try's beginning
-        for pause in _pauses():
-            wanted = self._wanted()
-            if not wanted or self._stop.is_set():
-                return
-            self._look(wanted, max(ends_at, self._clock.now() + ONE_LOOK))
-            self._ledger.refresh()
-            wanted = self._wanted()
-            if not wanted or self._stop.is_set():
-                return
-            now = self._clock.now()
-            due = self._prospects.canary_due_at(wanted, now, ends_at)
-            if due and now >= due[0]:
-                self._canary.send()
-            if now >= began + LOOK_AROUND and self._prospects.is_in_vain(wanted, now, ends_at):
-                return
-            next_look = self._prospects.next_look(wanted, now, ends_at, pause, last_export - self._logs.exports)
+        """
+        Look into the logs until they tell all that is wanted, or cannot in this try's time.
+
+        :raises LogsAwaited: they are to be waited for without a worker
+        """
+        wanted = self._wanted()
+        if not wanted:
+            return
+        self._waiting = waiting = self._waiting_for(wanted)
+        while not waiting.is_over:
+            next_look = self._look_once_more(waiting)
             if next_look is None:
-                return
+                waiting.is_over = True
+            elif self._keeps_worker:
+                self._clock.sleep(next_look - self._clock.now())
+                self._ledger.refresh()
+            else:
+                raise LogsAwaited(Wait(next_look))
+
+    def _waiting_for(self, wanted: Sequence[Entry]) -> Waiting:
+        """Return the wait that this try is in, or a new one if something is to be waited for that was not before."""
+        began = self._clock.now()
+        names = [entry.client_batch_id for entry in wanted]
+        before = self._waiting
+        if before is not None and set(names).issubset(before.client_batch_ids) and not self._has_sent_since(before):
+            return before
+        return Waiting(
+            began=began,
+            ends_at=began + self._settings.reconcile_timeout.total_seconds(),
+            exports_left=MAX_EXPORTS - 1,  # one was for the look at the try's beginning
+            client_batch_ids=names,
+        )
+
+    def _has_sent_since(self, waiting: Waiting) -> bool:
+        """
+        Tell whether 8x8 has taken a batch of this try since a wait began: what is younger can tell of what is older.
+
+        What 8x8 refuses does not count, or a try that is refused again and again would never end.
+        """
+        return any(
+            entry.is_batch
+            and entry.is_in_effect
+            and self._ledger.is_of_this_try(entry)
+            and entry.begun >= waiting.began
+            for entry in self._ledger.entries()
+        )
+
+    def _look_once_more(self, waiting: Waiting) -> float | None:
+        """
+        Look, and send the canary if it is due; return when to look again, None if not in this try's time.
+
+        :raises LogsAwaited: an export of the logs is to be waited for without a worker
+        """
+        wanted = self._wanted()
+        if not wanted or self._stop.is_set():
+            return None
+        exports = self._logs.exports
+        try:
+            by = max(waiting.ends_at, self._clock.now() + ONE_LOOK)
+            self._look(wanted, by, math.inf if self._keeps_worker else _PATIENCE)
+        finally:
+            waiting.exports_left -= self._logs.exports - exports
+        waiting.looks += 1
+        self._ledger.refresh()
+        wanted = self._wanted()
+        if not wanted or self._stop.is_set():
+            return None
+        now, ends_at = self._clock.now(), waiting.ends_at
+        due = self._prospects.canary_due_at(wanted, now, ends_at)
+        if due and now >= due[0]:
+            self._canary.send()
+        if now >= waiting.began + LOOK_AROUND and self._prospects.is_in_vain(wanted, now, ends_at):
+            return None
+        pause = _pause_after(waiting.looks, _FIRST_PAUSE if self._keeps_worker else _FIRST_PAUSE_WITHOUT_WORKER)
+        next_look = self._prospects.next_look(wanted, now, ends_at, pause, waiting.exports_left)
+        if next_look is not None:
             self._log_progress(wanted, now, next_look, ends_at)
-            self._clock.sleep(next_look - now)
-            self._ledger.refresh()
+        return next_look
 
     def _log_progress(self, wanted: Sequence[Entry], now: float, next_look: float, ends_at: float) -> None:
         is_open = [entry for entry in wanted if entry.is_open]
@@ -354,6 +456,6 @@ def _decided(entry: Entry, on_unknown: OnUnknown, *, may_resend: bool) -> Entry 
     return None
 
 
-def _pauses() -> Iterator[float]:
-    """Yield how long to wait for another look: twice as long each time."""
-    return (_FIRST_PAUSE * 2.0**number for number in count())
+def _pause_after(looks: int, first: float) -> float:
+    """Return how long to wait for another look: twice as long each time."""
+    return first * 2.0 ** (looks - 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from airflow_provider_8x8.surveys.outcomes.cause import Cause
+
 
 class SendingStopped(Exception):  # noqa: N818  # not an error in itself: the reason to end the loop from wherever it is
     """
@@ -10,9 +12,18 @@ class SendingStopped(Exception):  # noqa: N818  # not an error in itself: the re
     :param reason: phone numbers masked
     :param is_final: another try could not mend it
     :param is_final_once_settled: nor could it, once it is known of all rows whether 8x8 has accepted them
+    :param cause: by what the task's failure is told from others
     """
 
-    def __init__(self, reason: str, *, is_final: bool = False, is_final_once_settled: bool = False) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        is_final: bool = False,
+        is_final_once_settled: bool = False,
+        cause: Cause = Cause.OTHER,
+    ) -> None:
         super().__init__(reason)
         self.is_final = is_final
         self.is_final_once_settled = is_final_once_settled
+        self.cause = cause
