@@ -1,7 +1,7 @@
 """
 Survey, and see what arrived.
 
-Both tasks wait for 8x8's logs without a worker, where a triggerer runs; the first does only if 8x8 has not answered. The
+Both tasks wait for 8x8's logs without a worker, where a triggerer runs; the first only if 8x8 has not answered. The
 report fails where too few texts arrive, and its result, with counts and cost, is there for the next task all the same.
 """
 
