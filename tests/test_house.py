@@ -25,8 +25,11 @@ MAY_IMPORT = {
     "journals": {"databases", "journals", "surveys"},
     "triggers": {"hooks", "surveys"},
     "operators": {
-        *{"operators", "triggers", "hooks", "databases", "rows", "journals", "surveys", "api", "get_provider_info"}
+        *{"operators", "triggers", "hooks", "databases", "rows", "journals", "surveys", "api", "get_provider_info"},
+        "exceptions",
     },
+    "exceptions": set(),
+    "retry_policy": {"exceptions", "surveys", "api"},
     "sandbox": {"sandbox", "__init__"},
     "get_provider_info": set(),
     "__init__": {"get_provider_info"},
