@@ -57,7 +57,7 @@ class Cancellers:
         return {
             key
             for taken in self._history.server.taken
-            if batches[taken.client_batch_id].entry.state is not EntryState.CANCELLED
+            if taken.cancelled and batches[taken.client_batch_id].entry.state is not EntryState.CANCELLED
             for key in taken.cancelled
         }
 
