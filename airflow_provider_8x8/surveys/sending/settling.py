@@ -13,19 +13,17 @@ import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-import msgspec
-
 from airflow_provider_8x8.api.client import EightByEightClient
 from airflow_provider_8x8.api.models import SurveyMessage
 from airflow_provider_8x8.surveys.chance import Chance
 from airflow_provider_8x8.surveys.clock import Clock
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
-from airflow_provider_8x8.surveys.journal.errors import JournalMismatchError
 from airflow_provider_8x8.surveys.journal.ledger import Ledger
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
 from airflow_provider_8x8.surveys.outcomes.sinks import Sink
 from airflow_provider_8x8.surveys.outcomes.summary import Reasons, Tally
 from airflow_provider_8x8.surveys.sending.canary import Canary
+from airflow_provider_8x8.surveys.sending.deciding import as_said, decided, said_of
 from airflow_provider_8x8.surveys.sending.log_exports import LogsAwaited, Wait
 from airflow_provider_8x8.surveys.sending.pausing import Pause, Stop, Waiting
 from airflow_provider_8x8.surveys.sending.prospects import LOOK_AROUND, Prospects, messages_of
@@ -37,7 +35,7 @@ from airflow_provider_8x8.surveys.sending.unanswered import (
     is_resent_too_often,
     outlook,
 )
-from airflow_provider_8x8.surveys.settings import BEFORE_TRY, OnUnknown, Run, Said, Settings
+from airflow_provider_8x8.surveys.settings import OnUnknown, Run, Said, Settings
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +123,7 @@ class Settling:
         :raises JournalMismatchError: the campaign has none of them, or another one of unknown outcome instead
         """
         entries = [entry for entry in self._ledger.entries() if entry.is_batch]
-        for entry, what in _named(said, entries, self._run.campaign_id):
+        for entry, what in said_of(said, entries, self._run.campaign_id):
             self._apply_what_is_said(entry, what)
 
     def _apply_what_is_said(self, entry: Entry, what: Said) -> None:
@@ -136,7 +134,7 @@ class Settling:
             entry = self._ledger[name]
         if entry.is_open and not self._may_be_decided(entry):
             return  # the task is to end
-        settled = _as_said(entry, what)
+        settled = as_said(entry, what)
         if not entry.gives_way_to(settled):
             log.info("settled_batches: batch %s is %s already, by what 8x8 has said", name, entry.state)
             return
@@ -386,10 +384,10 @@ class Settling:
         self._ledger.refresh()  # a canary may have taken its time
         for entry in self._wanted():
             if entry.is_open and self._may_be_decided(entry):
-                decided = _decided(entry, on_unknown, may_resend=self._resends <= MAX_RESENDS)
-                if decided is not None:
+                settled = decided(entry, on_unknown, may_resend=self._resends <= MAX_RESENDS)
+                if settled is not None:
                     log.warning("%s", is_decided(on_unknown, entry.client_batch_id, messages_of(entry)))
-                    self._apply_finding(Finding(decided))
+                    self._apply_finding(Finding(settled))
                     continue
                 if on_unknown is OnUnknown.RESEND:
                     log.warning("%s", is_resent_too_often(entry.client_batch_id, messages_of(entry), MAX_RESENDS))
@@ -409,51 +407,6 @@ class Settling:
         met = self._tally.seen_open.get(entry.client_batch_id)
         # What was free already when the entry came up was not left to it.
         return met is not None and free_keys != self._ledger.free_keys(met)
-
-
-def _named(said: Mapping[str, Said], entries: Sequence[Entry], campaign_id: str) -> list[tuple[Entry, Said]]:
-    """
-    Return of which batches a person says something, and what.
-
-    :raises JournalMismatchError: the campaign has none of them, or another one of unknown outcome instead
-    """
-    by_name = {entry.client_batch_id: entry for entry in entries}
-    batches = {name: what for name, what in said.items() if not name.startswith(BEFORE_TRY)}
-    strangers = sorted(set(batches) - set(by_name))
-    is_open = [name for name, entry in by_name.items() if entry.is_open and name not in batches]
-    if strangers and (is_open or len(strangers) == len(batches)):
-        raise JournalMismatchError(
-            f"settled_batches names {', '.join(strangers)}, and campaign {campaign_id!r} has no such "
-            f"batch\nthose of unknown outcome are: {', '.join(is_open) or 'none'}"
-        )
-    if strangers:  # several tasks of a run may have been told the same
-        log.warning("settled_batches names batches that are none of this campaign's: %s", ", ".join(strangers))
-    return [(by_name[name], batches[name]) for name in sorted(set(batches) & set(by_name))]
-
-
-def _as_said(entry: Entry, what: Said) -> Entry:
-    """Return an entry as a person says that it is."""
-    if what == "not_accepted" and entry.state is not EntryState.SENT:
-        return msgspec.structs.replace(entry, state=EntryState.NOT_SENT)
-    undecided = entry.unknown_keys + entry.assumed_keys + entry.resent_keys
-    rejected = entry.rejected_keys + (undecided if what == "not_accepted" else b"")
-    return msgspec.structs.replace(
-        entry, state=EntryState.SENT, rejected_keys=rejected, unknown_keys=b"", assumed_keys=b"", resent_keys=b""
-    )
-
-
-def _decided(entry: Entry, on_unknown: OnUnknown, *, may_resend: bool) -> Entry | None:
-    """Return an entry of which something is unknown as ``on_unknown`` has it, None if that leaves it as it is."""
-    unknown = entry.unknown_keys
-    if on_unknown is OnUnknown.ASSUME_SENT:
-        if entry.state is EntryState.PENDING:
-            return msgspec.structs.replace(entry, state=EntryState.ASSUMED_SENT)
-        return msgspec.structs.replace(entry, unknown_keys=b"", assumed_keys=entry.assumed_keys + unknown)
-    if on_unknown is OnUnknown.RESEND and may_resend:
-        if entry.state is EntryState.PENDING:
-            return msgspec.structs.replace(entry, state=EntryState.RESENT)
-        return msgspec.structs.replace(entry, unknown_keys=b"", resent_keys=entry.resent_keys + unknown)
-    return None
 
 
 def _pause_after(looks: int, first: float) -> float:
