@@ -20,6 +20,7 @@ from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.get_provider_info import DEFAULT_CONN_NAME
 from airflow_provider_8x8.operators.arguments import CHECKS, is_to_be_resolved
 from airflow_provider_8x8.operators.given_batches import GivenBatches
+from airflow_provider_8x8.operators.links import EightByEightConnectLink, show_link
 from airflow_provider_8x8.operators.masked import named_in_errors
 from airflow_provider_8x8.operators.rendering import render_argument
 from airflow_provider_8x8.operators.results import push_result
@@ -90,6 +91,7 @@ class EightByEightCancelBatchOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("batch_ids", "campaign_id")
+    operator_extra_links = (EightByEightConnectLink(),)
     ui_color = "#ffe2d9"
     _stop: threading.Event | None = None
 
@@ -155,6 +157,7 @@ class EightByEightCancelBatchOperator(BaseOperator):
         from airflow_provider_8x8.operators.cancelling import cancel
 
         self._stop = threading.Event()
+        show_link(context, self.eight_by_eight_conn_id, self.subaccount_id)
         try:
             cancellations, problem = cancel(self, context, self._stop)
         except Exception as error:  # noqa: BLE001  # whatever it is, nothing was cancelled by this try

