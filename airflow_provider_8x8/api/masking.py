@@ -19,8 +19,10 @@ _UNSEEN = r"[\u00ad\u034f\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u20
 _QUOTED = r"%[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|&#?\w{1,8};"
 _MARK = rf"(?:{_QUOTED}|(?!{_UNSEEN})[\W_])"
 _BETWEEN = rf"{_UNSEEN}*+(?:{_MARK}{_UNSEEN}*+){{0,3}}"
-# Seven digits is the shortest number that 8x8 takes.
-_PHONE_NUMBER = re.compile(rf"{_DIGIT}(?:{_BETWEEN}{_DIGIT}){{6,}}")
+# Seven digits is the shortest number that 8x8 takes. 8x8's ids are UUIDs: who is told of a batch has to find it. One
+# without a letter could be anything.
+_ID = r"(?<![0-9A-Za-z])(?=[-\d]*[a-f])[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![0-9A-Za-z])"
+_PHONE_NUMBER = re.compile(rf"(?P<id>{_ID})|{_DIGIT}(?:{_BETWEEN}{_DIGIT}){{6,}}")
 _DIGITS = re.compile(_DIGIT)
 _QUOTES = re.compile(_QUOTED)
 
@@ -30,7 +32,7 @@ def mask_phone_numbers(text: str) -> str:
     Return the text with every phone number reduced to its first two and last two digits (``+65******77``).
 
     Seven digits or more count as a phone number if no more than three characters stand between any two of them, none
-    of which is a letter: rather an order number masked than a person's number shown.
+    of which is a letter: rather an order number masked than a person's number shown. A UUID stays as it is.
     """
     return _PHONE_NUMBER.sub(_keep_the_ends, text)
 
@@ -42,5 +44,7 @@ def quotable(text: str) -> str:
 
 
 def _keep_the_ends(match: re.Match[str]) -> str:
+    if match["id"]:
+        return match.group()
     digits = _DIGITS.findall(_QUOTES.sub("", match.group()))
     return f"{''.join(digits[:2])}{'*' * (len(digits) - 4)}{''.join(digits[-2:])}"

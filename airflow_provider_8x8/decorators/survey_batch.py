@@ -59,11 +59,14 @@ class SurveyBatchDecoratedOperator(DecoratedOperator, EightByEightSurveyBatchOpe
 
     def execute(self, context: Context) -> dict[str, Any]:
         """See :class:`~airflow_provider_8x8.operators.survey_batch.EightByEightSurveyBatchOperator`."""
-        if isinstance(self.op_args, Unusable) or isinstance(self.op_kwargs, Unusable):
-            return EightByEightSurveyBatchOperator.execute(self, context)  # which says why, and what was sent before
-        self.rows = FunctionRows(partial(self._call, context), _name_of(self.python_callable))
-        result: dict[str, Any] = super().execute(context)
-        return result
+        # Not DecoratedOperator's, which would take the result apart; that is what multiple_outputs is.
+        return EightByEightSurveyBatchOperator.execute(self, context)
+
+    def _send(self, context: Context, **how: Any) -> dict[str, Any]:
+        """Have the function called with its arguments, in each part of a try that waits without a worker."""
+        if not (isinstance(self.op_args, Unusable) or isinstance(self.op_kwargs, Unusable)):  # else it says why
+            self.rows = FunctionRows(partial(self._call, context), _name_of(self.python_callable))
+        return super()._send(context, **how)
 
     def _call(self, context: Context) -> Any:
         """Call the function with its arguments, and with what it wants of the context."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,3 +51,15 @@ def test_what_is_masked_stays_as_it_is(text: str) -> None:
 @given(st.text(st.characters(exclude_categories=["Nd", "No"])), st.integers(0, 999_999))
 def test_what_is_no_number_is_left_as_it_is(text: str, number: int) -> None:
     assert mask_phone_numbers(f"{text} {number} {text}") == f"{text} {number} {text}"
+
+
+@given(st.uuids())
+def test_an_id_of_8x8s_is_left_as_it_is(batch_id: UUID) -> None:
+    said = f"there is no batch {batch_id}, {batch_id}"
+    if any(character in "abcdef" for character in str(batch_id)):
+        assert mask_phone_numbers(said) == said
+
+
+def test_a_number_in_the_shape_of_an_id_is_none() -> None:
+    assert mask_phone_numbers("12025550-1349-8765-4321-120255501349").count("*") == 28
+    assert mask_phone_numbers("aac5-458885c43871 or x24c70ad8-847a-4ab1-aac5-458885c43871").count("*") == 6

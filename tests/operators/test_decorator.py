@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.operators.test_survey_batch import BODY, START, person, result_of, with_state_store
+from tests.support.dag_runs import go_on
 
 NUMBER = "+12025550123"
 
@@ -325,6 +327,40 @@ def test_it_gets_arguments_outputs_of_tasks_and_the_context(run_dag: Any, sandbo
         "op_kwargs": {"path": "orders.sql"},
     }.items():
         assert (shown[name] if isinstance(shown[name], list | dict) else json.loads(shown[name])) == expected
+
+
+@pytest.mark.parametrize("trigger_fails", [False, True])
+def test_it_gets_them_again_after_a_wait_without_a_worker(
+    run_due: Any,
+    sandbox: Any,
+    connection: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    trigger_fails: bool,
+) -> None:
+    from airflow.providers.common.compat.sdk import DAG
+
+    monkeypatch.setenv("AIRFLOW_CONN_JOURNAL", json.dumps({"conn_type": "sqlite", "host": str(tmp_path / "j.sqlite")}))
+    got: list[Any] = []
+    with DAG(f"survey_waits_{trigger_fails}", schedule=None, start_date=START, catchup=False) as dag:
+        waits = {"deferrable": True, "reconcile_timeout": timedelta(minutes=2), "journal_conn_id": "journal"}
+
+        @decorated(batch_size=1, **waits)  # type: ignore[untyped-decorator, unused-ignore]
+        def send(shop: str = "every shop", run_id: Any = None) -> Any:
+            got.append((shop, run_id))
+            return people(3) if shop == "Harbour Street" else people(9)
+
+        send("Harbour Street")
+    shown_late = {"on": "log_export", "kind": "log_lag_seconds", "seconds": 1_000_000, "times": 1}
+    sandbox.faults([{"on": "survey_batch", "kind": "close_after_accept"}, shown_late])
+    before = run_due(dag, "manual", START)
+    assert before.task_states == {"send": "deferred"}, before.log[-3000:]
+    run = go_on(dag, before.run_id, trigger_fails=trigger_fails)
+    assert run.task_states == {"send": "success"}, run.log[-3000:]
+    assert set(got) == {("Harbour Street", run.run_id)}
+    assert len(got) == 2
+    assert result_of(run)["accepted_count"] == 3
+    assert sandbox.stats()["accepted"] == 3
 
 
 def test_rendered_arguments_show_no_number_and_no_row(run_dag: Any, sandbox: Any, connection: str) -> None:

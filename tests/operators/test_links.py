@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import API_KEY, SUBACCOUNT
 from tests.operators.test_survey_batch import person, survey_dag
+from tests.support.dag_runs import links_of
 
 
 def lead(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
@@ -17,22 +18,22 @@ def lead(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
 
 
 def test_it_leads_to_the_sandboxs_page(run_dag: Any, sandbox: Any, connection: str) -> None:
-    run = run_dag(survey_dag(rows=[person(1)]))
-    assert run.links == {"send": {"8x8 Connect": f"{sandbox.url}/sandbox"}}
+    run = run_dag(dag := survey_dag(rows=[person(1)]))
+    assert links_of(dag, run) == {"send": {"8x8 Connect": f"{sandbox.url}/sandbox"}}
 
 
 def test_it_is_there_when_the_task_fails_and_pushes_nothing_else(run_dag: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     lead(monkeypatch, extra={"region": "europe"})
-    run = run_dag(survey_dag(rows=[], on_empty="fail", do_xcom_push=False))
+    run = run_dag(dag := survey_dag(rows=[], on_empty="fail", do_xcom_push=False))
     assert (run.task_states, run.xcoms) == ({"send": "failed"}, {"send": {}})
-    assert run.links == {"send": {"8x8 Connect": "https://connect.8x8.com/"}}
+    assert links_of(dag, run) == {"send": {"8x8 Connect": "https://connect.8x8.com/"}}
 
 
 def test_there_is_none_where_the_connection_leads_nowhere(run_dag: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     lead(monkeypatch, host="https://somebody:f7a1-pass@sandbox.example.com")
-    run = run_dag(survey_dag(rows=[person(1)]))
+    run = run_dag(dag := survey_dag(rows=[person(1)]))
     assert run.task_states == {"send": "failed"}
-    assert run.links == {"send": {}}
+    assert links_of(dag, run) == {"send": {}}
     assert "f7a1-pass" not in run.log
 
 
@@ -47,4 +48,4 @@ def test_each_mapped_instance_has_its_own(run_dag: Any, sandbox: Any, connection
             task_id="send", survey_id="orders", template_body=BODY, retries=0
         ).expand(rows=[[person(1)], [person(2)]])
     run = run_dag(dag)
-    assert run.links == {f"send[{index}]": {"8x8 Connect": f"{sandbox.url}/sandbox"} for index in range(2)}
+    assert links_of(dag, run) == {f"send[{index}]": {"8x8 Connect": f"{sandbox.url}/sandbox"} for index in range(2)}

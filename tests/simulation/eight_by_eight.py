@@ -8,6 +8,7 @@ and the last piece handed over in one step.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
@@ -111,7 +112,7 @@ class EightByEight:
         self.in_flight: dict[str, Process] = {}
         """By client batch id, whose call has not ended."""
         self._logged: list[Logged] = []
-        self._exports: dict[str, tuple[float, LogExportRequest, int]] = {}
+        self._exports: dict[str, tuple[float, LogExportRequest, float]] = {}
         self._files: dict[str, list[LogLine]] = {}
         self._numbers = 0
         self._cancelled_before: dict[str, int] = {}
@@ -276,7 +277,9 @@ class EightByEight:
     def begin_export(self, request: LogExportRequest) -> str:
         """Take an order."""
         job_id = f"job-{self._next()}"
-        polls = 0 if self.world.is_calm else self.world.random.choice((0, 0, 1, 2))
+        polls: float = 0 if self.world.is_calm else self.world.random.choice((0, 0, 1, 2))
+        if self.happens("export_endless"):
+            polls = math.inf
         self._exports[job_id] = (self.world.now, request, polls)
         return job_id
 

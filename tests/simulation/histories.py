@@ -204,6 +204,9 @@ class History:
         task.pause = None
         skew = self.world.random.uniform(-1, 1) * self.plan.skew
         process = Process(self.world, f"{task.name}/{task.try_number}", skew=skew)
+        looks = self.campaign.first_looks
+        if pause is not None and task.processes[-1] in looks:
+            looks[process] = looks[task.processes[-1]]  # it is the same try
         task.processes.append(process)
         accessor = Accessor(process, task.store)
         number = task.try_number

@@ -176,13 +176,21 @@ def draw(seed: int) -> Plan:
         trigger_faults=chance.choice((0.0, 0.0, 0.1)),
     )
     _draw_cancelling(plan, seed)
+    _draw_endless_exports(plan, seed)
     return plan
+
+
+def _draw_endless_exports(plan: Plan, seed: int) -> None:
+    """Have some exports never end in some histories, by dice of its own: all others stay as they are."""
+    chance = random.Random(f"exports {seed}")  # noqa: S311  # chance, not secrets
+    if chance.random() < 0.15:
+        plan.habits.faults["export_endless"] = chance.choice((0.1, 0.5, 1.0))
 
 
 def _draw_cancelling(plan: Plan, seed: int) -> None:
     """Have batches cancelled in some histories of campaigns, by dice of its own: all others stay as they are."""
     chance = random.Random(f"cancelling {seed}")  # noqa: S311  # chance, not secrets
-    if plan.journal is Where.CAMPAIGN and plan.on_unknown is not OnUnknown.RESEND and chance.random() < 0.3:
+    if plan.journal is Where.CAMPAIGN and chance.random() < 0.3:
         plan.cancellers = chance.choice((1, 1, 2))
         plan.habits.cancels_again = chance.random() < 0.3
         plan.habits.faults["gone"] = chance.choice((0.0, 0.1, 0.4))

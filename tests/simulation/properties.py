@@ -147,7 +147,9 @@ def _waits_for_another_run(history: History, task: TaskInstance) -> bool:
     """Tell whether 8x8 refuses all that a task has, which it may not take for the whole's fault before others end."""
     last, habits = task.last, history.plan.habits
     is_refused = last is not None and last.summary.stop is not None and habits.refuses_bad_rows
-    return is_refused and len(history.tasks) > 1 and task.table.valid_keys <= habits.bad.keys()
+    if last is None or not is_refused or len(history.tasks) == 1:
+        return False
+    return task.table.valid_keys <= habits.bad.keys() or braking.explains(history, last.summary)
 
 
 def _check_report(history: History, task: TaskInstance) -> None:

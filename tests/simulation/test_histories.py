@@ -16,7 +16,7 @@ from tests.simulation.worlds import Crashed, Terminated, TimedOut
 HISTORIES = int(os.environ.get("SIMULATED_HISTORIES", "4000"))
 FIRST_SEED = 1_000_000  # others than those of make simulation
 
-ONE_DOUBLE_IN = 40
+ONE_DOUBLE_IN = 200
 """The tests run so many of the double crashes; make simulation runs them all."""
 
 

@@ -76,7 +76,7 @@ def overtaken_while_storing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("overtaken_while_storing")
 def test_with_every_safeguard_on_nobody_is_texted_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.simulation.test_safeguards.MAX_SEEDS", 2_000)
+    monkeypatch.setattr("tests.simulation.test_safeguards.MAX_SEEDS", 500)
     assert not texted_twice(OtherJournal, journal=Where.STATE_STORE)
 
 

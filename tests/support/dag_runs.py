@@ -38,8 +38,6 @@ class DagRunResult:
     try_numbers: dict[str, int]
     xcoms: dict[str, dict[str, Any]]
     """By task and key; ``return_value`` is what the task returned. Without those that operator links are kept in."""
-    links: dict[str, dict[str, str]]
-    """The operator links of each task, as Airflow's pages have them: by name, where each leads to."""
     rendered: dict[str, dict[str, Any]]
     """The rendered template fields of each task, as Airflow's view of them has them."""
     log: str
@@ -69,7 +67,7 @@ def run_dag(dag: Any, *, logical_date: datetime | None = None, conf: dict[str, A
         else:
             _know_the_users_table()
             dag_run = dag.test(execution_date=logical_date, run_conf=conf)
-    return _result(dag, dag_run, log.getvalue())
+    return _result(dag_run, log.getvalue())
 
 
 def clear_and_run(dag: Any, run_id: str, *task_ids: str) -> DagRunResult:
@@ -88,7 +86,7 @@ def clear_and_run(dag: Any, run_id: str, *task_ids: str) -> DagRunResult:
             _know_the_users_table()
         dag_run = _clear(dag, run_id, task_ids or tuple(dag.task_ids), session)
         _run_to_the_end(dag, dag_run, session)
-    return _result(dag, dag_run, log.getvalue())
+    return _result(dag_run, log.getvalue())
 
 
 def run_due(dag: Any, kind: str, moment: datetime, *, by: str | None = None) -> DagRunResult:
@@ -116,7 +114,7 @@ def run_due(dag: Any, kind: str, moment: datetime, *, by: str | None = None) -> 
             dag_run.consumed_asset_events.extend(session.query(AssetEvent).filter_by(source_run_id=by))
         session.commit()
         _run_to_the_end(dag, dag_run, session)
-    return _result(dag, dag_run, log.getvalue())
+    return _result(dag_run, log.getvalue())
 
 
 def go_on(dag: Any, run_id: str, *, trigger_fails: bool = False) -> DagRunResult:
@@ -144,7 +142,7 @@ def go_on(dag: Any, run_id: str, *, trigger_fails: bool = False) -> DagRunResult
             Trigger.submit_event(ti.trigger_id, event(trigger.kwargs["progress"]), session=session)
         session.commit()
         _run_to_the_end(dag, dag_run, session)
-    return _result(dag, dag_run, log.getvalue())
+    return _result(dag_run, log.getvalue())
 
 
 def what_waits(dag: Any, run_id: str) -> tuple[dict[str, Any], int]:
@@ -159,6 +157,24 @@ def what_waits(dag: Any, run_id: str) -> tuple[dict[str, Any], int]:
     pool = Pool.get_pool(ti.pool, session=session)
     assert pool is not None
     return dict(session.get(Trigger, ti.trigger_id).kwargs), pool.occupied_slots(session=session)
+
+
+def links_of(dag: Any, run: DagRunResult) -> dict[str, dict[str, str]]:
+    """Return the operator links of each task of a run, as Airflow's pages have them: by name, where each leads to."""
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+
+    objects = _serialized_objects()
+    # What Airflow's pages have set; its scheduler, which knows no links, may have run in this process.
+    getattr(objects, "DagSerialization", objects.SerializedDAG)._load_operator_extra_links = True
+    pages, links = _as_in_the_pages(dag), {}
+    with create_session() as session:
+        dag_run = session.query(DagRun).filter_by(dag_id=dag.dag_id, run_id=run.run_id).one()
+        for ti in dag_run.get_task_instances(session=session):
+            task = pages.get_task(ti.task_id)
+            found = {name: task.get_extra_links(ti, name) for name in task.extra_links}
+            links[_name(ti.task_id, ti.map_index)] = {name: link for name, link in found.items() if link}
+    return links
 
 
 def _session() -> Any:
@@ -351,23 +367,20 @@ def _captured_log() -> Iterator[io.StringIO]:
         sys.stdout.write(captured.getvalue())  # for the report of a test that fails
 
 
-def _result(dag: Any, dag_run: Any, log: str) -> DagRunResult:
+def _result(dag_run: Any, log: str) -> DagRunResult:
     from airflow.models.renderedtifields import RenderedTaskInstanceFields
     from airflow.utils.session import create_session
 
-    states, tries, xcoms, links, rendered = {}, {}, {}, {}, {}
+    states, tries, xcoms, rendered = {}, {}, {}, {}
     with create_session() as session:
         for ti in dag_run.get_task_instances(session=session):
             name = _name(ti.task_id, ti.map_index)
             key = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index}
             states[name], tries[name] = str(ti.state), ti.try_number
             xcoms[name] = _xcoms(session, key)
-            links[name] = _links(dag, ti)
             fields = session.query(RenderedTaskInstanceFields).filter_by(**key).one_or_none()
             rendered[name] = dict(fields.rendered_fields) if fields else {}
-    return DagRunResult(
-        str(dag_run.run_id), str(dag_run.state), states, tries, xcoms, links, rendered, log, _task_logs(log)
-    )
+    return DagRunResult(str(dag_run.run_id), str(dag_run.state), states, tries, xcoms, rendered, log, _task_logs(log))
 
 
 def _name(task_id: str, map_index: int) -> str:
@@ -388,11 +401,6 @@ def _xcoms(session: Any, key: dict[str, Any]) -> dict[str, Any]:
         from airflow.serialization.serde import deserialize  # type: ignore[no-redef]  # where it was before
     found = session.query(XComModel).filter_by(**key)
     return {row.key: deserialize(row.value) for row in found if not row.key.startswith(_LINK)}
-
-
-def _links(dag: Any, ti: Any) -> dict[str, str]:
-    task = _as_in_the_pages(dag).get_task(ti.task_id)
-    return {name: link for name in task.extra_links if (link := task.get_extra_links(ti, name))}
 
 
 def _as_in_the_pages(dag: Any) -> Any:

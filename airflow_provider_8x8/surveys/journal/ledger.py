@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence, ValuesView
+from collections.abc import Callable, Collection, Iterable, Sequence, ValuesView
 from typing import Any
 
 import msgspec
@@ -64,12 +64,25 @@ class Ledger:
         """When the first try of this task instance began, in seconds since 1970."""
         return self._journal.first_begun
 
-    def open(self, header: Header) -> None:
-        """Open the journal and read all of it."""
+    @property
+    def cancelled_before(self) -> frozenset[str]:
+        """The client batch ids of what was cancelled before this try began."""
+        return self._cancelled_before
+
+    def open(self, header: Header, cancelled_before: Collection[str] | None = None) -> None:
+        """
+        Open the journal and read all of it.
+
+        :param cancelled_before: the client batch ids of what was cancelled before this try began, if it is not now that
+            it begins
+        """
         self._journal.open(header)
         entries = self._journal.news()
         self._cancelled_before = frozenset(
-            entry.client_batch_id for entry in entries if entry.state is EntryState.CANCELLED
+            entry.client_batch_id
+            for entry in entries
+            if entry.state is EntryState.CANCELLED
+            and (cancelled_before is None or entry.client_batch_id in cancelled_before)
         )
         self._learn(entries)
 

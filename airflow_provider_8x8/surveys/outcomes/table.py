@@ -281,8 +281,9 @@ class OutcomeTable:
             for row_key, its in known.items():
                 lines[row_key.hex()] = ReportLine(its.row_number, Outcome.NOT_SENT, its.row_key, its.client_message_id)
             rows = [
-                self._values(self._owner, str(line.row_number), line)
-                for line in lines.values()
+                # By the row key: the row's number may be another row's in the reading of now.
+                self._values(self._owner, row_id, line)
+                for row_id, line in lines.items()
                 if line.row_number is not None
             ]
             if rows:

@@ -75,6 +75,7 @@ class Pause(msgspec.Struct, kw_only=True):
     :ivar unread: exports that 8x8 was asked for
     :ivar rows_by_entry: of the batches that are still open, how many rows of the source each holds
     :ivar open_before: the client batch ids of what was open when the try began
+    :ivar cancelled_before: the client batch ids of what was cancelled before the try began
     :ivar is_canary_spent: whether the try has sent its canary
     :ivar resends: how often it has sent again what had become unknown
     :ivar stop: why no batch is begun any more, if that is so
@@ -87,6 +88,7 @@ class Pause(msgspec.Struct, kw_only=True):
     unread: list[Export]
     rows_by_entry: dict[str, int]
     open_before: list[str]
+    cancelled_before: list[str]
     is_canary_spent: bool
     resends: int
     stop: Stop | None

@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 _REJECTED = "rejected"
 _PATIENCE = timedelta(hours=6).total_seconds()
 """Seconds after which what should have shown in the logs is not waited for any more."""
+_READING = 30.0
+"""Seconds that an export may be read for at least, however late it was ready, or a worker there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +238,7 @@ class Reconciler:
         canaries = {entry.client_batch_id: entry.begun for entry in known if entry.is_canary}
         found = _Logs()
         links = self._exports.links(job_id, by, patience=patience)
-        for line in self._exports.lines(links, by):
+        for line in self._exports.lines(links, max(by, self._clock.now() + _READING)):
             if line.client_batch_id in row_key_of:
                 found.add(line, row_key_of[line.client_batch_id](line.client_message_id))
             if line.status == _REJECTED:

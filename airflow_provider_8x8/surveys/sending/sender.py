@@ -220,8 +220,9 @@ class SurveySender:
         self._open()
         self._settling.look()
         self._read_once(rows)
-        if self._fates.have_open_rows() and self._stopped_before is not None:
+        if (self._fates.have_open_rows() or self._settling.unreported) and self._stopped_before is not None:
             self._note(self._stopped_before)
+        self._leave_out_what_was_cancelled()
 
     def _read_once(self, rows: Rows) -> None:
         """Read the source and send what is missing of it, until something is in the way."""
@@ -307,7 +308,8 @@ class SurveySender:
                 row_key_rules=ROW_KEY_RULES,
                 address=self._client.address,
                 deployment=self._settings.deployment,
-            )
+            ),
+            cancelled_before=None if self._resumed is None else self._resumed.cancelled_before,
         )
         self._is_open = True
         self._open_before = (

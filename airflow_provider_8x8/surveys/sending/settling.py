@@ -177,6 +177,7 @@ class Settling:
             unread=self._logs.unread,
             rows_by_entry={name: rows[name] for name in rows if self._ledger[name].is_open},
             open_before=sorted(open_before),
+            cancelled_before=sorted(self._ledger.cancelled_before),
             is_canary_spent=self._canary.is_spent,
             resends=self._resends,
             stop=stop,
@@ -339,8 +340,10 @@ class Settling:
         if not wanted or self._stop.is_set():
             return None
         exports = self._logs.exports
+        # A look that goes on in another process began with its exports: with a new time each, it might never end.
+        began = min((export.asked_at for export in self._logs.unread), default=self._clock.now())
+        by = max(waiting.ends_at, began + ONE_LOOK)
         try:
-            by = max(waiting.ends_at, self._clock.now() + ONE_LOOK)
             self._look(wanted, by, math.inf if self._keeps_worker else _PATIENCE)
         finally:
             waiting.exports_left -= self._logs.exports - exports

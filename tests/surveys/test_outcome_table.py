@@ -1,0 +1,64 @@
+"""The rows of an outcome table, as the database has them."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from airflow_provider_8x8.api.models import SurveyMessage
+from airflow_provider_8x8.surveys.clock import SystemClock
+from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
+from airflow_provider_8x8.surveys.messages.row_message import RowMessages
+from airflow_provider_8x8.surveys.messages.texts import Texts
+from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
+from airflow_provider_8x8.surveys.outcomes.report import ReportLine
+from airflow_provider_8x8.surveys.outcomes.table import OutcomeTable, TaskInstanceName
+from airflow_provider_8x8.surveys.outcomes.table_database import TableDatabase
+
+SENT = Entry(
+    client_batch_id="sent",
+    task_instance="dag/run/task",
+    try_number=1,
+    unique_by="order_nr",
+    row_keys=b"a" * 10 + b"b" * 10,
+    begun=1_800_000_000.0,
+    send_by=1_800_000_060.0,
+    state=EntryState.SENT,
+    batch_id="8x8",
+)
+
+
+def table_in(file: Path) -> OutcomeTable:
+    database = TableDatabase(sa.create_engine(f"sqlite:///{file}", future=True), "outcomes", "warehouse")
+    name = TaskInstanceName("dag", "task", "run", -1)
+    return OutcomeTable(database, "campaign", name, texts=Texts(None, None), clock=SystemClock(threading.Event()))
+
+
+def test_a_batch_that_is_taken_back_leaves_the_rows_of_the_last_reading_as_they_are(tmp_path: Path) -> None:
+    """The source gives other rows first than when the batch was sent: its rows' numbers are others' now."""
+    file = tmp_path / "warehouse.sqlite"
+    messages = [SurveyMessage(destination=f"+1202555010{number}") for number in (1, 2)]
+    sent = RowMessages([1, 2], [b"a" * 10, b"b" * 10], ["ann", "bob"], messages=messages)
+    with table_in(file) as table:
+        table.forget_rows()
+        table.write_answers(
+            SENT, sent, [ReportLine(1, Outcome.ACCEPTED, "ann"), ReportLine(2, Outcome.ACCEPTED, "bob")]
+        )
+        table.end_reading()
+    with table_in(file) as table:
+        assert not table.compare([SENT])
+        table.forget_rows()
+        for number in (1, 2):
+            table.write_row(ReportLine(number, Outcome.INVALID, f"new {number}"))
+        table.end_reading()
+        table.take_back_batch(SENT.client_batch_id, with_rows=True)
+    with sa.create_engine(f"sqlite:///{file}").connect() as connection:
+        rows = connection.execute(sa.text("SELECT row_key, outcome FROM outcomes ORDER BY row_key")).all()
+    assert list(map(tuple, rows)) == [
+        ("ann", "not_sent"),
+        ("bob", "not_sent"),
+        ("new 1", "invalid"),
+        ("new 2", "invalid"),
+    ]
