@@ -14,10 +14,11 @@ find-python = $(shell for p in python$(1) $(PYTHON) $(wildcard $(HOME)/.pyenv/ve
 TESTS_OF_AIRFLOWS := tests/support/test_dag_runs.py tests/test_readme.py tests/examples tests/hooks \
 	tests/operators/test_tries.py
 
-# What needs no Airflow is tested on each of these Pythons. The simulation knows nothing of Airflow either: it is tested
-# once, with the newest Airflow.
+# What needs no Airflow is tested on each of these Pythons. The simulation knows nothing of Airflow either: all of it is
+# tested once, with the newest Airflow, and here the parts that are quick.
 PYTHONS := 3.12 3.13
-TESTS_OF_PYTHONS := tests/api tests/surveys tests/sandbox
+TESTS_OF_PYTHONS := tests/api tests/surveys tests/sandbox tests/simulation/test_found.py \
+	tests/simulation/test_outcome_tables.py
 
 VENV := .venv
 VENV_2 := .venv-airflow-2.11
@@ -119,7 +120,7 @@ $(PYTHONS:%=.venv-python-%/.ready): .venv-python-%/.ready: constraints/airflow-3
 	else \
 		$(VENV)/bin/uv venv --quiet --clear --python "$(call find-python,$*)" .venv-python-$* && \
 		$(VENV)/bin/uv pip install --quiet --python .venv-python-$*/bin/python --constraint constraints/airflow-3.3.2.txt \
-			jinja2 msgspec pendulum requests tenacity sqlalchemy pytest hypothesis jsonschema cryptography coverage && \
+			jinja2 msgspec pendulum requests tenacity sqlalchemy pytest hypothesis jsonschema cryptography coverage greenlet && \
 		touch $@; \
 	fi
 

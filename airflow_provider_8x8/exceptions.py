@@ -8,7 +8,7 @@ Airflow retries no more. Its text holds neither a phone number nor a secret.
 Raised                                      When
 ==========================================  ===================================================================
 :class:`EightByEightUnknownOutcomeError`    8x8 may have accepted some messages, or not
-:class:`EightByEightRefusedError`           8x8 has refused, for what no single row is the cause of
+:class:`EightByEightRefusedError`           8x8 has refused what all rows have in common, or every row
 :class:`EightByEightUnavailableError`       8x8 cannot be reached, or asks to come again later
 :class:`EightByEightLimitError`             a limit of the task's own was passed
 :class:`EightByEightJournalError`           what was sent before cannot be known, or what is sent be kept
@@ -30,7 +30,8 @@ class EightByEightUnknownOutcomeError(EightByEightSurveyError):
     8x8 may have accepted some messages, or not, and its logs did not tell in time.
 
     They are not sent again until the logs prove that they were not accepted. Another try looks again, best after
-    ``log_settle_time``. Whatever else has ended the try, this is raised as long as something is unknown.
+    ``log_settle_time``. Whatever else has ended the try, this is raised as long as something is unknown; but a try that
+    could not begin to send fails with what kept it from that.
     """
 
 

@@ -149,6 +149,7 @@ class EightByEightCancelBatchOperator(BaseOperator):
         :raises AirflowException: not all was cancelled so far
         :raises AirflowSkipException: there are no batches, and ``on_empty`` is ``skip``
         """
+        show_link(context, self.eight_by_eight_conn_id, self.subaccount_id)
         given = self.batch_ids
         if given.problem:
             raise AirflowFailException(given.problem)
@@ -157,7 +158,6 @@ class EightByEightCancelBatchOperator(BaseOperator):
         from airflow_provider_8x8.operators.cancelling import cancel
 
         self._stop = threading.Event()
-        show_link(context, self.eight_by_eight_conn_id, self.subaccount_id)
         try:
             cancellations, problem = cancel(self, context, self._stop)
         except Exception as error:  # noqa: BLE001  # whatever it is, nothing was cancelled by this try
@@ -165,7 +165,7 @@ class EightByEightCancelBatchOperator(BaseOperator):
             reason = mask_phone_numbers(str(error))
             was_tried = context["ti"].try_number > 1
             nothing = [Cancellation(batch_id, is_unanswered=was_tried, reason=reason) for batch_id in given.batches.ids]
-            self._push(context, cancel_report(nothing))
+            self._push(context, cancel_report(nothing, campaign_id=self._campaign_id()))
             raise fail(reason) from None
         return self._conclude(context, cancellations, problem)
 
@@ -175,8 +175,8 @@ class EightByEightCancelBatchOperator(BaseOperator):
             self._stop.set()
 
     def _conclude(self, context: Context, cancellations: list[Cancellation], problem: str | None) -> dict[str, Any]:
-        campaign_id = None if self.campaign_id is None else str(self.campaign_id)
-        report = cancel_report(cancellations, accepted=self.batch_ids.batches.accepted, campaign_id=campaign_id)
+        accepted = self.batch_ids.batches.accepted
+        report = cancel_report(cancellations, accepted=accepted, campaign_id=self._campaign_id())
         self.log.info("%s", report.in_words)
         result = self._push(context, report)
         verdict = judge_cancelling(report, cancellations)
@@ -187,6 +187,9 @@ class EightByEightCancelBatchOperator(BaseOperator):
         if verdict.ending is Ending.FAIL_FOR_GOOD:
             raise AirflowFailException(verdict.reason)
         return result
+
+    def _campaign_id(self) -> str | None:
+        return self.campaign_id if isinstance(self.campaign_id, str) else None  # else what it was rendered to is none
 
     def _conclude_nothing(self, context: Context) -> dict[str, Any]:
         result = self._push(context, CancelReport())

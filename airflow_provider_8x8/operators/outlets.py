@@ -26,11 +26,11 @@ def tell_outlets(task: BaseOperator, context: Context, result: Mapping[str, Any]
     :param result: of JSON's types, without phone numbers
     """
     kinds = (Asset, *_references())
-    events: Any = context["outlet_events"]  # whose type is another on each Airflow
     for outlet in task.outlets:
         if not isinstance(outlet, kinds):
             continue
         try:
+            events: Any = context["outlet_events"]  # whose type is another on each Airflow
             events[outlet].extra.update(result)
         except Exception as error:  # noqa: BLE001  # who is referred to may not exist; the surveys are out all the same
             said = mask_phone_numbers(str(error))

@@ -90,7 +90,9 @@ class EightByEightSurveyBatchOperator(SurveyTextsOperator):
     fails or skips, too. Where sending stopped since a limit was passed, there is ``stopped`` as well, which says so.
     Airflow 3.0 takes no XCom of None: there ``batch_id`` and ``report`` may be in the return value only. Assets in
     ``outlets`` get it as their event's extra; that, the metrics, the link to 8x8 Connect and the lineage are in
-    ``docs/observing.md``.
+    ``docs/observing.md``. What the task fails with says why by its class: :mod:`airflow_provider_8x8.exceptions`. On
+    Airflow 3.3 and later :class:`~airflow_provider_8x8.retry_policy.EightByEightRetryPolicy` goes by that. As
+    ``@task.survey_batch`` a function gives the rows.
 
     What is text stays text, also with ``render_template_as_native_obj``; a whole number is taken as the text of its
     digits. Once rendered, ``sql``, ``parameters``, ``template_variables``, ``sql_hook_params``, ``source``,

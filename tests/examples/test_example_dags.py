@@ -95,7 +95,9 @@ def postgres_warehouse(postgres_server: str, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_parses_without_a_connection_or_a_database_driver(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from airflow.providers.common.compat.sdk import BaseHook
+    from airflow.providers.common.compat.sdk import BaseHook, task
+
+    assert task.survey_batch, "so that Airflow has asked all providers for their decorators, as it does once"
 
     def no_connection(*args: Any) -> None:
         pytest.fail("a connection was asked for when the DAG was parsed")
@@ -337,6 +339,28 @@ def test_what_arrived_is_told_also_where_it_is_too_little(
     run = run_dag(dag)
     assert run.task_states == {"send_surveys": "success", "delivery_report": state, "tell": "success"}
     assert run.xcoms["tell"]["return_value"] == "3 of 3 texts arrived, for 0.03 USD"
+
+
+def test_a_table_has_what_became_of_each_row_of_a_function(
+    run_dag: Any, sandbox: Any, connection: str, duckdb_warehouse: None, tmp_path: Path
+) -> None:
+    import duckdb
+
+    lines = ["visit,phone,name", "1,+12025550101,Zoë", "2,+12025550102,נועה", "3,12,Bob"]
+    (tmp_path / "2026-02-01.csv").write_text("\n".join(lines), encoding="utf-8")
+    run = run_dag(load("survey_from_function"), conf={"folder": str(tmp_path), "day": "2026-02-01"})
+    assert run.task_states == {"send_surveys": "success", "delivery_report": "success"}, run.log[-3000:]
+    assert texts(sandbox) == ["Hi Zoë, how was your visit", "Hi נועה, how was your visit"]
+    with duckdb.connect(tmp_path / "warehouse.duckdb") as warehouse:
+        found = warehouse.execute(
+            "SELECT campaign_id, source_row, row_key, outcome, delivery_state, currency FROM survey_outcomes ORDER BY 2"
+        ).fetchall()
+    of = "visits of 2026-02-01"
+    assert found == [
+        (of, 1, "1", "accepted", "delivered", "USD"),
+        (of, 2, "2", "accepted", "delivered", "USD"),
+        (of, 3, "3", "invalid", None, None),
+    ]
 
 
 def test_what_was_sent_can_be_taken_back_and_is_sent_once_in_the_end(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -232,10 +233,10 @@ def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_a_database_that_sqlalchemy_does_not_know_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    connect(monkeypatch, conn_type="duckdb", host="/nowhere.duckdb")
-    with pytest.raises(ValueError, match=r"'journal'.*has no way to this database .*duckdb"):
-        engine_of("journal")
+def test_a_database_for_one_process_at_a_time_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    connect(monkeypatch, conn_type="duckdb", host=str(tmp_path / "journal.duckdb"))
+    with pytest.raises(ValueError, match=r"'journal' leads to duckdb; .* was tried on postgresql, mysql, mariadb"):
+        SqlJournal(JournalDatabase(engine_of("journal"), "journal"), "campaign")
 
 
 def test_a_database_whose_locks_were_never_tried_is_refused() -> None:

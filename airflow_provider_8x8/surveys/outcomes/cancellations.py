@@ -120,7 +120,7 @@ def cancel_report(
     Return what became of batches.
 
     :param accepted: how many messages 8x8 has accepted in all of them, where it is not known of each
-    :param campaign_id: the campaign whose journal was told
+    :param campaign_id: the campaign that they are of, if that was given
     """
     counts = [each.accepted for each in cancellations if each.accepted is not None]
     if len(counts) == len(cancellations):
