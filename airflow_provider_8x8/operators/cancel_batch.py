@@ -7,23 +7,20 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowFailException,
     AirflowSkipException,
-    BaseOperator,
 )
 
 from airflow_provider_8x8.api.advice import with_advice
 from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.get_provider_info import DEFAULT_CONN_NAME
 from airflow_provider_8x8.operators.arguments import CHECKS, is_to_be_resolved
-from airflow_provider_8x8.operators.given_batches import GivenBatches
+from airflow_provider_8x8.operators.given_batches import BatchesOperator, GivenBatches
 from airflow_provider_8x8.operators.links import EightByEightConnectLink, show_link
 from airflow_provider_8x8.operators.masked import named_in_errors
 from airflow_provider_8x8.operators.rendering import render_argument
-from airflow_provider_8x8.operators.results import push_result
 from airflow_provider_8x8.surveys.outcomes.cancellations import (
     Cancellation,
     CancelReport,
@@ -39,7 +36,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class EightByEightCancelBatchOperator(BaseOperator):
+class EightByEightCancelBatchOperator(BatchesOperator):
     """
     Cancels what 8x8 has not sent yet of scheduled batches.
 
@@ -131,15 +128,6 @@ class EightByEightCancelBatchOperator(BaseOperator):
             if value is not None and not (name in self.template_fields and is_to_be_resolved(value)):
                 setattr(self, name, CHECKS[name](name, value))
 
-    @property
-    def batch_ids(self) -> Any:
-        """The batches; once they are known, Airflow shows their ids only."""
-        return self._batch_ids
-
-    @batch_ids.setter
-    def batch_ids(self, given: Any) -> None:
-        self._batch_ids = GivenBatches.of(given)
-
     def execute(self, context: Context) -> dict[str, Any]:
         """
         Cancel the batches.
@@ -197,19 +185,6 @@ class EightByEightCancelBatchOperator(BaseOperator):
             raise AirflowSkipException("There are no batches")
         if self.on_empty == OnEmpty.FAIL:
             raise AirflowException("There are no batches")
-        return result
-
-    def _push(self, context: Context, report: CancelReport) -> dict[str, Any]:
-        """
-        Push the result, also for a task that then fails.
-
-        :raises AirflowException: XCom does not take it
-        """
-        result: dict[str, Any] = msgspec.to_builtins(report)
-        if self.do_xcom_push:
-            problem = push_result(context, {**result, "return_value": result})
-            if problem is not None:
-                raise AirflowException(f"The result could not be pushed: {problem}")
         return result
 
     def _do_render_template_fields(

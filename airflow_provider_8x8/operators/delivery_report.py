@@ -13,17 +13,15 @@ from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowFailException,
     AirflowSkipException,
-    BaseOperator,
     conf,
 )
 
 from airflow_provider_8x8.get_provider_info import DEFAULT_CONN_NAME
 from airflow_provider_8x8.operators.arguments import CHECKS, check_outcome_table, is_to_be_resolved
-from airflow_provider_8x8.operators.given_batches import GivenBatches
+from airflow_provider_8x8.operators.given_batches import BatchesOperator, GivenBatches
 from airflow_provider_8x8.operators.links import EightByEightConnectLink, show_link
 from airflow_provider_8x8.operators.masked import named_in_errors, refuse
 from airflow_provider_8x8.operators.outlets import tell_outlets
-from airflow_provider_8x8.operators.results import push_result
 from airflow_provider_8x8.surveys.clock import SystemClock
 from airflow_provider_8x8.surveys.messages.times import parse_time
 from airflow_provider_8x8.surveys.outcomes.deliveries import DeliveryReport
@@ -45,7 +43,7 @@ _LEAST_POLL_INTERVAL = timedelta(seconds=1)
 _JOB_KEY = "8x8/log_export"
 
 
-class EightByEightDeliveryReportOperator(BaseOperator):
+class EightByEightDeliveryReportOperator(BatchesOperator):
     """
     Waits until the messages of some batches have arrived, or have not, and reports what became of them.
 
@@ -171,15 +169,6 @@ class EightByEightDeliveryReportOperator(BaseOperator):
                 setattr(self, name, CHECKS[name](name, value))
         if self.subaccount_id is not None:
             CHECKS["subaccount_id"]("subaccount_id", self.subaccount_id)
-
-    @property
-    def batch_ids(self) -> Any:
-        """The batches; once they are known, Airflow shows their ids only."""
-        return self._batch_ids
-
-    @batch_ids.setter
-    def batch_ids(self, given: Any) -> None:
-        self._batch_ids = GivenBatches.of(given)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """
@@ -310,19 +299,6 @@ class EightByEightDeliveryReportOperator(BaseOperator):
             fail = AirflowException if report.timed_out else AirflowFailException
             raise fail(f"Less than min_delivered={self.min_delivered} was delivered\n{report.in_words}")
         tell_outlets(self, context, result)
-        return result
-
-    def _push(self, context: Context, report: DeliveryReport) -> dict[str, Any]:
-        """
-        Push the result, also for a task that then fails.
-
-        :raises AirflowException: XCom does not take it
-        """
-        result: dict[str, Any] = msgspec.to_builtins(report)
-        if self.do_xcom_push:
-            problem = push_result(context, {**result, "return_value": result})
-            if problem is not None:
-                raise AirflowException(f"The result could not be pushed: {problem}")
         return result
 
 
