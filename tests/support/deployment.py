@@ -38,6 +38,8 @@ _SETTINGS = {
     "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
     "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True",
     "AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG",
+    "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
+    "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",  # by default 30, before another one has its triggers
     "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
 }
 _SETTINGS_3 = {
@@ -57,13 +59,19 @@ _SETTINGS_2 = {
 
 
 class TaskInstance(NamedTuple):
-    """A task instance as the metadata database has it; ``pid`` is the process that runs the operator."""
+    """
+    A task instance as the metadata database has it.
+
+    :ivar pid: the process that runs the operator
+    :ivar next_method: the operator's, by which a try goes on that waits without a worker, or has done so
+    """
 
     run_id: str
     state: str | None
     try_number: int
     pid: int | None
     map_index: int
+    next_method: str | None
 
 
 def wait_for(what: str, ask: Callable[[], Any], *, patience: float = PATIENCE, pause: float = 0.5) -> Any:
@@ -97,6 +105,7 @@ class Deployment:
             **settings,
         }
         self._processes: list[psutil.Popen] = []
+        self._triggerer: psutil.Popen | None = None
         self._threads = threading.local()
         self._connections = contextlib.ExitStack()
 
@@ -136,6 +145,36 @@ class Deployment:
             check=False,
         )
         assert made.returncode == 0, f"airflow {' '.join(arguments)} failed:\n{made.stdout}\n{made.stderr}"
+
+    def start_triggerer(self) -> None:
+        """Start a triggerer, without which a deferred task waits for ever. It is for the few tests that have one."""
+        self._triggerer = self._spawn("triggerer", "--skip-serve-logs")
+
+    def kill_triggerer(self) -> None:
+        """Kill it with the process that runs its triggers, as a lost machine does."""
+        triggerer, self._triggerer = self._triggerer, None
+        assert triggerer is not None
+        for process in [triggerer, *triggerer.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        triggerer.wait()
+        self._processes.remove(triggerer)
+
+    def triggerer_of(self, dag_id: str) -> int | None:
+        """Return by which number Airflow knows the triggerer that has the trigger of a DAG's deferred task."""
+        found = self._query(
+            "SELECT triggerer_id FROM trigger JOIN task_instance ON trigger_id = trigger.id"
+            f" WHERE state = 'deferred' AND triggerer_id IS NOT NULL AND {_is(dag_id, 'send_surveys')}"
+        )
+        return next((number for (number,) in found), None)
+
+    def make_pool(self, name: str, slots: int) -> None:
+        """Make a pool of which deferred tasks take no slot, as is Airflow's default."""
+        raise NotImplementedError
+
+    def open_slots(self, pool: str) -> int:
+        """Return how many slots of a pool nothing holds, as Airflow counts them."""
+        raise NotImplementedError
 
     def start_run(self, dag_id: str) -> None:
         """Trigger a run of a DAG that was paused until now."""
@@ -187,12 +226,12 @@ class Deployment:
     def _start(self) -> None:
         raise NotImplementedError
 
-    def _spawn(self, *arguments: str) -> None:
+    def _spawn(self, *arguments: str) -> psutil.Popen:
         with (self.home / "processes.log").open("ab") as log:
             command: Sequence[str] = [sys.executable, "-m", "airflow", *arguments]
-            self._processes.append(
-                psutil.Popen(command, env=self._environment, stdout=log, stderr=log, start_new_session=True)
-            )
+            process = psutil.Popen(command, env=self._environment, stdout=log, stderr=log, start_new_session=True)
+        self._processes.append(process)
+        return process
 
     def _query(self, select: str) -> list[Any]:
         """Ask the database, by one connection a thread: many are asked many times a second."""
@@ -236,6 +275,14 @@ class Airflow3(Deployment):
         wait_for(f"the DAG {dag_id}", lambda: self.call("GET", f"/api/v2/dags/{dag_id}"))
         self.call("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False})
 
+    def make_pool(self, name: str, slots: int) -> None:
+        """See :class:`Deployment`."""
+        self.call("POST", "/api/v2/pools", json={"name": name, "slots": slots})
+
+    def open_slots(self, pool: str) -> int:
+        """See :class:`Deployment`."""
+        return int(self.call("GET", f"/api/v2/pools/{pool}")["open_slots"])
+
     def mark_failed(self, dag_id: str, run_id: str, task_id: str = "send_surveys") -> None:
         """Mark a running task as failed, as a person does."""
         path = f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task_id}"
@@ -270,6 +317,17 @@ class Airflow2(Deployment):
         wait_for(f"the DAG {dag_id}", lambda: self._database.execute(f"SELECT 1 FROM dag WHERE dag_id = '{dag_id}'"))
         self.command("dags", "unpause", dag_id)
         self.command("dags", "trigger", dag_id)
+
+    def make_pool(self, name: str, slots: int) -> None:
+        """See :class:`Deployment`."""
+        self.command("pools", "set", name, str(slots), "of a test")
+
+    def open_slots(self, pool: str) -> int:
+        """See :class:`Deployment`. No command tells: so it is what Airflow's own pools reckon by."""
+        holds = "state IN ('running', 'queued') OR (state = 'deferred' AND include_deferred)"
+        taken = f"SELECT coalesce(sum(pool_slots), 0) FROM task_instance WHERE pool = slot_pool.pool AND ({holds})"
+        ((free,),) = self._query(f"SELECT slots - ({taken}) FROM slot_pool WHERE pool = '{pool}'")
+        return int(free)
 
     def clear(self, dag_id: str, run_id: str, task_id: str = "send_surveys") -> None:
         """See :class:`Deployment`. The DAG has no other run."""

@@ -40,7 +40,8 @@ class Killer:
     :param victims: what is killed
     :param has_begun: tells whether the first try has come so far that the next one is to go on from it
     :ivar kills: what was killed, in order
-    :ivar killed_pids: the tries that it was done to
+    :ivar killed_pids: the processes of the tries that it was done to
+    :ivar killed: the running tries that it was done to, as they were then, in order
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Killer:
         self._victims = victims
         self._has_begun = has_begun
         self.killed_pids: set[int] = set()
+        self.killed: list[TaskInstance] = []
         self.kills: list[Victim] = []
 
     def kill_often(self, times: int, *, batches: int) -> None:
@@ -96,10 +98,13 @@ class Killer:
             with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):  # likewise
                 if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
                     continue
+                task = self._airflow.task(self._dag_id)
+                assert task is not None
                 self.signal(pid, victim, signal.SIGKILL)
                 self.killed_pids.add(pid)
                 if not self._has_succeeded():
                     self.kills.append(victim)
+                    self.killed.append(task)
                 return
 
     def _has_succeeded(self) -> bool:

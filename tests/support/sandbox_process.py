@@ -85,6 +85,12 @@ class SandboxProcess:
         """How often it was asked for an export of its logs."""
         return int(self._select("SELECT count(*) FROM log_export")[0][0])
 
+    def messages(self) -> list[tuple[str, str, str, str, bool]]:
+        """Return of each message of a batch both ids of this, its own, its umid, and whether it was accepted."""
+        which = "client_batch_id, batch_id, client_message_id, umid, rejection IS NULL"
+        found = self._select(f"SELECT {which} FROM message WHERE batch_id IS NOT NULL")
+        return [(*ids, bool(is_accepted)) for *ids, is_accepted in found]
+
     def times_texted(self) -> dict[str, int]:
         """How many surveys of batches each phone got."""
         return dict(

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 BATCH_SECONDS = {
     "sql_journal": 0.3,
     "sharded": 0.3,
+    "deferred": 0.5,
     "told_to_end": 12.0,
     "nothing_sent_yet_with_sql": 0.3,
     "killed_at_once_with_sql": 0.3,
@@ -96,16 +97,27 @@ def outcomes(postgres_cluster: PostgresServer) -> Iterator[Database]:
 
 
 @pytest.fixture(scope="session")
+def journal(postgres_cluster: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """The database for the SQL journals. On Airflow 2 it is all that there is: then SQLite, the simplest to set up."""
+    from tests.support.databases import postgres_database, sqlite_database
+
+    make = postgres_database(postgres_cluster, "read committed") if IS_AIRFLOW_3 else None
+    with make or sqlite_database(tmp_path_factory.mktemp("journal")) as database:
+        yield database
+
+
+@pytest.fixture(scope="session")
 def airflow(
     tmp_path_factory: pytest.TempPathFactory,
     postgres_cluster: PostgresServer,
     outcomes: Database,
+    journal: Database,
     default_sandbox: Sandbox,
     sandboxes: dict[str, SandboxProcess],
     proxies: dict[str, NarrowProxy],
 ) -> Iterator[Deployment]:
     """A running Airflow, with its metadata in PostgreSQL: SQLite is no database for one under load."""
-    from tests.support.databases import postgres_database, sqlite_database
+    from tests.support.databases import postgres_database
 
     home = tmp_path_factory.mktemp("airflow-home")
     shutil.copytree(ROOT / "tests" / "system" / "dags", home / "dags")
@@ -121,14 +133,7 @@ def airflow(
             "login": SUBACCOUNT,
             "password": API_KEY,
         }
-    with contextlib.ExitStack() as databases:
-        metadata = databases.enter_context(postgres_database(postgres_cluster, "read committed"))
-        # On Airflow 2 it is all that there is: then SQLite, whose file is the simplest to set up.
-        journal = (
-            databases.enter_context(postgres_database(postgres_cluster, "read committed"))
-            if IS_AIRFLOW_3
-            else databases.enter_context(sqlite_database(home))
-        )
+    with postgres_database(postgres_cluster, "read committed") as metadata:
         connections["journal"] = journal.connection
         connections["outcomes"] = outcomes.connection
         settings = {f"AIRFLOW_CONN_{name.upper()}": json.dumps(fields) for name, fields in connections.items()}

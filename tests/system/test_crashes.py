@@ -1,6 +1,6 @@
 """
-Real crashes: the processes that run a task are killed, stopped or told to end, before it sends anything and while
-batches are on the wire.
+Real crashes: the processes that run a task are killed, stopped or told to end, before it sends anything, while batches
+are on the wire, and before and after it waits without a worker; meanwhile its triggerer is.
 
 ``CRASHES`` says how often each large campaign is killed, ``CRASH_SEED`` repeats the random choices of another run (not
 its history: what the processes do meanwhile is up to the machine). Campaigns run side by side, as many as a small
@@ -43,7 +43,8 @@ CUT = ["cut_body", "overtaken"] if IS_AIRFLOW_3 else []
 RECONFIGURED = ["journal_removed", "journal_added"] if IS_AIRFLOW_3 else []
 TOLD = ["told_to_end", *(["marked_failed"] if IS_AIRFLOW_3 else [])]
 ALONE = ["orphaned", "single_batch", "marked_failed_in_a_long_batch"] if IS_AIRFLOW_3 else []
-OURS = [*LARGE, *EARLY, *CUT, *ALONE, *RECONFIGURED, *AT_ONCE, *TOLD]
+DEFERRED = ["deferred"]
+OURS = [*DEFERRED, *LARGE, *EARLY, *CUT, *ALONE, *RECONFIGURED, *AT_ONCE, *TOLD]
 AT_A_TIME = 9
 _STARTING = threading.Lock()
 """A small machine that is to start nine of Airflow's processes at once starts none of them in time."""
@@ -60,6 +61,14 @@ SLOW_MOMENTS = {
     "rows": [Victim.TASK],
 }
 """Of tries that have left their mark and sent nothing yet, in their order, and what is killed there, a try each."""
+POOL = "of_one"
+"""The pool of the task that waits without a worker: it has one slot."""
+TABLES = {"sql_journal": "outcomes", "deferred": "outcomes_after_waits"}
+"""The outcome tables, by the campaign that writes them."""
+ANSWER_LOST = {"on": "survey_batch", "kind": "close_after_accept"}
+LOST = {"on": "survey_batch", "kind": "close_before_accept"}
+UNANSWERED = {"on": "survey_batch", "kind": "hang_after_accept"}
+NO_EXPORT_IS_READY = {"on": "log_export_result", "kind": "500", "times": 1_000_000}
 FAULTS = ["500_after_accept", "close_after_accept", "hang_after_accept", "truncate", "500", "close_before_accept"]
 
 airflow_3_only = pytest.mark.skipif(not IS_AIRFLOW_3, reason="driven through the API of Airflow 3")
@@ -198,6 +207,66 @@ def kill_the_supervisor(campaign: Campaign) -> None:
     campaign.seen["beside the next try"] = campaign.airflow.owns(orphan)
 
 
+def kill_around_its_waits(campaign: Campaign) -> None:
+    """
+    Kill a task before it waits for 8x8's logs without a worker, its triggerer while it waits, and it after its waits.
+
+    The first wait is for the logs to show the first batch: what follows it sends all others. The second one is until
+    a batch is proven to be lost: what follows sends its rows again.
+    """
+    airflow, sandbox, killer = campaign.airflow, campaign.sandbox, campaign.killer
+    before, after_first, after_second = campaign.random.sample([Victim.TASK, Victim.TASK, Victim.BOTH], 3)
+    airflow.start_triggerer()
+    rendering = campaign.moment("rendering")
+    wait_for("the task", rendering.pids)
+    campaign.seen["open slots while it runs"] = airflow.open_slots(POOL)
+
+    sandbox.arm([ANSWER_LOST, NO_EXPORT_IS_READY])
+    rendering.release()
+    # While the batch is on the wire, or while the worker waits itself for an export: it does so for five seconds.
+    killer.kill(before, lambda: sandbox.requests_made() >= 1, within=2)
+
+    sandbox.arm([ANSWER_LOST, NO_EXPORT_IS_READY])
+    _wait_for_deferral(campaign)
+    campaign.seen["open slots while it waits"] = airflow.open_slots(POOL)
+    campaign.seen["accepted before its first wait"] = sandbox.accepted()
+    exports = sandbox.log_exports()
+    _kill_its_triggerer(campaign)
+    begun = sandbox.requests_made() + campaign.random.randint(1, 4)
+    sandbox.arm([])
+    killer.kill(after_first, lambda: sandbox.requests_made() >= begun)
+    campaign.seen["exports that its triggerer's death has cost"] = sandbox.log_exports() - exports
+
+    sandbox.arm([LOST])
+    _wait_for_deferral(campaign)
+    campaign.seen["accepted before its second wait"] = sandbox.accepted()
+    made = sandbox.requests_made()
+    sandbox.arm([UNANSWERED])
+    killer.kill(after_second, lambda: sandbox.requests_made() > made, within=2)
+    sandbox.arm([])
+
+
+def _wait_for_deferral(campaign: Campaign) -> None:
+    """Return once the task waits without a worker."""
+
+    def is_deferred() -> bool:
+        task = campaign.airflow.task(campaign.name)
+        assert task is not None
+        assert task.state not in ENDED, campaign.airflow.log_text(campaign.name)[-4000:]
+        return task.state == "deferred"
+
+    wait_for("the wait without a worker", is_deferred, pause=0.05)
+
+
+def _kill_its_triggerer(campaign: Campaign) -> None:
+    """Kill the triggerer that has the task's trigger, and start another one; return once that has it."""
+    airflow = campaign.airflow
+    first = wait_for("a triggerer that has the trigger", lambda: airflow.triggerer_of(campaign.name))
+    airflow.kill_triggerer()
+    airflow.start_triggerer()
+    wait_for("another one that has it", lambda: airflow.triggerer_of(campaign.name) not in (None, first))
+
+
 def kill_in_the_body(proxy: NarrowProxy) -> Callable[[Campaign], None]:
     def crash(campaign: Campaign) -> None:
         campaign.killer.kill(Victim.BOTH, proxy.is_held.is_set)
@@ -313,6 +382,7 @@ def campaigns(
         "sql_journal": kill_often,
         "faults": kill_amid_faults,
         "by_hand": kill_by_hand,
+        "deferred": kill_around_its_waits,
         "orphaned": kill_the_supervisor,
         "single_batch": kill_the_only_batch,
         "told_to_end": tell_to_end,
@@ -325,7 +395,12 @@ def campaigns(
         "journal_added": kill_and_change_the_journal(Victim.TASK),
         "journal_removed": kill_and_change_the_journal(Victim.SUPERVISOR),
     }
-    held = {**dict.fromkeys(EARLY, SLOW_MOMENTS), **dict.fromkeys(AT_ONCE, ("parsing",))}
+    held = {
+        **dict.fromkeys(EARLY, SLOW_MOMENTS),
+        **dict.fromkeys(AT_ONCE, ("parsing",)),
+        **dict.fromkeys(DEFERRED, ("rendering",)),
+    }
+    airflow.make_pool(POOL, slots=1)
     if IS_AIRFLOW_3:
         crashes["cut_body"] = kill_in_the_body(proxies["cut_body"])
         crashes["overtaken"] = stop_in_the_body(proxies["overtaken"])
@@ -405,21 +480,79 @@ def test_each_batch_has_its_report_with_a_umid_for_all_who_were_texted(campaign:
     assert len({line["umid"] for line in accepted}) == len(accepted)
 
 
-def test_the_outcome_table_has_one_row_for_each_row_read(campaigns: dict[str, Campaign], outcomes: Database) -> None:
-    campaign = campaigns["sql_journal"]
-    counts = dict(outcomes.execute("SELECT outcome, count(*) FROM outcomes GROUP BY outcome"))
+@pytest.mark.parametrize("campaign", TABLES, indirect=True)
+def test_the_outcome_table_has_one_row_for_each_row_read(campaign: Campaign, outcomes: Database) -> None:
+    table = TABLES[campaign.name]
+    counts = dict(outcomes.execute(f"SELECT outcome, count(*) FROM {table} GROUP BY outcome"))
     named = ("accepted", "rejected", "invalid", "duplicate")
     assert counts == {name: campaign.result[f"{name}_count"] for name in named}, campaign.figures
-    accepted = outcomes.execute("SELECT row_key, umid, parts FROM outcomes WHERE outcome = 'accepted'")
+    rows = [row for (row,) in outcomes.execute(f"SELECT source_row FROM {table} ORDER BY source_row")]
+    assert rows == list(range(1, campaign.expected.rows_read + 1))
+    accepted = outcomes.execute(f"SELECT row_key, umid, parts FROM {table} WHERE outcome = 'accepted'")
     assert len({umid for _, umid, _ in accepted if umid}) == len(accepted)
     assert {f"1202{5_000_000 + int(row_key)}" for row_key, _, _ in accepted} == campaign.expected.accepted
     assert all(parts == 1 for _, _, parts in accepted)
+
+
+@pytest.mark.parametrize("campaign", TABLES, indirect=True)
+def test_the_outcome_table_agrees_with_the_journal_and_with_8x8(
+    campaign: Campaign, outcomes: Database, journal: Database
+) -> None:
+    """Message by message: which batch has it, and what became of it."""
+    ids = "client_batch_id, batch_id, client_message_id, umid, outcome"
+    table = outcomes.execute(f"SELECT {ids} FROM {TABLES[campaign.name]} WHERE client_batch_id IS NOT NULL")
+    in_table = {(*batch, message, outcome) for *batch, message, _, outcome in table}
+    assert len(in_table) == len(table) == len(campaign.expected.accepted) + campaign.expected.rejected_count
+    assert in_table == set(_in_journal(journal, campaign.result["campaign_id"]))
+
+    in_8x8 = campaign.sandbox.messages()
+    named = {True: "accepted", False: "rejected"}
+    assert in_table == {(*batch, message, named[is_accepted]) for *batch, message, _, is_accepted in in_8x8}
+    umids = {message: umid for _, _, message, umid, is_accepted in in_8x8 if is_accepted}
+    assert umids == {message: umid for _, _, message, umid, outcome in table if outcome == "accepted"}
+
+
+def _in_journal(journal: Database, campaign_id: str) -> Iterator[tuple[str, str, str, str]]:
+    """Yield each message that the journal says 8x8 has, as its tables are documented: row keys of ten bytes each."""
+    entries = journal.execute(
+        "SELECT client_batch_id, batch_id, state, row_keys, rejected_keys, unknown_keys FROM eight_by_eight_batch"
+        f" JOIN eight_by_eight_campaign ON campaign = id WHERE campaign_id = '{campaign_id}'"
+    )
+    for client_batch_id, batch_id, state, *packed in entries:
+        row_keys, rejected, unknown = (_unpacked(bytes(keys)) for keys in packed)
+        if not row_keys or state == "not_sent":
+            continue  # a canary; or what was proven to be lost
+        assert (state, unknown) == ("sent", [])
+        for key in row_keys:
+            yield client_batch_id, batch_id, key, "rejected" if key in rejected else "accepted"
+
+
+def _unpacked(keys: bytes) -> list[str]:
+    return [keys[start : start + 10].hex() for start in range(0, len(keys), 10)]
 
 
 def test_there_were_as_many_kills_as_were_planned(campaigns: dict[str, Campaign]) -> None:
     # On a busy machine the one in the last batch may come too late.
     assert all(CRASHES - 1 <= len(campaigns[name].killer.kills) <= CRASHES for name in LARGE)
     assert all(campaigns[name].tries > len(campaigns[name].killer.kills) for name in OURS), "each ended a try"
+
+
+@pytest.mark.parametrize("campaign", DEFERRED, indirect=True)
+def test_a_task_that_waits_for_8x8s_logs_without_a_worker_holds_no_slot(campaign: Campaign) -> None:
+    assert campaign.seen["open slots while it runs"] == 0
+    assert campaign.seen["open slots while it waits"] == 1
+
+
+@pytest.mark.parametrize("campaign", DEFERRED, indirect=True)
+def test_a_try_is_killed_before_it_waits_and_two_after_they_have_waited(campaign: Campaign) -> None:
+    assert [task.next_method for task in campaign.killer.killed] == [None, "execute_complete", "execute_complete"]
+    assert campaign.seen["accepted before its first wait"] < BATCH_SIZE, "the others are sent after it"
+    assert campaign.seen["accepted before its second wait"] < len(campaign.expected.accepted), "what is lost is sent"
+
+
+@pytest.mark.parametrize("campaign", DEFERRED, indirect=True)
+def test_a_wait_outlives_its_triggerer(campaign: Campaign) -> None:
+    assert campaign.seen["exports that its triggerer's death has cost"] == 0
 
 
 @airflow_3_only

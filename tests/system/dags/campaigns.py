@@ -68,6 +68,17 @@ CAMPAIGNS: dict[str, dict[str, Any]] = {
         "outcome_table": "outcomes",
         "outcome_conn_id": "outcomes",
     },
+    "deferred": {
+        "sql": TEN_THOUSAND,
+        **SQL_JOURNAL,
+        "campaign_id": "patient-orders",
+        "outcome_table": "outcomes_after_waits",
+        "outcome_conn_id": "outcomes",
+        "first_batch_size": 500,  # the others wait for its answer, or for 8x8's logs
+        "deferrable": True,
+        "reconcile_timeout": timedelta(minutes=5),
+        "pool": "of_one",
+    },
     "orphaned": {"sql": TEN_THOUSAND, **SQL_JOURNAL, "campaign_id": "first-orders"},
     "faults": {"sql": EVERYBODY},
     "single_batch": {"sql": TEN_THOUSAND, "batch_size": 10_000},
@@ -83,7 +94,7 @@ CAMPAIGNS: dict[str, dict[str, Any]] = {
     "journal_added": reconfigured("journal_added", {}, SQL_JOURNAL),
     "journal_removed": reconfigured("journal_removed", SQL_JOURNAL, {}),
 }
-ON_AIRFLOW_2 = {"sql_journal", "told_to_end", "nothing_sent_yet_with_sql", "killed_at_once_with_sql"}
+ON_AIRFLOW_2 = {"sql_journal", "deferred", "told_to_end", "nothing_sent_yet_with_sql", "killed_at_once_with_sql"}
 
 # It is rendered once the try has left its mark.
 SAID = (
