@@ -36,7 +36,6 @@ from airflow_provider_8x8.surveys.messages.row_message import (
     Built,
     InvalidRowError,
     RowMessage,
-    RowMessages,
     TextTooLongError,
     in_order,
 )

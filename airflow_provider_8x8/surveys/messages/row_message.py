@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from itertools import compress, groupby
+from itertools import compress
 from typing import Any, Self
 
 import msgspec
@@ -226,6 +226,13 @@ Built = list[RowMessages | InvalidRowError]
 def in_order(rows: Iterable[RowMessage | InvalidRowError]) -> Built:
     """Put together what rows that follow one another have become."""
     built: Built = []
-    for is_sendable, group in groupby(rows, lambda row: isinstance(row, RowMessage)):
-        built += [RowMessages.of(group)] if is_sendable else group
-    return built
+    sendable: list[RowMessage] = []
+    for row in rows:
+        if isinstance(row, RowMessage):
+            sendable.append(row)
+            continue
+        if sendable:
+            built.append(RowMessages.of(sendable))
+            sendable = []
+        built.append(row)
+    return [*built, RowMessages.of(sendable)] if sendable else built
