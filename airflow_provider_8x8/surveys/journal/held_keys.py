@@ -11,6 +11,7 @@ from array import array
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from struct import Struct
 
 from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_BYTES, pack
@@ -75,7 +76,7 @@ class HeldKeys:
             records[_CHECK_BYTES + at :: _RECORD_BYTES] = places[at :: _PLACE.size]
         buckets = map(self._buckets.__getitem__, _split(row_keys)[0])
         # Each record goes to the end of its bucket, with no statement of ours for each.
-        deque(map(bytearray.extend, buckets, Struct(f"{_RECORD_BYTES}s" * count).unpack(records)), maxlen=0)
+        deque(map(bytearray.extend, buckets, _repeated(f"{_RECORD_BYTES}s", count).unpack(records)), maxlen=0)
         self._starts.append(self._next_place)
         self._packed.append(row_keys)
         self._holders.append(holder)
@@ -122,5 +123,10 @@ class HeldKeys:
 
 def _split(row_keys: bytes) -> tuple[Sequence[int], Sequence[bytes]]:
     """Return the first two bytes of each of the packed row keys as a number, and the next two."""
-    parts = Struct("=" + _PREFIX_AND_CHECK * (len(row_keys) // ROW_KEY_BYTES)).unpack(row_keys)
+    parts = _repeated(_PREFIX_AND_CHECK, len(row_keys) // ROW_KEY_BYTES).unpack(row_keys)
     return parts[::2], parts[1::2]
+
+
+@lru_cache(8)  # most batches are of one size, and to make it for ten thousand takes as long as to use it
+def _repeated(form: str, times: int) -> Struct:
+    return Struct("=" + form * times)

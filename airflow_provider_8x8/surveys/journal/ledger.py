@@ -35,6 +35,7 @@ class Ledger:
         self._run = run
         self._entries: dict[str, Entry] = {}
         self._held = HeldKeys()
+        self._times_changed = 0
         self._begun: set[str] = set()
         self._cancelled_before: frozenset[str] = frozenset()
         self._unique_by: str | None = None
@@ -119,6 +120,11 @@ class Ledger:
         """Return what :meth:`holder_of` would of each row key, without those that no entry holds; for many at once."""
         return self._held.holders_of(row_keys)
 
+    @property
+    def times_changed(self) -> int:
+        """How often it has changed who holds which row key: as long as it stays so, nobody need look again."""
+        return self._times_changed
+
     def is_of_this_reading(self, entry: Entry) -> bool:
         """Tell whether an entry was begun in this reading of the source."""
         return entry.client_batch_id in self._begun
@@ -174,6 +180,7 @@ class Ledger:
         """Hold the row keys that an entry holds now and did not before, and release those that it does not any more."""
         free = self.free_keys(entry)
         if free != free_before:
+            self._times_changed += 1
             self._held.hold(_without(free_before, free), entry.client_batch_id)
             self._held.release(unpack(_without(free, free_before)), entry.client_batch_id)
 
@@ -195,7 +202,7 @@ class Ledger:
 
 def _without(keys: bytes, others: bytes) -> bytes:
     """Return packed row keys without some of them."""
-    if not others:
+    if not keys or not others:
         return keys
     gone = set(unpack(others))
     return pack(key for key in unpack(keys) if key not in gone)

@@ -135,6 +135,9 @@ def as_given(values: Sequence[Any], index: int | None) -> str | None:
     return None
 
 
+_NO_DESTINATION = "destination is NULL or empty"
+
+
 def mended_destination(value: Any, country: str | None) -> str:
     """
     Return a phone number without what people put into it.
@@ -142,8 +145,8 @@ def mended_destination(value: Any, country: str | None) -> str:
     :param country: where a number without ``+`` is national
     :raises InvalidRowError: there is none, or it is one that 8x8 could not take
     """
-    if is_blank(value) or (isinstance(value, str) and is_nothing(value)):
-        raise InvalidRowError("destination is NULL or empty")
+    if is_blank(value):
+        raise InvalidRowError(_NO_DESTINATION)
     if isinstance(value, str) and "(0)" in value:
         raise InvalidRowError(f"destination {_cell(value)} has a trunk '(0)'; leave it out")
     try:
@@ -152,6 +155,8 @@ def mended_destination(value: Any, country: str | None) -> str:
         raise InvalidRowError(f"destination {error}") from None
     if is_destination(number):
         return number
+    if isinstance(value, str) and is_nothing(value):
+        raise InvalidRowError(_NO_DESTINATION)
     if number.startswith("00"):
         raise InvalidRowError(f"destination {_cell(value)} begins with 00; write + and the country code")
     if number.startswith("0"):

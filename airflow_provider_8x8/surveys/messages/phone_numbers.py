@@ -49,6 +49,9 @@ _GROUPS = re.compile(
 # What a column of floats makes of a number. With fewer digits before them, zeros may belong to it.
 _FLOAT_END = re.compile(r"(\+?(?:[0-9]{7,9}(?=\.0{1,2}\Z)|[0-9]{10,15}))\.0+")
 
+_digits_of = re.compile("[0-9]+").findall
+_separators_of = re.compile("(?<=[0-9])[^0-9]+(?=[0-9])").findall
+
 _MAX_EXTENSION = 3
 _HYPHEN_OR_DOT = frozenset("-.")
 
@@ -130,7 +133,7 @@ def to_phone_number(value: Any, country: str | None = None) -> str:
         return text
     if not _GROUPS.fullmatch(written):
         return text
-    groups = re.findall("[0-9]+", written)
+    groups = _digits_of(written)
     longest = _longest("".join(groups), None if plus else country)
     is_one = _is_one(groups, plus, longest) and not _has_extension(written, groups, longest)
     return plus + "".join(groups) if is_one else text
@@ -193,7 +196,7 @@ def _has_extension(written: str, groups: list[str], longest: int | None) -> bool
     """
     if len(groups[-1]) > _MAX_EXTENSION:
         return False
-    *between, last = re.findall("(?<=[0-9])[^0-9]+(?=[0-9])", written) or [""]
+    *between, last = _separators_of(written) or [""]
     if not between or _HYPHEN_OR_DOT.isdisjoint(last) or len("".join(groups)) == longest:
         return False
     is_the_only_one = all(_HYPHEN_OR_DOT.isdisjoint(separator) for separator in between)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
 import msgspec
 
 from airflow_provider_8x8.api.models import MAX_CLIENT_MESSAGE_ID_LENGTH, is_destination
-from airflow_provider_8x8.surveys.messages.fields import NOT_IN_IDS, message_id_of
+from airflow_provider_8x8.surveys.messages.fields import NOT_IN_IDS, mended_destination, message_id_of
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys, to_client_message_id
 from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError, PlainMessage, RowMessages
 from airflow_provider_8x8.surveys.messages.values import (
@@ -133,10 +133,20 @@ def _usable(values: Sequence[Any], read: Callable[[Any], Any], odd: set[int]) ->
 
 
 def _destinations(values: Sequence[Any], odd: set[int]) -> list[str]:
-    """Return numbers that are written as 8x8 wants them."""
-    found = [value if type(value) is str and is_destination(value) else "" for value in values]
-    odd.update(place for place, destination in enumerate(found) if not destination)
+    """Return numbers as 8x8 wants them, without what people put into them."""
+    found = list(values)
+    for place in _not_destinations(values):
+        try:
+            found[place] = mended_destination(values[place], None)
+        except InvalidRowError:
+            odd.add(place)
+            found[place] = ""
     return found
+
+
+def _not_destinations(values: Sequence[Any]) -> Iterable[int]:
+    """Return the places of values that are not written as 8x8 wants numbers."""
+    return [place for place, value in enumerate(values) if type(value) is not str or not is_destination(value)]
 
 
 def _message_ids(values: Sequence[Any], odd: set[int]) -> list[str]:

@@ -36,7 +36,6 @@ from airflow_provider_8x8.surveys.messages.row_message import (
     Built,
     InvalidRowError,
     RowMessage,
-    RowMessages,
     TextTooLongError,
     in_order,
 )
@@ -109,21 +108,16 @@ class Plan:
         :param rows: at least one
         """
         if self._plain_columns is None:
-            built = [self._build_row(number, values) for number, values in enumerate(rows, first_number)]
-            sendable = RowMessages.of(row for row in built if isinstance(row, RowMessage))
-            return in_order(sendable, [row for row in built if not isinstance(row, RowMessage)])
+            return in_order(self._build_row(number, values) for number, values in enumerate(rows, first_number))
         sendable, odd = self._plain_columns.build(first_number, rows)
-        invalid = []
+        invalid = {}
         for place in sorted(odd):
             row = self._build_row(first_number + place, rows[place])
             if isinstance(row, RowMessage):
                 sendable.replace(place, row)
             else:
-                invalid.append(row)
-        if invalid:
-            unusable = {error.number for error in invalid}
-            sendable = sendable.picked([number not in unusable for number in sendable.numbers])
-        return in_order(sendable, invalid)
+                invalid[place] = row
+        return sendable.split_by(invalid)
 
     def _find_plain_columns(self, row_keys: RowKeys) -> PlainColumns | None:
         """Return what reads the rows by columns, None if they have to be read row by row."""

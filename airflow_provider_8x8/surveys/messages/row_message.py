@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import compress
 from typing import Any, Self
@@ -130,6 +129,23 @@ class RowMessages:
         for column, value in zip(self._columns, msgspec.structs.astuple(row), strict=True):
             column[place] = value
 
+    def split_by(self, invalid: Mapping[int, InvalidRowError]) -> Built:
+        """
+        Return the rows, and in their places those that cannot be sent.
+
+        :param invalid: by its place, in their order; what the columns have there is left out
+        """
+        built: Built = []
+        start = 0
+        for place, error in invalid.items():
+            if place > start:
+                built.append(self[start:place])
+            built.append(error)
+            start = place + 1
+        if start < len(self):
+            built.append(self[start:] if start else self)
+        return built
+
     def extend(self, others: RowMessages) -> None:
         """Add rows that come after these."""
         for column, its in zip(self._columns, others._columns, strict=True):
@@ -207,21 +223,16 @@ Built = list[RowMessages | InvalidRowError]
 """What rows that follow one another have become: those that can be sent, and in their places those that cannot."""
 
 
-def in_order(rows: RowMessages, invalid: Iterable[InvalidRowError]) -> Built:
-    """
-    Put together what rows that follow one another have become.
-
-    :param rows: those that can be sent
-    :param invalid: those that cannot, in the order of their numbers
-    """
+def in_order(rows: Iterable[RowMessage | InvalidRowError]) -> Built:
+    """Put together what rows that follow one another have become."""
     built: Built = []
-    start = 0
-    for error in invalid:
-        place = bisect_left(rows.numbers, error.number, start)
-        if place > start:
-            built.append(rows[start:place])
-        built.append(error)
-        start = place
-    if start < len(rows):
-        built.append(rows[start:] if start else rows)
-    return built
+    sendable: list[RowMessage] = []
+    for row in rows:
+        if isinstance(row, RowMessage):
+            sendable.append(row)
+            continue
+        if sendable:
+            built.append(RowMessages.of(sendable))
+            sendable = []
+        built.append(row)
+    return [*built, RowMessages.of(sendable)] if sendable else built

@@ -47,9 +47,9 @@ class RowAnswers:
                 yield row, _NOT_LISTED if answer is None else answer.status.description or answer.status.code
 
     def lines(self, batch_id: str) -> Iterator[ReportLine]:
-        """Return each row's line of the report."""
+        """Yield each row's line of the report; nothing is done for it before the first is asked for."""
         rows, answers = self.rows, self.answers
-        return map(
+        yield from map(
             ReportLine,
             rows.numbers,
             self.outcomes,

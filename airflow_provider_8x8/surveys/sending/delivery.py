@@ -47,10 +47,15 @@ MAX_UNKNOWN_IN_A_ROW = 3
 
 
 class _Batch:
-    """Rows that go out together, with what is made of them while the batch before is on the wire."""
+    """
+    Rows that go out together, with what is made of them while the batch before is on the wire.
 
-    def __init__(self, rows: RowMessages) -> None:
+    :param free_as_of: the ledger's count of changes when nobody held any of the rows; None if that was not looked for
+    """
+
+    def __init__(self, rows: RowMessages, free_as_of: int | None = None) -> None:
         self.rows = rows
+        self.free_as_of = free_as_of
         self.messages = rows.encoded()
 
     def drop_all_but(self, row_keys: Collection[bytes]) -> RowMessages:
@@ -156,10 +161,11 @@ class Delivery:
         """
         Put a batch on the wire, once the one before has had its answer.
 
+        :param rows: nobody holds any of them, as the ledger now has it
         :raises SendingStopped: no batch is to be begun any more
         :raises HeldBack: the answer to the first one is to come before
         """
-        batch = _Batch(rows)  # built while the one before is on the wire
+        batch = _Batch(rows, self._ledger.times_changed)  # built while the one before is on the wire
         self._finish()
         self._brake.judge_first()
         self._start(batch)
@@ -186,7 +192,7 @@ class Delivery:
             # Another try would send nothing more, but look again for what is unknown.
             raise SendingStopped(problem, is_final=not self._fates.have_open_rows(), cause=Cause.LIMIT)
         self._brake.check()
-        entry = self._entering.begin(batch.rows)
+        entry = self._entering.begin(batch.rows, batch.free_as_of)
         self._drop_rows_of_others(batch, entry)
         if entry is None:
             return

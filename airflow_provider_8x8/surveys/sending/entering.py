@@ -45,13 +45,18 @@ class Entering:
         self._chance = chance
         self._timeout = timeout
 
-    def begin(self, rows: RowMessages) -> Entry | None:
-        """Make the entry of a batch durable, without the rows that others have entered meanwhile; None if all are."""
+    def begin(self, rows: RowMessages, free_as_of: int | None = None) -> Entry | None:
+        """
+        Make the entry of a batch durable, without the rows that others have entered meanwhile; None if all are.
+
+        :param free_as_of: the ledger's count of changes when nobody held any of the rows; None if that was not looked
+            for. Others of the campaign wait while it is.
+        """
         client_batch_id = self._new_client_batch_id()
 
         def compose() -> Entry | None:
             missing = rows
-            if held := self._ledger.holders_of(rows.row_keys):
+            if free_as_of != self._ledger.times_changed and (held := self._ledger.holders_of(rows.row_keys)):
                 missing = rows.picked([row_key not in held for row_key in rows.row_keys])
             return self._entry(client_batch_id, missing) if missing else None
 
