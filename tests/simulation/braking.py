@@ -34,7 +34,7 @@ def check_post(
     was_cancelled = any(each.task_instance == task.name and each.state is EntryState.CANCELLED for each in entries)
     if size is None or answered or was_cancelled:  # what is cancelled was answered before
         return
-    waiting = [each for each in own if each.state is EntryState.PENDING and each.try_number == task.try_number]
+    waiting = [each for each in own if each.state is EntryState.PENDING]
     posted = sum(len(each) for each in waiting)
     if posted > size:  # all of them the first batch, or parts of it
         history.world.violate(f"{process.name} begins {posted} messages before the first {size} are answered")

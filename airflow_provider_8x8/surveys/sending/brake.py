@@ -116,8 +116,8 @@ class Brake:
             raise self._stop(TOO_MANY_REJECTED.format(limit=limit, count=first.rejected, total=first.total))
 
     def _has_open_batches(self) -> bool:
-        """Tell whether it is not known what became of a batch of this try, which was a first one."""
-        return any(entry.is_open and self._ledger.is_of_this_try(entry) for entry in self._ledger.entries())
+        """Tell whether it is not known what became of a batch of this task instance, which was a first one."""
+        return any(entry.is_open and self._ledger.is_own(entry) for entry in self._ledger.entries())
 
     def check(self) -> None:
         """
