@@ -11,16 +11,12 @@ from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_8x8.api.models import MAX_BATCH_SIZE
 from airflow_provider_8x8.get_provider_info import DEFAULT_CONN_NAME
-from airflow_provider_8x8.operators.arguments import (
-    CHECKS,
-    check_arguments,
-    check_together,
-    is_to_be_resolved,
-)
+from airflow_provider_8x8.operators.arguments import check_arguments, check_together
+from airflow_provider_8x8.operators.checks import is_to_be_resolved
 from airflow_provider_8x8.operators.conclusion import conclude
 from airflow_provider_8x8.operators.links import EightByEightConnectLink, show_link
 from airflow_provider_8x8.operators.masked import CanaryNumber, Masked, Unusable, named_in_errors
-from airflow_provider_8x8.operators.survey_texts import TEXT_ARGUMENTS, SurveyTextsOperator
+from airflow_provider_8x8.operators.survey_texts import SurveyTextsOperator
 from airflow_provider_8x8.surveys.settings import (
     DEFAULT_BRAKE_AFTER,
     DEFAULT_LOG_SETTLE_TIME,
@@ -37,6 +33,16 @@ if TYPE_CHECKING:
 
 # What only a running task needs (operators.sending, and requests with all that it brings) is imported there: DAG files
 # are parsed every minute.
+
+_ARGUMENTS = frozenset(
+    {
+        *("survey_id", "client_batch_id_prefix", "max_messages", "not_after", "max_rejected", "max_invalid"),
+        *("brake_after", "first_batch_size", "on_invalid", "on_empty", "on_unknown", "reconcile_timeout"),
+        *("log_settle_time", "canary_destination", "settled_batches", "report_path", "outcome_table"),
+        *("outcome_conn_id", "deferrable"),
+    }
+)
+"""Arguments that this operator has beside those of all that make texts of rows."""
 
 _TRIGGER_HAS_FAILED = "__fail__"
 """In place of the method to go on with, as Airflow 2 and 3 have it."""
@@ -271,7 +277,7 @@ class EightByEightSurveyBatchOperator(SurveyTextsOperator):
         self.outcome_conn_id = outcome_conn_id
         self.deferrable = deferrable
         with named_in_errors(self.task_id):
-            check_arguments(self, CHECKS.keys() - TEXT_ARGUMENTS)
+            check_arguments(self, _ARGUMENTS)
             check_together(self)
 
     @property
