@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +13,9 @@ import pytest
 from airflow_provider_8x8.operators.outcome_tables import database_of
 from airflow_provider_8x8.surveys.outcomes.sinks import SinkError
 from airflow_provider_8x8.surveys.outcomes.table_database import OutcomeTableError, Values, utc
+from tests.conftest import ROOT
 from tests.journals.sql_journals import drop_role, lesser_role
-from tests.operators.test_survey_batch import person, result_of, survey_dag
+from tests.operators.test_survey_batch import START, person, result_of, survey_dag
 from tests.support.dag_runs import DagRunResult
 from tests.support.databases import Database
 from tests.support.warehouses import Warehouse
@@ -231,3 +235,44 @@ def test_a_table_without_a_key(warehouse: Warehouse, no_pauses: None) -> None:
         with pytest.raises(OutcomeTableError, match="has no primary key of owner and row_id"):
             prepare()
     assert count(warehouse) == 0
+
+
+@pytest.mark.parametrize("warehouse", ["duckdb", "postgres"], indirect=True)
+def test_the_pages_dag_fills_the_table_that_its_query_reads(
+    run_dag: Run, sandbox: Any, connection: str, warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.providers.common.compat.sdk import DAG
+
+    page = (ROOT / "docs" / "warehouse.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (query,) = re.findall(r"^```sql\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    cast = "o.row_key = CAST(c.customer_id AS VARCHAR)"
+    assert cast in page
+    for statement in (
+        "CREATE SCHEMA crm",
+        "CREATE TABLE orders (phone VARCHAR, first_name VARCHAR, customer_id INTEGER)",
+        "CREATE TABLE customers (customer_id VARCHAR, segment VARCHAR)",
+        "CREATE TABLE numbered (customer_id INTEGER, segment VARCHAR)",
+        "CREATE TABLE survey_answers (umid VARCHAR, answer VARCHAR)",
+        "INSERT INTO orders VALUES ('+12025550101', 'Zoë', 1), ('+12025550102', 'Ann', 2), ('none', 'Bo', 3)",
+        "INSERT INTO customers VALUES ('1', 'new'), ('2', 'old'), ('3', 'old')",
+        "INSERT INTO numbered VALUES (1, 'new'), (2, 'old'), (3, 'old')",
+    ):
+        warehouse.execute(statement)
+    journal = {"conn_type": "sqlite", "host": str(tmp_path / "journal.sqlite")}
+    monkeypatch.setenv("AIRFLOW_CONN_JOURNAL", json.dumps(journal))
+    namespace: dict[str, Any] = {"__name__": "warehouse"}
+    exec(compile(code, "warehouse.md", "exec"), namespace)  # noqa: S102  # our own page
+    with DAG("page", schedule=None, start_date=START, catchup=False, params={"day": "2026-02-01"}) as dag:
+        namespace["survey_and_follow"]()
+    run = run_dag(dag)
+    assert run.task_states == {"send_surveys": "success", "delivery_report": "success"}, run.log[-3000:]
+    (umid,) = [message["umid"] for message in sandbox.messages() if "Zoë" in message["text"]]
+    warehouse.execute(f"INSERT INTO survey_answers VALUES ('{umid}', 'great')")
+    of_numbers = query.replace("customers AS c", "numbered AS c").replace("o.row_key = c.customer_id", cast)
+    for asked in (query, of_numbers):
+        rows = sorted(warehouse.execute(asked.rstrip().rstrip(";")))
+        assert [(str(key), segment, state, float(price), answer) for key, segment, state, price, answer in rows] == [
+            ("1", "new", "delivered", 0.01, "great"),
+            ("2", "old", "delivered", 0.01, None),
+        ]
