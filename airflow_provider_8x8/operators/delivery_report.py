@@ -17,6 +17,7 @@ from airflow_provider_8x8.operators.given_batches import BatchesOperator
 from airflow_provider_8x8.operators.links import show_link
 from airflow_provider_8x8.operators.masked import named_in_errors
 from airflow_provider_8x8.operators.outlets import tell_outlets
+from airflow_provider_8x8.operators.waiting import wait_without_worker
 from airflow_provider_8x8.surveys.clock import SystemClock
 from airflow_provider_8x8.surveys.messages.times import parse_time
 from airflow_provider_8x8.surveys.outcomes.deliveries import DeliveryReport
@@ -215,16 +216,7 @@ class EightByEightDeliveryReportOperator(BatchesOperator):
                 break
             _remember(context, progress.job)
             if self.deferrable:
-                from airflow_provider_8x8.triggers.log_export import EightByEightLogExportTrigger
-
-                trigger = EightByEightLogExportTrigger(
-                    until=wait.until,
-                    job_id=wait.job_id,
-                    progress=progress.as_builtins(),
-                    eight_by_eight_conn_id=self.eight_by_eight_conn_id,
-                    subaccount_id=self.subaccount_id,
-                )
-                self.defer(trigger=trigger, method_name="resume")
+                wait_without_worker(self, wait, progress.as_builtins(), "resume")
             follower.wait(wait)
             has_waited = True
         _remember(context, None)
