@@ -208,9 +208,8 @@ def test_a_table_that_others_have_made_otherwise_is_found_out(
 ) -> None:
     prepare()
     warehouse.execute(f"ALTER TABLE outcomes {change}")
-    with pytest.raises(SinkError, match=message) as caught:
+    with pytest.raises(SinkError, match=message):
         prepare()
-    assert "trial" not in str(caught.value)
     assert count(warehouse) == 0
 
 

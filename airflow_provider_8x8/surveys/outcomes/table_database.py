@@ -95,8 +95,8 @@ def _columns() -> list[sa.Column[Any]]:
     ]
 
 
-_TRIAL: dict[type, Any] = {str: "trial", int: 1, float: 0.0125, datetime: datetime(2025, 1, 1)}  # noqa: DTZ001  # as utc()
-"""What is tried to be written into columns, by what they hold."""
+_TRIAL: dict[type, Any] = {int: 1, float: 0.0125, datetime: datetime(2025, 1, 1)}  # noqa: DTZ001  # as utc()
+"""What is tried to be written into columns, by what they hold; into texts their own names, for the error."""
 _LEAST_PRICE = 0.0001
 
 _RIGHTS = "The connection's user needs SELECT, INSERT, UPDATE and DELETE on it"
@@ -261,7 +261,7 @@ class TableDatabase:
         :raises OutcomeTableError: that is not possible
         """
         columns, owner = self.table.columns, f"trial {secrets.token_hex(8)}"
-        whole = {column.name: _TRIAL[column.type.python_type] for column in columns}
+        whole = {column.name: _TRIAL.get(column.type.python_type, column.name) for column in columns}
         whole |= {"owner": owner, "outcome": "accepted", "delivery_state": "delivered"}
         there = {**whole, "row_id": "there"}
         later = {name: value for name, value in there.items() if name not in DELIVERY_COLUMNS}
