@@ -13,7 +13,7 @@ from airflow.providers.common.compat.sdk import AirflowOptionalProviderFeatureEx
 
 from airflow_provider_8x8.api.errors import EightByEightError, NeverSentError, RateLimitedError, UnknownOutcomeError
 from airflow_provider_8x8.exceptions import EightByEightUnknownOutcomeError
-from airflow_provider_8x8.surveys.settings import DEFAULT_LOG_SETTLE_TIME
+from airflow_provider_8x8.surveys.settings import DEFAULT_LOG_SETTLE_TIME, LONGEST_DURATION
 
 try:
     from airflow.sdk import RetryDecision, RetryPolicy
@@ -45,10 +45,17 @@ class EightByEightRetryPolicy(RetryPolicy):
     It makes no more tries than ``retries`` allows. What the operator calls final is never retried, with or without it.
 
     :param log_settle_time: how long to wait, by default the task's own ``log_settle_time``, and 10 minutes for a task
-        that has none
+        that has none; 0 to 30 days
+    :raises ValueError: it is something else
     """
 
     def __init__(self, *, log_settle_time: timedelta | None = None) -> None:
+        if log_settle_time is not None and (
+            not isinstance(log_settle_time, timedelta) or not timedelta() <= log_settle_time <= LONGEST_DURATION
+        ):
+            raise ValueError(
+                f"log_settle_time is {log_settle_time!r}; expected a timedelta from 0 to {LONGEST_DURATION.days} days"
+            )
         self.log_settle_time = log_settle_time
 
     def evaluate(

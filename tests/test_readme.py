@@ -74,15 +74,12 @@ def test_the_pages_that_it_links_to_exist() -> None:
         assert (ROOT / link).exists(), link
 
 
-def test_the_guarantees_page_has_the_promise_and_code_that_exists() -> None:
+def test_the_guarantees_page_has_the_promise() -> None:
     page = (ROOT / "docs" / "guarantees.md").read_text()
     assert (
         "> No survey is POSTed twice within a campaign unless 8x8 has said, or its logs prove, that the first was not "
         "accepted, or you chose to resend."
     ) in page
-    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
-    with pytest.raises(ValueError, match="journal_conn_id 'journal': there is no such connection"):
-        exec(compile(code, "guarantees.md", "exec"), {"__name__": "guarantees"})  # noqa: S102  # our own page
 
 
 def test_the_parameters_are_the_operators() -> None:

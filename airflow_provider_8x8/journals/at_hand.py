@@ -19,7 +19,7 @@ from airflow_provider_8x8.surveys.settings import BEFORE_TRY, Said
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_8x8.surveys.journal.task_memory import RememberedJournal
+    from airflow_provider_8x8.surveys.journal.remembered import RememberedJournal
 
 log = logging.getLogger(__name__)
 

@@ -4,34 +4,28 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import (
-    AirflowException,
-    AirflowFailException,
-    AirflowSkipException,
-)
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 from airflow_provider_8x8.api.advice import with_advice
 from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.get_provider_info import DEFAULT_CONN_NAME
-from airflow_provider_8x8.operators.arguments import CHECKS, is_to_be_resolved
-from airflow_provider_8x8.operators.given_batches import BatchesOperator, GivenBatches
-from airflow_provider_8x8.operators.links import EightByEightConnectLink, show_link
+from airflow_provider_8x8.operators.arguments import check_arguments
+from airflow_provider_8x8.operators.given_batches import BatchesOperator
+from airflow_provider_8x8.operators.links import show_link
 from airflow_provider_8x8.operators.masked import named_in_errors
-from airflow_provider_8x8.operators.rendering import render_argument
 from airflow_provider_8x8.surveys.outcomes.cancellations import (
     Cancellation,
     CancelReport,
     cancel_report,
     judge_cancelling,
 )
-from airflow_provider_8x8.surveys.outcomes.verdict import Ending, OnEmpty, may_go_better
+from airflow_provider_8x8.surveys.outcomes.verdict import Ending, may_go_better
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
-    from jinja2 import Environment
 
 log = logging.getLogger(__name__)
 
@@ -88,9 +82,6 @@ class EightByEightCancelBatchOperator(BatchesOperator):
     """
 
     template_fields: Sequence[str] = ("batch_ids", "campaign_id")
-    operator_extra_links = (EightByEightConnectLink(),)
-    ui_color = "#ffe2d9"
-    _stop: threading.Event | None = None
 
     def __init__(
         self,
@@ -103,30 +94,17 @@ class EightByEightCancelBatchOperator(BatchesOperator):
         subaccount_id: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.batch_ids = batch_ids
+        super().__init__(
+            batch_ids=batch_ids,
+            on_empty=on_empty,
+            eight_by_eight_conn_id=eight_by_eight_conn_id,
+            subaccount_id=subaccount_id,
+            **kwargs,
+        )
         self.campaign_id = campaign_id
         self.journal_conn_id = journal_conn_id
-        self.on_empty = on_empty
-        self.eight_by_eight_conn_id = eight_by_eight_conn_id
-        self.subaccount_id = subaccount_id
         with named_in_errors(self.task_id):
-            self._check_arguments()
-
-    def _check_arguments(self) -> None:
-        """
-        Check what is known when the DAG is parsed.
-
-        :raises ValueError: an argument is not as it must be
-        """
-        if isinstance(self.batch_ids, GivenBatches) and self.batch_ids.problem:
-            raise ValueError(self.batch_ids.problem)
-        for name in ("on_empty", "eight_by_eight_conn_id"):
-            setattr(self, name, CHECKS[name](name, getattr(self, name)))
-        for name in ("campaign_id", "journal_conn_id", "subaccount_id"):
-            value = getattr(self, name)
-            if value is not None and not (name in self.template_fields and is_to_be_resolved(value)):
-                setattr(self, name, CHECKS[name](name, value))
+            check_arguments(self, {"campaign_id", "journal_conn_id"})
 
     def execute(self, context: Context) -> dict[str, Any]:
         """
@@ -138,11 +116,9 @@ class EightByEightCancelBatchOperator(BatchesOperator):
         :raises AirflowSkipException: there are no batches, and ``on_empty`` is ``skip``
         """
         show_link(context, self.eight_by_eight_conn_id, self.subaccount_id)
-        given = self.batch_ids
-        if given.problem:
-            raise AirflowFailException(given.problem)
-        if not given.batches.ids:
-            return self._conclude_nothing(context)
+        batches = self._batches()
+        if not batches.ids:
+            return self._conclude_nothing(context, CancelReport())
         from airflow_provider_8x8.operators.cancelling import cancel
 
         self._stop = threading.Event()
@@ -152,15 +128,10 @@ class EightByEightCancelBatchOperator(BatchesOperator):
             fail = AirflowException if may_go_better(error) else AirflowFailException
             reason = mask_phone_numbers(str(error))
             was_tried = context["ti"].try_number > 1
-            nothing = [Cancellation(batch_id, is_unanswered=was_tried, reason=reason) for batch_id in given.batches.ids]
+            nothing = [Cancellation(batch_id, is_unanswered=was_tried, reason=reason) for batch_id in batches.ids]
             self._push(context, cancel_report(nothing, campaign_id=self._campaign_id()))
             raise fail(reason) from None
         return self._conclude(context, cancellations, problem)
-
-    def on_kill(self) -> None:
-        """Ask 8x8 for no other batch."""
-        if self._stop is not None:
-            self._stop.set()
 
     def _conclude(self, context: Context, cancellations: list[Cancellation], problem: str | None) -> dict[str, Any]:
         accepted = self.batch_ids.batches.accepted
@@ -178,28 +149,3 @@ class EightByEightCancelBatchOperator(BatchesOperator):
 
     def _campaign_id(self) -> str | None:
         return self.campaign_id if isinstance(self.campaign_id, str) else None  # else what it was rendered to is none
-
-    def _conclude_nothing(self, context: Context) -> dict[str, Any]:
-        result = self._push(context, CancelReport())
-        if self.on_empty == OnEmpty.SKIP:
-            raise AirflowSkipException("There are no batches")
-        if self.on_empty == OnEmpty.FAIL:
-            raise AirflowException("There are no batches")
-        return result
-
-    def _do_render_template_fields(
-        self,
-        parent: Any,
-        template_fields: Iterable[str],
-        context: Context,
-        jinja_env: Environment,
-        seen_oids: set[int],
-    ) -> None:
-        """Render, so that the campaign's id stays the text that it is, and is not left out where it is None."""
-        if parent is not self:
-            super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
-            return
-        others = [name for name in template_fields if name != "campaign_id"]
-        super()._do_render_template_fields(parent, others, context, jinja_env, seen_oids)
-        if self.campaign_id is not None and len(others) < len(list(template_fields)):
-            self.campaign_id = render_argument(self, "campaign_id", context, jinja_env, seen_oids)

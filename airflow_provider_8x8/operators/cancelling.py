@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from airflow_provider_8x8.hooks.eight_by_eight import EightByEightHook
-from airflow_provider_8x8.operators.masked import unmasked
+from airflow_provider_8x8.operators.rendering import check_rendered
 from airflow_provider_8x8.operators.source import deployment, journal_connection
 from airflow_provider_8x8.surveys.chance import SystemChance
 from airflow_provider_8x8.surveys.clock import SystemClock
@@ -45,7 +45,8 @@ def cancel(
         TypeError
     :raises Exception: what else Airflow raises when it is asked for a connection
     """
-    campaign_id = None if task.campaign_id is None else str(unmasked(task.campaign_id))
+    check_rendered(task)
+    campaign_id = task.campaign_id
     client = EightByEightHook(task.eight_by_eight_conn_id, subaccount_id=task.subaccount_id).client
     batches = task.batch_ids.batches
     clock = SystemClock(stop)

@@ -9,24 +9,19 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from airflow.providers.common.compat.sdk import (
-    AirflowException,
-    AirflowFailException,
-    AirflowSkipException,
-    conf,
-)
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, conf
 
 from airflow_provider_8x8.get_provider_info import DEFAULT_CONN_NAME
-from airflow_provider_8x8.operators.arguments import CHECKS, check_outcome_table, is_to_be_resolved
-from airflow_provider_8x8.operators.given_batches import BatchesOperator, GivenBatches
-from airflow_provider_8x8.operators.links import EightByEightConnectLink, show_link
-from airflow_provider_8x8.operators.masked import named_in_errors, refuse
+from airflow_provider_8x8.operators.arguments import check_arguments, check_outcome_table
+from airflow_provider_8x8.operators.given_batches import BatchesOperator
+from airflow_provider_8x8.operators.links import show_link
+from airflow_provider_8x8.operators.masked import named_in_errors
 from airflow_provider_8x8.operators.outlets import tell_outlets
+from airflow_provider_8x8.operators.waiting import wait_without_worker
 from airflow_provider_8x8.surveys.clock import SystemClock
 from airflow_provider_8x8.surveys.messages.times import parse_time
 from airflow_provider_8x8.surveys.outcomes.deliveries import DeliveryReport
 from airflow_provider_8x8.surveys.outcomes.sinks import SinkError
-from airflow_provider_8x8.surveys.outcomes.verdict import OnEmpty
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -39,7 +34,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_LEAST_POLL_INTERVAL = timedelta(seconds=1)
+_ARGUMENTS = frozenset(
+    {
+        *("sent_after", "final_share", "timeout", "poll_interval", "min_delivered"),
+        *("outcome_table", "outcome_conn_id", "deferrable"),
+    }
+)
+"""Arguments that this operator has beside those of all that are given batches."""
+
 _JOB_KEY = "8x8/log_export"
 
 
@@ -104,9 +106,6 @@ class EightByEightDeliveryReportOperator(BatchesOperator):
     """
 
     template_fields: Sequence[str] = ("batch_ids", "sent_after", "outcome_table", "outcome_conn_id")
-    operator_extra_links = (EightByEightConnectLink(),)
-    ui_color = "#ffe2d9"
-    _stop: threading.Event | None = None
 
     def __init__(
         self,
@@ -125,50 +124,24 @@ class EightByEightDeliveryReportOperator(BatchesOperator):
         subaccount_id: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.batch_ids = batch_ids
+        super().__init__(
+            batch_ids=batch_ids,
+            on_empty=on_empty,
+            eight_by_eight_conn_id=eight_by_eight_conn_id,
+            subaccount_id=subaccount_id,
+            **kwargs,
+        )
         self.sent_after = sent_after
         self.final_share = final_share
         self.timeout = timeout
         self.poll_interval = poll_interval
         self.min_delivered = min_delivered
-        self.on_empty = on_empty
         self.outcome_table = outcome_table
         self.outcome_conn_id = outcome_conn_id
         self.deferrable = deferrable
-        self.eight_by_eight_conn_id = eight_by_eight_conn_id
-        self.subaccount_id = subaccount_id
         with named_in_errors(self.task_id):
-            self._check_arguments()
-
-    def _check_arguments(self) -> None:
-        """
-        Check what is known when the DAG is parsed.
-
-        :raises ValueError: an argument is not as it must be
-        """
-        if isinstance(self.batch_ids, GivenBatches) and self.batch_ids.problem:
-            raise ValueError(self.batch_ids.problem)
-        if self.sent_after is not None and not is_to_be_resolved(self.sent_after):
-            CHECKS["not_after"]("sent_after", self.sent_after)
-        share = self.final_share
-        if not isinstance(share, int | float) or isinstance(share, bool) or not 0 < share <= 1:
-            refuse("final_share", share, "a number above 0 and at most 1")
-        for name in ("timeout", "poll_interval"):
-            CHECKS["reconcile_timeout"](name, getattr(self, name))
-        if self.poll_interval < _LEAST_POLL_INTERVAL:
-            refuse("poll_interval", self.poll_interval, "a timedelta of at least a second")
-        if self.min_delivered is not None:
-            CHECKS["max_rejected"]("min_delivered", self.min_delivered)
-        for name in ("on_empty", "eight_by_eight_conn_id"):
-            CHECKS[name](name, getattr(self, name))
-        check_outcome_table(self.outcome_table, self.outcome_conn_id)
-        for name in ("outcome_table", "outcome_conn_id"):
-            value = getattr(self, name)
-            if value is not None and not is_to_be_resolved(value):
-                setattr(self, name, CHECKS[name](name, value))
-        if self.subaccount_id is not None:
-            CHECKS["subaccount_id"]("subaccount_id", self.subaccount_id)
+            check_arguments(self, _ARGUMENTS)
+            check_outcome_table(outcome_table, outcome_conn_id)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """
@@ -180,11 +153,11 @@ class EightByEightDeliveryReportOperator(BatchesOperator):
         :raises AirflowSkipException: there are no batches, and ``on_empty`` is ``skip``
         """
         show_link(context, self.eight_by_eight_conn_id, self.subaccount_id)
-        given = self.batch_ids
-        if given.problem:
-            raise AirflowFailException(given.problem)
-        if not given.batches.ids:
-            return self._conclude_nothing(context)
+        if not self._batches().ids:
+            result = self._conclude_nothing(context, DeliveryReport(batch_ids=[]))
+            tell_outlets(self, context, result)
+            return result
+        self._check_rendered()
         if (table := self._delivery_columns()) is not None:
             try:
                 table.prepare()
@@ -198,26 +171,19 @@ class EightByEightDeliveryReportOperator(BatchesOperator):
         """Go on where the wait has begun; see :meth:`execute`."""
         from airflow_provider_8x8.surveys.sending.following import Progress
 
+        self._check_rendered()
         return self._follow(context, self._follower(context), Progress.of(event), has_waited=True)
-
-    def on_kill(self) -> None:
-        """Wait no longer."""
-        if self._stop is not None:
-            self._stop.set()
 
     def _follower(self, context: Context) -> Follower:
         from airflow_provider_8x8.hooks.eight_by_eight import EightByEightHook
         from airflow_provider_8x8.surveys.sending.following import Follower
 
-        try:
-            since = _run_is_due(context) if self.sent_after is None else parse_time("sent_after", self.sent_after)
-        except ValueError as error:
-            raise AirflowFailException(str(error)) from None
+        since = _run_is_due(context) if self.sent_after is None else parse_time("sent_after", self.sent_after)
         self._stop = threading.Event()
         table = self._delivery_columns()
         return Follower(
             EightByEightHook(self.eight_by_eight_conn_id, subaccount_id=self.subaccount_id).client,
-            self.batch_ids.batches,
+            self._batches(),
             since=since.timestamp(),
             final_share=self.final_share,
             poll_interval=self.poll_interval.total_seconds(),
@@ -234,9 +200,7 @@ class EightByEightDeliveryReportOperator(BatchesOperator):
         from airflow_provider_8x8.surveys.outcomes.table_deliveries import DeliveryColumns
 
         try:
-            table = CHECKS["outcome_table"]("outcome_table", self.outcome_table)
-            conn_id = CHECKS["outcome_conn_id"]("outcome_conn_id", self.outcome_conn_id)
-            return DeliveryColumns(database_of(table, conn_id))
+            return DeliveryColumns(database_of(self.outcome_table, str(self.outcome_conn_id)))
         except (TypeError, ValueError) as error:
             raise AirflowFailException(str(error)) from None
 
@@ -252,32 +216,14 @@ class EightByEightDeliveryReportOperator(BatchesOperator):
                 break
             _remember(context, progress.job)
             if self.deferrable:
-                from airflow_provider_8x8.triggers.log_export import EightByEightLogExportTrigger
-
-                trigger = EightByEightLogExportTrigger(
-                    until=wait.until,
-                    job_id=wait.job_id,
-                    progress=progress.as_builtins(),
-                    eight_by_eight_conn_id=self.eight_by_eight_conn_id,
-                    subaccount_id=self.subaccount_id,
-                )
-                self.defer(trigger=trigger, method_name="resume")
+                wait_without_worker(self, wait, progress.as_builtins(), "resume")
             follower.wait(wait)
             has_waited = True
         _remember(context, None)
         return self._conclude(context, progress)
 
-    def _conclude_nothing(self, context: Context) -> dict[str, Any]:
-        result = self._push(context, DeliveryReport(batch_ids=[]))
-        if self.on_empty == OnEmpty.SKIP:
-            raise AirflowSkipException("There are no batches")
-        if self.on_empty == OnEmpty.FAIL:
-            raise AirflowException("There are no batches")
-        tell_outlets(self, context, result)
-        return result
-
     def _conclude(self, context: Context, progress: Progress) -> dict[str, Any]:
-        batches = self.batch_ids.batches
+        batches = self._batches()
         report = progress.report or DeliveryReport(
             batch_ids=list(batches.ids), messages_expected=batches.accepted, timed_out=True
         )

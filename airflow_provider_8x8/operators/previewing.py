@@ -13,9 +13,9 @@ from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.hooks.eight_by_eight import EightByEightHook
 from airflow_provider_8x8.journals.sql import engine_of
 from airflow_provider_8x8.operators.masked import unmasked
+from airflow_provider_8x8.operators.rendering import check_rendered
 from airflow_provider_8x8.operators.source import (
     builder_of,
-    check_rendered,
     deployment,
     journal_connection,
     source_of_rows,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowSkipException
+from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
 
 from airflow_provider_8x8.api.masking import mask_phone_numbers
-from airflow_provider_8x8.operators.arguments import CHECKS, is_to_be_resolved
+from airflow_provider_8x8.operators.checks import CHECKS, is_to_be_resolved
 from airflow_provider_8x8.operators.masked import (
     HIDDEN,
     Masked,
@@ -18,10 +18,11 @@ from airflow_provider_8x8.operators.masked import (
     mask,
     mask_argument,
     mask_url,
+    unmasked,
 )
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import BaseOperator, Context
+    from airflow.providers.common.compat.sdk import Context
     from jinja2 import Environment
 
 _TEXTS = frozenset(
@@ -49,6 +50,7 @@ _NEEDED = frozenset(
         "sql_conn_id",
         "campaign_id",
         "not_after",
+        "sent_after",
         "outcome_table",
         "outcome_conn_id",
         "max_messages",
@@ -73,7 +75,42 @@ _SHOWN: dict[str, Callable[[Any], Any]] = {
 _NO_PYTHON = "\u2063"  # an invisible separator: what begins with it is text to Jinja, whatever follows
 
 
-def render_argument(
+class RenderedOperator(BaseOperator):
+    """How all operators have their arguments rendered. It is none to be used by itself."""
+
+    def _do_render_template_fields(
+        self,
+        parent: Any,
+        template_fields: Iterable[str],
+        context: Context,
+        jinja_env: Environment,
+        seen_oids: set[int],
+    ) -> None:
+        """Render, mapped or not, so that text stays text, and Airflow sees no number and no secret."""
+        if parent is not self:
+            super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
+            return
+        for name in template_fields:
+            if getattr(self, name) is None:
+                continue
+            try:
+                setattr(self, name, _render_argument(self, name, context, jinja_env, seen_oids))
+            except (TypeError, ValueError) as error:
+                setattr(self, name, Unusable(str(error)))
+
+
+def check_rendered(task: BaseOperator) -> None:
+    """
+    Check what only rendering has told.
+
+    :raises ValueError: an argument was rendered to something that it cannot be
+    :raises AirflowException: one could not be rendered
+    """
+    for name in task.template_fields:
+        unmasked(getattr(task, name))
+
+
+def _render_argument(
     task: BaseOperator, name: str, context: Context, jinja_env: Environment, seen_oids: set[int]
 ) -> Any:
     """

@@ -18,9 +18,9 @@ from airflow_provider_8x8.operators.arguments import warning_about_source
 from airflow_provider_8x8.operators.conclusion import limits_of
 from airflow_provider_8x8.operators.masked import unmasked
 from airflow_provider_8x8.operators.metrics import CountedJournal, MeasuredPosts, Metrics
+from airflow_provider_8x8.operators.rendering import check_rendered
 from airflow_provider_8x8.operators.source import (
     builder_of,
-    check_rendered,
     deployment,
     journal_connection,
     source_of_rows,

@@ -9,7 +9,7 @@ from airflow import __version__ as airflow_version
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_8x8.hooks.eight_by_eight import EightByEightHook
-from airflow_provider_8x8.operators.arguments import CHECKS, COMMON_FIELDS
+from airflow_provider_8x8.operators.checks import CHECKS, COMMON_FIELDS
 from airflow_provider_8x8.operators.masked import unmasked
 from airflow_provider_8x8.operators.survey_texts import SurveyTextsOperator
 from airflow_provider_8x8.rows import GivenRows, SqlRows
@@ -20,16 +20,6 @@ from airflow_provider_8x8.surveys.messages.times import parse_time
 
 _TIMES = ("scheduled", "expiry")
 _DEFAULT_ADDRESS = "http://localhost:8080"
-
-
-def check_rendered(task: SurveyTextsOperator) -> None:
-    """
-    Check what only rendering has told.
-
-    :raises ValueError: an argument was rendered to something that it cannot be
-    """
-    for name in task.template_fields:
-        unmasked(getattr(task, name))
 
 
 def source_of_rows(task: SurveyTextsOperator) -> Rows:

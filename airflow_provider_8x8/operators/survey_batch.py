@@ -5,22 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_8x8.api.models import MAX_BATCH_SIZE
 from airflow_provider_8x8.get_provider_info import DEFAULT_CONN_NAME
-from airflow_provider_8x8.operators.arguments import (
-    CHECKS,
-    check_arguments,
-    check_together,
-    is_to_be_resolved,
-)
+from airflow_provider_8x8.operators.arguments import check_arguments, check_together
+from airflow_provider_8x8.operators.checks import is_to_be_resolved
 from airflow_provider_8x8.operators.conclusion import conclude
 from airflow_provider_8x8.operators.links import EightByEightConnectLink, show_link
 from airflow_provider_8x8.operators.masked import CanaryNumber, Masked, Unusable, named_in_errors
-from airflow_provider_8x8.operators.survey_texts import TEXT_ARGUMENTS, SurveyTextsOperator
+from airflow_provider_8x8.operators.survey_texts import SurveyTextsOperator
+from airflow_provider_8x8.operators.waiting import TRIGGER_HAS_FAILED, is_resumed, wait_without_worker
 from airflow_provider_8x8.surveys.settings import (
     DEFAULT_BRAKE_AFTER,
     DEFAULT_LOG_SETTLE_TIME,
@@ -33,13 +30,19 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
     from airflow_provider_8x8.journals.at_hand import JournalsAtHand
-    from airflow_provider_8x8.surveys.sending.pausing import Pause
 
 # What only a running task needs (operators.sending, and requests with all that it brings) is imported there: DAG files
 # are parsed every minute.
 
-_TRIGGER_HAS_FAILED = "__fail__"
-"""In place of the method to go on with, as Airflow 2 and 3 have it."""
+_ARGUMENTS = frozenset(
+    {
+        *("survey_id", "client_batch_id_prefix", "max_messages", "not_after", "max_rejected", "max_invalid"),
+        *("brake_after", "first_batch_size", "on_invalid", "on_empty", "on_unknown", "reconcile_timeout"),
+        *("log_settle_time", "canary_destination", "settled_batches", "report_path", "outcome_table"),
+        *("outcome_conn_id", "deferrable"),
+    }
+)
+"""Arguments that this operator has beside those of all that make texts of rows."""
 
 _A_CAMPAIGN_PER_RUN = (
     "Each run of this DAG is a campaign of its own: whoever is in the rows of two runs, such as a scheduled and a "
@@ -271,7 +274,7 @@ class EightByEightSurveyBatchOperator(SurveyTextsOperator):
         self.outcome_conn_id = outcome_conn_id
         self.deferrable = deferrable
         with named_in_errors(self.task_id):
-            check_arguments(self, CHECKS.keys() - TEXT_ARGUMENTS)
+            check_arguments(self, _ARGUMENTS)
             check_together(self)
 
     @property
@@ -309,7 +312,7 @@ class EightByEightSurveyBatchOperator(SurveyTextsOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Go on after a wait; where Airflow's trigger has failed, say what was sent, and fail."""
-        if next_method != _TRIGGER_HAS_FAILED:
+        if next_method != TRIGGER_HAS_FAILED:
             return super().resume_execution(next_method, next_kwargs, context)
         failure = next_kwargs or {}
         if traceback := failure.get("traceback"):
@@ -334,27 +337,9 @@ class EightByEightSurveyBatchOperator(SurveyTextsOperator):
             self._journals = None
             journals.close()
         if pause is not None:
-            self._wait_without_worker(pause, so_far=summary.in_words)
+            self.log.info("8x8's logs are waited for without a worker. So far: %s", summary.in_words)
+            wait_without_worker(self, pause.wait, pause.as_builtins(), "execute_complete")
         return conclude(self, context, summary, may_try_again=journals.outlive_try)
-
-    def _wait_without_worker(self, pause: Pause, *, so_far: str) -> NoReturn:
-        """
-        Give the worker back.
-
-        :raises TaskDeferred: always, which is how Airflow is told
-        """
-        from airflow_provider_8x8.triggers.log_export import EightByEightLogExportTrigger
-
-        self.log.info("8x8's logs are waited for without a worker. So far: %s", so_far)
-        trigger = EightByEightLogExportTrigger(
-            until=pause.wait.until,
-            job_id=pause.wait.job_id,
-            progress=pause.as_builtins(),
-            eight_by_eight_conn_id=self.eight_by_eight_conn_id,
-            subaccount_id=self.subaccount_id,
-        )
-        self.defer(trigger=trigger, method_name="execute_complete")
-        raise RuntimeError("Airflow goes on though the task is deferred")
 
     def on_kill(self) -> None:
         """See the batch that is on the wire through, if Airflow leaves it the time, and begin no other."""
@@ -396,13 +381,6 @@ class EightByEightSurveyBatchOperator(SurveyTextsOperator):
         if self._journals is None:
             from airflow_provider_8x8.operators.sending import journals_at_hand
 
-            self._journals = journals_at_hand(self, context, is_resumed=_is_resumed(context))
+            self._journals = journals_at_hand(self, context, is_resumed=is_resumed(context))
             self._journals.leave_mark()
         return self._journals
-
-
-def _is_resumed(context: Context) -> bool:
-    """Tell whether the try goes on after a wait without a worker, also while its fields are still being rendered."""
-    ti = context["ti"]
-    told = getattr(ti, "_ti_context_from_server", ti)  # where Airflow 3 has what Airflow 2's own object has
-    return getattr(told, "next_method", None) is not None

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
-
-from airflow.providers.common.compat.sdk import BaseOperator
+from typing import Any
 
 from airflow_provider_8x8.api.models import MAX_BATCH_SIZE
 from airflow_provider_8x8.get_provider_info import DEFAULT_CONN_NAME
 from airflow_provider_8x8.operators.arguments import (
-    COMMON_FIELDS,
     are_to_be_resolved,
     check_arguments,
     check_source_of_rows,
     is_mapped,
 )
+from airflow_provider_8x8.operators.checks import COMMON_FIELDS
 from airflow_provider_8x8.operators.masked import Unusable, named_in_errors
-from airflow_provider_8x8.operators.rendering import render_argument
+from airflow_provider_8x8.operators.rendering import RenderedOperator
 from airflow_provider_8x8.rows import FunctionRows, GivenRows
-
-if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
-    from jinja2 import Environment
 
 TEXT_ARGUMENTS = frozenset(
     {
@@ -45,7 +39,7 @@ TEXT_ARGUMENTS = frozenset(
 """Arguments that every operator has that makes texts of rows, beside the rows and the survey's id."""
 
 
-class SurveyTextsOperator(BaseOperator):
+class SurveyTextsOperator(RenderedOperator):
     """
     The source and the texts of a campaign, as the operators take them that send it or look at it before.
 
@@ -131,23 +125,3 @@ class SurveyTextsOperator(BaseOperator):
                 if rows is None or isinstance(rows, GivenRows | FunctionRows | Unusable) or are_to_be_resolved(rows)
                 else GivenRows(rows)
             )
-
-    def _do_render_template_fields(
-        self,
-        parent: Any,
-        template_fields: Iterable[str],
-        context: Context,
-        jinja_env: Environment,
-        seen_oids: set[int],
-    ) -> None:
-        """Render, mapped or not, so that text stays text, and Airflow sees no number and no secret."""
-        if parent is not self:
-            super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
-            return
-        for name in template_fields:
-            if getattr(self, name) is None:
-                continue
-            try:
-                setattr(self, name, render_argument(self, name, context, jinja_env, seen_oids))
-            except (TypeError, ValueError) as error:
-                setattr(self, name, Unusable(str(error)))

@@ -13,6 +13,9 @@ from airflow_provider_8x8.api.models import MAX_BATCH_SIZE
 
 MAX_CLIENT_BATCH_ID_PREFIX_LENGTH = 8
 
+LONGEST_DURATION = timedelta(days=30)
+"""What can be asked for of whatever is waited for."""
+
 DEFAULT_RECONCILE_TIMEOUT = timedelta(minutes=15)
 """How long a try waits for 8x8's logs."""
 

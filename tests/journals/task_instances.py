@@ -15,9 +15,10 @@ from airflow_provider_8x8.surveys.journal.errors import JournalError
 from airflow_provider_8x8.surveys.journal.header import Header
 from airflow_provider_8x8.surveys.journal.ledger import Ledger
 from airflow_provider_8x8.surveys.journal.marks import JournalName, Mark, Memory
+from airflow_provider_8x8.surveys.journal.remembered import RememberedJournal
 from airflow_provider_8x8.surveys.journal.sql_memory import SqlMemory
 from airflow_provider_8x8.surveys.journal.state_store import StateStoreMemory
-from airflow_provider_8x8.surveys.journal.task_memory import RememberedJournal, TaskMemory
+from airflow_provider_8x8.surveys.journal.task_memory import TaskMemory
 from airflow_provider_8x8.surveys.settings import Run
 from tests.journals.entries import HEADER, NOW, TASK_INSTANCE, entry_of
 from tests.journals.task_state_store import NEVER, Store

@@ -80,6 +80,15 @@ def test_how_long_it_waits_can_be_said() -> None:
     assert EightByEightRetryPolicy(log_settle_time=hour).evaluate(failure, 1, 3).retry_delay == hour
 
 
+@with_state_store
+@pytest.mark.parametrize("wrong", [timedelta(seconds=-1), timedelta(days=31), 600, "10", True])
+def test_how_long_it_waits_is_a_duration(wrong: Any) -> None:
+    from airflow_provider_8x8.retry_policy import EightByEightRetryPolicy
+
+    with pytest.raises(ValueError, match=r"^log_settle_time is .*; expected a timedelta from 0 to 30 days"):
+        EightByEightRetryPolicy(log_settle_time=wrong)
+
+
 @without_state_store
 def test_an_older_airflow_is_told_that_it_has_no_retry_policies() -> None:
     with pytest.raises(AirflowOptionalProviderFeatureException, match=r"needs Airflow 3\.3 or later.*retry_delay"):

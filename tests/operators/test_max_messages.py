@@ -74,7 +74,7 @@ def test_a_template_that_comes_to_no_number_sends_nothing(
 
 @pytest.mark.parametrize("value", [True, 3.0, -1, "3.0", "1e3", "٣", "True", [3], {}, "12025550123x"])
 def test_what_is_no_whole_number_is_named(value: Any) -> None:
-    from airflow_provider_8x8.operators.arguments import CHECKS
+    from airflow_provider_8x8.operators.checks import CHECKS
 
     with pytest.raises(ValueError, match=r"max_messages is .*; expected a whole number of at least 0") as raised:
         CHECKS["max_messages"]("max_messages", value)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.operators.test_survey_batch import person, result_of, survey_dag, with_state_store
 from tests.support.dag_runs import DagRunResult
+from tests.support.warehouses import Warehouse
 
 Run = Callable[..., DagRunResult]
 
@@ -29,91 +26,8 @@ ROWS = [
 ]
 EXPECTED = {"accepted": 24, "rejected": 1, "invalid": 1, "duplicate": 1}
 
-
-class Warehouse:
-    """A database of some kind, to Airflow the connection ``warehouse``."""
-
-    def __init__(self, kind: str, fields: dict[str, Any], connect: Callable[[], Any]) -> None:
-        self.kind = kind
-        self.fields = fields
-        self._connect = connect
-
-    def execute(self, statement: str) -> list[Any]:
-        with contextlib.closing(self._connect()) as connection:
-            cursor = connection.cursor()
-            cursor.execute(statement)
-            rows = list(cursor.fetchall()) if cursor.description else []
-            connection.commit()
-            return rows
-
-    def rows(self, columns: str, table: str = "outcomes", rest: str = "") -> list[Any]:
-        return [tuple(row) for row in self.execute(f"SELECT {columns} FROM {table} {rest}")]
-
-    def outcomes(self, table: str = "outcomes") -> dict[str, int]:
-        return dict(self.rows("outcome, count(*)", table, "GROUP BY outcome"))
-
-
-@pytest.fixture(params=["sqlite", "duckdb", "postgres", "mariadb"])
-def warehouse(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Warehouse]:
-    with contextlib.ExitStack() as stack:
-        made = _warehouse(request, request.param, tmp_path, stack)
-        monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(made.fields))
-        yield made
-
-
-def _warehouse(request: Any, kind: str, folder: Path, stack: contextlib.ExitStack) -> Warehouse:
-    from tests.support.databases import mariadb_database, postgres_database
-
-    if kind == "sqlite":
-        file = str(folder / "warehouse.sqlite")
-        return Warehouse(kind, {"conn_type": "sqlite", "host": file}, lambda: sqlite3.connect(file))
-    if kind == "duckdb":
-        import duckdb
-
-        file = str(folder / "warehouse.duckdb")
-        return Warehouse(kind, {"conn_type": "duckdb", "host": file}, lambda: _WithCommit(duckdb.connect(file)))
-    if kind == "postgres":
-        import psycopg2
-
-        database = stack.enter_context(postgres_database(request.getfixturevalue("postgres_cluster"), "serializable"))
-        return Warehouse(kind, database.connection, lambda: psycopg2.connect(database.url))
-    import pymysql
-
-    database = stack.enter_context(mariadb_database(request.getfixturevalue("mariadb_server")))
-    fields = database.connection
-    return Warehouse(
-        kind,
-        fields,
-        lambda: pymysql.connect(
-            unix_socket=fields["extra"]["unix_socket"], user=fields["login"], database=fields["schema"]
-        ),
-    )
-
-
-class _WithCommit:
-    """DuckDB's connection, where nothing need be committed."""
-
-    def __init__(self, opened: Any) -> None:
-        self.cursor, self.close = opened.cursor, opened.close
-
-    def commit(self) -> None:
-        """Do nothing."""
-
-
-@pytest.fixture
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No pauses between a transaction's tries."""
-    from airflow_provider_8x8.surveys.outcomes import table_database
-
-    monkeypatch.setattr(table_database._RETRYING, "sleep", lambda seconds: None)
-
-
-@pytest.fixture
-def sqlite_warehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
-    file = str(tmp_path / "warehouse.sqlite")
-    fields = {"conn_type": "sqlite", "host": file}
-    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(fields))
-    return Warehouse("sqlite", fields, lambda: sqlite3.connect(file))
+sqlite_or_another = pytest.mark.parametrize("warehouse", ["sqlite", "another"], indirect=True)
+only_sqlite = pytest.mark.parametrize("warehouse", ["sqlite"], indirect=True)
 
 
 def into_table(**arguments: Any) -> Any:
@@ -164,16 +78,17 @@ def test_the_delivery_report_adds_states_and_prices(
 
 
 @with_state_store
+@sqlite_or_another
 def test_a_try_after_a_crash_completes_the_table(
-    run_dag: Run, sandbox: Any, connection: str, sqlite_warehouse: Warehouse, at_batch: Any
+    run_dag: Run, sandbox: Any, connection: str, warehouse: Warehouse, at_batch: Any
 ) -> None:
     from datetime import timedelta
 
     at_batch(2, lambda: None)
     run = run_dag(into_table(rows=ROWS, retries=2, retry_delay=timedelta(), reconcile_timeout=timedelta(minutes=1)))
     assert run.task_states == {"send": "success"}, run.log[-3000:]
-    assert sqlite_warehouse.outcomes() == EXPECTED
-    accepted = sqlite_warehouse.rows("row_key, umid, parts", rest="WHERE outcome = 'accepted'")
+    assert warehouse.outcomes() == EXPECTED
+    accepted = warehouse.rows("row_key, umid, parts", rest="WHERE outcome = 'accepted'")
     assert Counter((row_key, umid) for row_key, umid, _ in accepted) == Counter(
         (message["destination"].removeprefix("+"), message["umid"])
         for message in sandbox.messages(100)
@@ -183,6 +98,7 @@ def test_a_try_after_a_crash_completes_the_table(
     assert sandbox.stats()["max_per_key"] == 1
 
 
+@only_sqlite
 @pytest.mark.parametrize(
     ("statement", "message"),
     [
@@ -191,10 +107,10 @@ def test_a_try_after_a_crash_completes_the_table(
     ],
 )
 def test_nothing_is_sent_where_the_table_cannot_be_written(
-    run_dag: Run, sandbox: Any, connection: str, sqlite_warehouse: Warehouse, statement: str | None, message: str
+    run_dag: Run, sandbox: Any, connection: str, warehouse: Warehouse, statement: str | None, message: str
 ) -> None:
     if statement is not None:
-        sqlite_warehouse.execute(statement)
+        warehouse.execute(statement)
     run = run_dag(into_table(rows=ROWS, outcome_table="outcomes" if statement else "nowhere.outcomes"))
     assert run.task_states == {"send": "failed"}
     assert "(outcome_conn_id 'warehouse')" in run.log
@@ -202,15 +118,16 @@ def test_nothing_is_sent_where_the_table_cannot_be_written(
     assert sandbox.stats()["requests"] == 0
 
 
+@only_sqlite
 def test_a_table_that_is_gone_in_mid_campaign_fails_the_task_and_holds_nobody_up(
-    run_dag: Run, sandbox: Any, connection: str, sqlite_warehouse: Warehouse, no_pauses: Any, monkeypatch: Any
+    run_dag: Run, sandbox: Any, connection: str, warehouse: Warehouse, no_pauses: Any, monkeypatch: Any
 ) -> None:
     from airflow_provider_8x8.surveys.outcomes.table import OutcomeTable
 
     write = OutcomeTable.write_answers
 
     def gone(*arguments: Any) -> None:
-        sqlite_warehouse.execute("DROP TABLE IF EXISTS outcomes")
+        warehouse.execute("DROP TABLE IF EXISTS outcomes")
         write(*arguments)
 
     monkeypatch.setattr(OutcomeTable, "write_answers", gone)

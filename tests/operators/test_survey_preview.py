@@ -6,12 +6,13 @@ import inspect
 import json
 import os
 from collections import Counter
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from airflow_provider_8x8.operators.delivery_report import EightByEightDeliveryReportOperator
 from airflow_provider_8x8.operators.survey_batch import EightByEightSurveyBatchOperator
 from airflow_provider_8x8.operators.survey_preview import EightByEightSurveyPreviewOperator
 from tests.conftest import API_KEY, ROOT, SUBACCOUNT
@@ -44,6 +45,16 @@ def preview_dag(kind: Any = EightByEightSurveyPreviewOperator, **arguments: Any)
     return dag
 
 
+def delivery_dag(sent: dict[str, Any]) -> Any:
+    from airflow.providers.common.compat.sdk import DAG
+
+    with DAG("deliveries", schedule=None, start_date=START, catchup=False) as dag:
+        EightByEightDeliveryReportOperator(
+            task_id="task", batch_ids=sent, sent_after=START, retries=0, poll_interval=timedelta(seconds=1)
+        )
+    return dag
+
+
 def result_of(run: Any) -> dict[str, Any]:
     assert run.task_states == {"task": "success"}, run.log[-3000:]
     result: dict[str, Any] = run.xcoms["task"]["return_value"]
@@ -69,12 +80,12 @@ def test_airflow_is_told_of_it() -> None:
 
 
 def test_what_it_says_of_the_demos_rows_is_what_the_send_does(
-    run_dag: Any, sandbox: Any, account: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_dag: Any, sandbox: Any, account: None, journal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "demo"))
-    from seed import seed
+    from seed import CUSTOMERS, seed
 
-    seed(tmp_path / "warehouse.duckdb", date(2026, 2, 1), customers=4_000)
+    demo = seed(tmp_path / "warehouse.duckdb", date(2026, 2, 1))
     monkeypatch.setenv(
         "AIRFLOW_CONN_WAREHOUSE", json.dumps({"conn_type": "duckdb", "host": str(tmp_path / "warehouse.duckdb")})
     )
@@ -85,29 +96,69 @@ def test_what_it_says_of_the_demos_rows_is_what_the_send_does(
              WHERE status = 'completed' AND month(completed_at) = 2 ORDER BY completed_at DESC
         """,
         "sql_conn_id": "warehouse",
+        "campaign_id": "february",
+        "journal_conn_id": "journal",
     }
     preview = result_of(run_dag(preview_dag(**survey)))
     assert sandbox.stats()["requests"] == 0
-    sent = result_of(run_dag(preview_dag(EightByEightSurveyBatchOperator, **survey)))
-    assert preview["rows_read"] == sent["rows_read"] >= 4_000
-    for count in ("invalid_count", "duplicate_count"):
-        assert preview[count] == sent[count] > 0
-    assert preview["would_be_sent_count"] == sent["accepted_count"] + sent["rejected_count"]
-    assert sum(kind["rows"] for kind in preview["invalid_reasons"]) <= preview["invalid_count"]
-    messages = sandbox.messages(10_000)
+    sent = result_of(run_dag(preview_dag(EightByEightSurveyBatchOperator, report_path=str(tmp_path), **survey)))
+    again = result_of(run_dag(preview_dag(**survey)))
+    in_fact = Counter(rows_read=sent["rows_read"], would_be_sent_count=sent["accepted_count"] + sent["rejected_count"])
+    for count in ("invalid_count", "duplicate_count", "already_sent_count", "unknown_count"):
+        in_fact[count] = sent[count]
+    assert {count: preview[count] for count in in_fact} == in_fact
+    assert (preview["rows_read"], preview["would_be_sent_count"]) == (CUSTOMERS, demo.accepted + demo.rejected)
+    assert (preview["invalid_count"], preview["duplicate_count"]) == (demo.invalid, demo.duplicate)
+    assert preview["sendable_count"] == preview["would_be_sent_count"]
+
+    # why rows are invalid
+    report = Path(sent["report"].removeprefix("file://"))
+    (file,) = report.glob("*invalid.jsonl")
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    reason_of = {line["row_number"]: line["description"] for line in lines}
+    assert len(reason_of) == preview["invalid_count"]
+    assert {kind["reason"] for kind in preview["invalid_reasons"]} == {
+        reason_of[kind["first_row"]] for kind in preview["invalid_reasons"]
+    }
+    for words, troubles in {
+        "is not a phone number": ("letters", "too_short", "too_long", "two_numbers", "email"),
+        "there is no value for {{firstName}}": ("no_name",),
+        "is NULL or empty": ("null", "blank"),
+        "has a trunk '(0)'": ("trunk_zero",),
+        "has a leading 0": ("national",),
+        "begins with 00": ("double_zero",),
+    }.items():
+        (kind,) = [kind for kind in preview["invalid_reasons"] if words in kind["reason"]]
+        rows = [number for number, reason in reason_of.items() if words in reason]
+        assert (
+            kind["rows"] == len(rows) == sum(demo.troubles[trouble] for trouble in demo.troubles if trouble in troubles)
+        )
+        assert kind["first_row"] == min(rows)
+    assert sum(kind["rows"] for kind in preview["invalid_reasons"]) == preview["invalid_count"]
+
+    # parts and cost: the sandbox's own
+    messages = sandbox.messages(CUSTOMERS)
     (no_country,) = [each for each in preview["recipients"] if not each["countries"]]
-    assert no_country["texts"] == sent["rejected_count"]
+    assert no_country["texts"] == sent["rejected_count"] == demo.rejected
     parts = Counter(str(message["parts"]) for message in messages)
     assert preview["parts"]["total"] == sum(int(each) * texts for each, texts in parts.items())
     assert preview["parts"]["histogram"] == parts
-    known = preview["parts"]["total"] - no_country["parts"]
+    assert preview["parts"]["longest"] == max(map(int, parts))
+    assert preview["ucs2_count"] == sum(message["encoding"] == "UCS2" for message in messages)
+    delivered = result_of(run_dag(delivery_dag(sent)))
     assert preview["cost"] == {
         "currency": "USD",
-        "lowest": pytest.approx(known / 100),
-        "highest": pytest.approx(known / 100),
+        "lowest": pytest.approx(delivered["cost"]["USD"]),
+        "highest": pytest.approx(delivered["cost"]["USD"]),
     }
     assert preview["balance"] == {"amount": 1000.0, "currency": "USD"}
     assert "<" not in preview["markdown"]
+
+    # once it is sent: what 8x8 has refused is free to be sent again
+    assert again["would_be_sent_count"] == sent["rejected_count"]
+    assert again["already_sent_count"] == sent["accepted_count"]
+    same = ("rows_read", "invalid_count", "invalid_reasons", "duplicate_count", "unknown_count", "sendable_count")
+    assert [again[name] for name in same] == [preview[name] for name in same]
 
 
 def test_no_phone_number_is_in_what_it_gives(run_dag: Any, sandbox: Any, account: None) -> None:

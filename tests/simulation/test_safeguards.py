@@ -15,8 +15,9 @@ from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
 from airflow_provider_8x8.surveys.journal.ledger import Ledger
 from airflow_provider_8x8.surveys.journal.marks import Memory
 from airflow_provider_8x8.surveys.journal.protocol import Compose
+from airflow_provider_8x8.surveys.journal.remembered import RememberedJournal
 from airflow_provider_8x8.surveys.journal.state_store import StateStoreJournal, StateStoreMemory, _Begun, _Store
-from airflow_provider_8x8.surveys.journal.task_memory import RememberedJournal, TaskMemory
+from airflow_provider_8x8.surveys.journal.task_memory import TaskMemory
 from airflow_provider_8x8.surveys.outcomes.summary import Tally
 from airflow_provider_8x8.surveys.sending import cancelling
 from airflow_provider_8x8.surveys.sending.brake import Brake

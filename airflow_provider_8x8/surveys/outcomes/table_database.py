@@ -95,6 +95,12 @@ def _columns() -> list[sa.Column[Any]]:
     ]
 
 
+_TRIAL: dict[type, Any] = {int: 1, float: 0.0125, datetime: datetime(2025, 1, 1)}  # noqa: DTZ001  # as utc()
+"""What is tried to be written into columns, by what they hold; into texts their own names, for the error."""
+_LEAST_PRICE = 0.0001
+
+_RIGHTS = "The connection's user needs SELECT, INSERT, UPDATE and DELETE on it"
+
 DELIVERY_COLUMNS = ("delivery_state", "delivery_detail", "delivery_error", "price", "currency", "delivery_as_of")
 _KEY = ("owner", "row_id")
 
@@ -150,17 +156,17 @@ class TableDatabase:
             there = self._columns_there()
             if isinstance(there, SQLAlchemyError):
                 also = "" if not_made is None else f"; it could not be made either: {in_short(not_made)}"
-                raise OutcomeTableError(f"{self} could not be read: {in_short(not_read)}{also}")
+                raise OutcomeTableError(
+                    f"{self} could not be read: {in_short(not_read)}{also}. {_RIGHTS}; CREATE and a "
+                    "schema that is there, if it is to be made"
+                )
         lacking = [column.name for column in self.table.columns if column.name.lower() not in there]
         if lacking:
             raise OutcomeTableError(
                 f"{self} is there and lacks the columns {', '.join(lacking)}; add them, or name a table that is not "
                 "there yet: it is made then"
             )
-        try:
-            self._try_out()
-        except SQLAlchemyError as error:
-            raise OutcomeTableError(f"{self} cannot be written: {in_short(error)}") from None
+        self._try_out()
 
     def run(self, work: Callable[[Connection], Result], purpose: str) -> Result:
         """
@@ -250,27 +256,47 @@ class TableDatabase:
 
     def _try_out(self) -> None:
         """
-        Write, change and delete a row, and take all back.
+        Do with rows what tasks do with theirs, and take all back.
 
-        :raises SQLAlchemyError: that is not possible
+        :raises OutcomeTableError: that is not possible
         """
         columns, owner = self.table.columns, f"trial {secrets.token_hex(8)}"
-        trial: Values = {column.name: None for column in columns if column.name not in DELIVERY_COLUMNS}
-        trial |= dict.fromkeys(("campaign_id", "dag_id", "task_id", "run_id", "outcome"), "")
-        trial |= {"owner": owner, "row_id": "1", "map_index": -1, "updated_at": utc(0)}
-        of_trial = columns.owner == owner
+        whole = {column.name: _TRIAL.get(column.type.python_type, column.name) for column in columns}
+        whole |= {"owner": owner, "outcome": "accepted", "delivery_state": "delivered"}
+        there = {**whole, "row_id": "there"}
+        later = {name: value for name, value in there.items() if name not in DELIVERY_COLUMNS}
+        is_trial = columns.owner == owner
+        is_whole = sa.and_(is_trial, columns.row_id == whole["row_id"])
+        doing = ""
 
-        def work(connection: Connection) -> int:
-            for _ in range(2):
-                self.write(connection, [trial])
-            connection.execute(sa.update(self.table).where(of_trial).values(delivery_state="queued"))
-            count = connection.execute(sa.select(sa.func.count()).select_from(self.table).where(of_trial)).scalar_one()
-            connection.execute(sa.delete(self.table).where(of_trial))
-            return int(count)
+        def work(connection: Connection) -> tuple[int, float | None]:
+            nonlocal doing
+            doing = "INSERT"
+            connection.execute(sa.insert(self.table), [whole, there])
+            doing = "UPDATE"
+            connection.execute(sa.update(self.table).where(is_whole).values(delivery_state="read"))
+            doing = "DELETE"
+            connection.execute(sa.delete(self.table).where(is_whole))
+            doing = "to write over a row"
+            self.write(connection, [later])
+            doing = "SELECT"
+            seen = sa.select(sa.func.count(), sa.func.max(columns.price)).select_from(self.table).where(is_trial)
+            count, price = connection.execute(seen).one()
+            return int(count), price
 
-        count = _RETRYING(self._once, work, commits=False)
+        try:
+            count, price = _RETRYING(self._once, work, commits=False)
+        except SQLAlchemyError as error:
+            raise OutcomeTableError(
+                f"{self} cannot be written, {doing} has failed: {in_short(error)}. {_RIGHTS}, and "
+                "columns as docs/warehouse.md has them"
+            ) from None
         if count != 1:
-            raise SQLAlchemyError(f"it has no primary key of {' and '.join(_KEY)}: a row would be there more than once")
+            raise OutcomeTableError(
+                f"{self} has no primary key of {' and '.join(_KEY)}: a row would be there more than once"
+            )
+        if price is None or abs(float(price) - whole["price"]) > _LEAST_PRICE:
+            raise OutcomeTableError(f"{self} has a column price that keeps no fractions; make it a decimal number")
 
     # transactions
 

@@ -24,6 +24,7 @@ from airflow_provider_8x8.surveys.outcomes.sinks import Sink
 from airflow_provider_8x8.surveys.outcomes.summary import Reasons, Tally
 from airflow_provider_8x8.surveys.sending.canary import Canary
 from airflow_provider_8x8.surveys.sending.deciding import as_said, decided, said_of
+from airflow_provider_8x8.surveys.sending.findings import Findings
 from airflow_provider_8x8.surveys.sending.log_exports import LogsAwaited, Wait
 from airflow_provider_8x8.surveys.sending.pausing import Pause, Stop, Waiting
 from airflow_provider_8x8.surveys.sending.prospects import LOOK_AROUND, Prospects, messages_of
@@ -90,10 +91,9 @@ class Settling:
         keeps_worker: bool = True,
     ) -> None:
         self._ledger = ledger
-        self._row_keys = row_keys
         self._run = run
         self._settings = settings
-        self._report = report
+        self._findings = Findings(ledger, row_keys, report)
         self._clock = clock
         self._stop = stop
         self._logs = Reconciler(
@@ -107,8 +107,8 @@ class Settling:
         self._waiting: Waiting | None = None
         self._tries = Tries(left=run.tries_left, retry_delay=settings.retry_delay, is_remembered=ledger.outlives_try)
         self._has_said_what_is_looked_for = False
-        self.unreported: set[str] = set()
-        """Batches of this task instance that the report lacks: only the logs know their umids."""
+        self.unreported = self._findings.unreported
+        """Batches of this task instance that the report lacks: only the logs know their umids. What is applied goes."""
 
     @property
     def logs_problem(self) -> str | None:
@@ -139,7 +139,7 @@ class Settling:
             log.info("settled_batches: batch %s is %s already, by what 8x8 has said", name, entry.state)
             return
         log.warning("settled_batches: somebody says that batch %s was %s", name, what)
-        self._apply_finding(Finding(settled))
+        self._findings.apply(Finding(settled), self._tally)
 
     def look(self) -> None:
         """Look once into the logs for what this task instance does not know, as the ledger now has it."""
@@ -233,28 +233,7 @@ class Settling:
 
     def _look(self, wanted: Sequence[Entry], by: float, patience: float = math.inf) -> None:
         for finding in self._logs.look(wanted, self._ledger.entries(), by=by, patience=patience):
-            self._apply_finding(finding)
-
-    def _apply_finding(self, finding: Finding) -> None:
-        """Report and settle what is known of a batch."""
-        entry = finding.entry
-        is_settled = entry.state is not EntryState.PENDING  # else only something was seen of the logs
-        # The report first: if the worker dies in between, the next try finds the batch open, and does both again.
-        if is_settled:
-            log.info("Batch %s of %d messages is %s", entry.client_batch_id, len(entry), entry.state)
-            self._report_finding(entry, finding)
-            self.unreported.discard(entry.client_batch_id)
-        if entry != self._ledger[entry.client_batch_id]:
-            settled = self._ledger.settle(entry)
-            if settled != entry:  # somebody was faster, and knew better
-                self._report_finding(settled, finding)
-
-    def _report_finding(self, entry: Entry, finding: Finding) -> None:
-        if self._report and entry.is_in_effect:
-            self._report.write_batch_from_logs(entry, finding.lines, self._row_keys)
-        elif self._report:
-            is_of_this_reading = self._tally.rows_by_entry[entry.client_batch_id] > 0
-            self._report.take_back_batch(entry.client_batch_id, with_rows=is_of_this_reading)
+            self._findings.apply(finding, self._tally)
 
     # waiting
 
@@ -390,12 +369,12 @@ class Settling:
                 settled = decided(entry, on_unknown, may_resend=self._resends <= MAX_RESENDS)
                 if settled is not None:
                     log.warning("%s", is_decided(on_unknown, entry.client_batch_id, messages_of(entry)))
-                    self._apply_finding(Finding(settled))
+                    self._findings.apply(Finding(settled), self._tally)
                     continue
                 if on_unknown is OnUnknown.RESEND:
                     log.warning("%s", is_resent_too_often(entry.client_batch_id, messages_of(entry), MAX_RESENDS))
-            if self._report and entry.is_open and not self._report.has_batch(entry.client_batch_id):
-                self._report.write_batch_from_logs(entry, {}, self._row_keys)
+            if entry.is_open:
+                self._findings.report_unknown(entry)
 
     def _may_be_decided(self, entry: Entry) -> bool:
         """Tell whether nobody can still get 8x8's answer."""

@@ -1,0 +1,61 @@
+"""What becomes of a finding about a batch: it is reported, and settled in the journal."""
+
+from __future__ import annotations
+
+import logging
+
+from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
+from airflow_provider_8x8.surveys.journal.ledger import Ledger
+from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
+from airflow_provider_8x8.surveys.outcomes.sinks import Sink
+from airflow_provider_8x8.surveys.outcomes.summary import Tally
+from airflow_provider_8x8.surveys.sending.reconcile import Finding
+
+log = logging.getLogger(__name__)
+
+
+class Findings:
+    """
+    Applies what was found out about batches, for one try.
+
+    :param ledger: what the journal says
+    :param row_keys: the campaign's
+    :param report: where the outcome of each row is written
+    :ivar unreported: batches that the report lacks; one that is applied is no longer among them
+    """
+
+    def __init__(self, ledger: Ledger, row_keys: RowKeys, report: Sink | None) -> None:
+        self._ledger = ledger
+        self._row_keys = row_keys
+        self._report = report
+        self.unreported: set[str] = set()
+
+    def apply(self, finding: Finding, tally: Tally) -> None:
+        """
+        Report and settle what is known of a batch.
+
+        :param tally: of the last reading of the source
+        """
+        entry = finding.entry
+        is_settled = entry.state is not EntryState.PENDING  # else only something was seen of the logs
+        # The report first: if the worker dies in between, the next try finds the batch open, and does both again.
+        if is_settled:
+            log.info("Batch %s of %d messages is %s", entry.client_batch_id, len(entry), entry.state)
+            self._write(entry, finding, tally)
+            self.unreported.discard(entry.client_batch_id)
+        if entry != self._ledger[entry.client_batch_id]:
+            settled = self._ledger.settle(entry)
+            if settled != entry:  # somebody was faster, and knew better
+                self._write(settled, finding, tally)
+
+    def report_unknown(self, entry: Entry) -> None:
+        """Report a batch of which nothing is known, unless something of it is reported already."""
+        if self._report and not self._report.has_batch(entry.client_batch_id):
+            self._report.write_batch_from_logs(entry, {}, self._row_keys)
+
+    def _write(self, entry: Entry, finding: Finding, tally: Tally) -> None:
+        if self._report and entry.is_in_effect:
+            self._report.write_batch_from_logs(entry, finding.lines, self._row_keys)
+        elif self._report:
+            is_of_this_reading = tally.rows_by_entry[entry.client_batch_id] > 0
+            self._report.take_back_batch(entry.client_batch_id, with_rows=is_of_this_reading)

@@ -1,0 +1,277 @@
+"""Outcome tables as the databases have them: what a role has to be allowed, names, and tables that others have made."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_8x8.operators.outcome_tables import database_of
+from airflow_provider_8x8.surveys.outcomes.sinks import SinkError
+from airflow_provider_8x8.surveys.outcomes.table_database import OutcomeTableError, Values, utc
+from tests.conftest import ROOT
+from tests.journals.sql_journals import drop_role, lesser_role
+from tests.operators.test_survey_batch import START, person, result_of, survey_dag
+from tests.support.dag_runs import DagRunResult
+from tests.support.databases import Database
+from tests.support.warehouses import Warehouse
+
+Run = Callable[..., DagRunResult]
+
+RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
+with_roles = pytest.mark.parametrize("warehouse", ["postgres", "mariadb"], indirect=True)
+
+
+def prepare(table: str = "outcomes") -> None:
+    database = database_of(table, "warehouse")
+    try:
+        database.prepare()
+    finally:
+        database.close()
+
+
+def a_row(**columns: Any) -> Values:
+    common = dict.fromkeys(("campaign_id", "dag_id", "task_id", "run_id"), "a")
+    rest = dict.fromkeys(("source_row", "row_key", "client_message_id", "code", "description", "batch_id", "umid"))
+    more = {"client_batch_id": None, "parts": None, "sent_at": None, "map_index": -1, "updated_at": utc(0)}
+    return {**common, **rest, **more, "owner": "batch", "row_id": "1", "outcome": "accepted", **columns}
+
+
+def count(warehouse: Warehouse, table: str = "outcomes") -> int:
+    ((rows,),) = warehouse.rows("count(*)", table)
+    return int(rows)
+
+
+@pytest.fixture
+def as_role(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Have Airflow's connection be a role's that may do no more than this with the table."""
+    made: list[Database] = []
+    assert warehouse.database is not None
+    owner = warehouse.database
+
+    def be(*rights: str) -> None:
+        role = lesser_role(owner, *rights, tables=["outcomes"])
+        made.append(role)
+        monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", role.airflow_connection)
+
+    yield be
+    for role in made:
+        drop_role(role, owner)
+
+
+@with_roles
+def test_a_role_that_may_make_no_tables_can_use_one(
+    run_dag: Run, sandbox: Any, connection: str, warehouse: Warehouse, as_role: Any
+) -> None:
+    prepare()
+    as_role(*RIGHTS)
+    run = run_dag(survey_dag(rows=[person(1)], outcome_table="outcomes", outcome_conn_id="warehouse"))
+    assert run.task_states == {"send": "success"}, run.log[-3000:]
+    assert warehouse.outcomes() == {"accepted": 1}
+
+
+@with_roles
+@pytest.mark.parametrize("lacking", RIGHTS)
+def test_a_right_that_a_role_lacks_is_named(warehouse: Warehouse, as_role: Any, no_pauses: None, lacking: str) -> None:
+    prepare()
+    as_role(*(right for right in RIGHTS if right != lacking))
+    with pytest.raises(OutcomeTableError) as caught:
+        prepare()
+    said = str(caught.value)
+    assert said.startswith("the outcome table outcomes (outcome_conn_id 'warehouse')")
+    assert ("could not be read" if lacking == "SELECT" else f"cannot be written, {lacking} has failed") in said
+    assert "denied" in said
+    assert "needs SELECT, INSERT, UPDATE and DELETE on it" in said
+    assert count(warehouse) == 0
+
+
+@pytest.mark.parametrize("warehouse", ["postgres"], indirect=True)
+def test_nobody_is_texted_where_a_role_lacks_a_right(
+    run_dag: Run, sandbox: Any, connection: str, warehouse: Warehouse, as_role: Any, no_pauses: None
+) -> None:
+    prepare()
+    as_role("SELECT", "INSERT", "UPDATE")
+    run = run_dag(survey_dag(rows=[person(1)], outcome_table="outcomes", outcome_conn_id="warehouse"))
+    assert run.task_states == {"send": "failed"}
+    assert "cannot be written, DELETE has failed: InsufficientPrivilege" in run.log
+    assert result_of(run)["accepted_count"] == 0
+    assert sandbox.stats()["requests"] == 0
+    assert count(warehouse) == 0
+
+
+@with_roles
+def test_a_table_that_is_not_there_and_may_not_be_made_is_named(
+    warehouse: Warehouse, as_role: Any, no_pauses: None
+) -> None:
+    prepare()
+    as_role(*RIGHTS)
+    with pytest.raises(OutcomeTableError, match=r"table others .*could not be made either: .*denied.*needs .*CREATE"):
+        prepare("others")
+
+
+def test_a_table_in_a_schema_is_used_as_it_is_named(warehouse: Warehouse) -> None:
+    database = warehouse.database
+    if database is not None and database.kind == "mariadb":
+        schema = database.connection["schema"]
+    elif warehouse.fields["conn_type"] == "sqlite":
+        schema = "main"
+    else:
+        schema = "crm"
+        warehouse.execute("CREATE SCHEMA crm")
+    for _ in range(2):
+        prepare(f"{schema}.outcomes")
+    assert count(warehouse, f"{schema}.outcomes") == 0
+
+
+def test_a_schema_that_is_not_there_is_not_made(warehouse: Warehouse, no_pauses: None) -> None:
+    with pytest.raises(OutcomeTableError, match=r"table nowhere.outcomes .*could not be read.*a schema that is there"):
+        prepare("nowhere.outcomes")
+
+
+@pytest.mark.parametrize("name", ["Outcomes", "order", "select", "a$_1"])
+def test_names_with_capitals_and_of_sqls_own_words_are_quoted(warehouse: Warehouse, name: str) -> None:
+    for _ in range(2):
+        prepare(name)
+    quote = "`" if warehouse.fields["conn_type"] == "mysql" else '"'
+    assert count(warehouse, f"{quote}{name}{quote}") == 0
+
+
+@pytest.mark.parametrize("warehouse", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        " ",
+        "a b",
+        "a.b.c.d",
+        "a..b",
+        ".a",
+        "a.",
+        '"a"',
+        "a'b",
+        "`a`",
+        "[a]",
+        "a;b",
+        "a\n",
+        "1a",
+        "é",
+        "a-b",
+        7,
+        None,
+    ],
+)
+def test_other_names_are_refused_when_the_dag_is_parsed(warehouse: Warehouse, name: Any) -> None:
+    with pytest.raises(ValueError, match="outcome_table"):
+        survey_dag(rows=[], outcome_table=name, outcome_conn_id="warehouse")
+
+
+def test_what_is_written_twice_is_there_once_with_its_delivery(warehouse: Warehouse) -> None:
+    prepare()
+    database = database_of("outcomes", "warehouse")
+    first = [a_row(row_id=str(number), row_key=f"key {number}", umid=f"umid {number}") for number in range(1_500)]
+    database.run(lambda connection: database.write(connection, first), "be written")
+    warehouse.execute("UPDATE outcomes SET delivery_state = 'delivered', price = 0.0375")
+    again = [a_row(row_id=str(number), outcome="unknown") for number in range(1_499, 2_000)]
+    for _ in range(2):
+        database.run(lambda connection: database.write(connection, again), "be written")
+    database.close()
+    assert warehouse.outcomes() == {"accepted": 1_499, "unknown": 501}
+    ((row_key, umid, state, price),) = warehouse.rows(
+        "row_key, umid, delivery_state, price", rest="WHERE row_id = '1499'"
+    )
+    assert (row_key, umid, state, float(price)) == ("key 1499", "umid 1499", "delivered", 0.0375)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("DROP COLUMN umid", "is there and lacks the columns umid"),
+        ("ADD COLUMN mine INTEGER NOT NULL", "INSERT has failed: .*mine"),
+        ("ALTER COLUMN row_id TYPE BIGINT USING 1", "INSERT has failed: .*row_id"),
+        ("ALTER COLUMN row_key TYPE BIGINT USING 1", "INSERT has failed: .*row_key"),
+        ("ALTER COLUMN sent_at TYPE BIGINT USING 1", "INSERT has failed: .*sent_at"),
+        ("ALTER COLUMN delivery_detail TYPE BIGINT USING 1", "INSERT has failed: .*delivery_detail"),
+        ("ALTER COLUMN outcome TYPE VARCHAR(3)", "INSERT has failed: .*too long"),
+        ("ALTER COLUMN price TYPE BIGINT", "has a column price that keeps no fractions"),
+        ("ADD CHECK (owner = '')", "INSERT has failed: .*check"),
+        ("DROP CONSTRAINT outcomes_pkey", "to write over a row has failed: .*ON CONFLICT"),
+        ('RENAME COLUMN outcome TO "Outcome"', "INSERT has failed: .*outcome"),
+    ],
+)
+@pytest.mark.parametrize("warehouse", ["postgres"], indirect=True)
+def test_a_table_that_others_have_made_otherwise_is_found_out(
+    warehouse: Warehouse, no_pauses: None, change: str, message: str
+) -> None:
+    prepare()
+    warehouse.execute(f"ALTER TABLE outcomes {change}")
+    with pytest.raises(SinkError, match=message):
+        prepare()
+    assert count(warehouse) == 0
+
+
+@pytest.mark.parametrize("warehouse", ["postgres"], indirect=True)
+def test_a_table_with_columns_of_ones_own_and_checks_that_fit_is_used(warehouse: Warehouse) -> None:
+    prepare()
+    warehouse.execute("ALTER TABLE outcomes ADD COLUMN mine INTEGER, ADD COLUMN seen BOOLEAN NOT NULL DEFAULT FALSE")
+    warehouse.execute(
+        "ALTER TABLE outcomes ADD CHECK (outcome IN ('accepted', 'rejected')), ALTER sent_at TYPE timestamptz"
+    )
+    prepare()
+
+
+@pytest.mark.parametrize("warehouse", ["mariadb", "another"], indirect=True)
+def test_a_table_without_a_key(warehouse: Warehouse, no_pauses: None) -> None:
+    """Where rows are upserted it would have rows twice; where they are deleted before, it need not have one."""
+    prepare("template")
+    warehouse.execute("CREATE TABLE outcomes AS SELECT * FROM template")
+    if warehouse.database is None:
+        prepare()
+    else:
+        with pytest.raises(OutcomeTableError, match="has no primary key of owner and row_id"):
+            prepare()
+    assert count(warehouse) == 0
+
+
+@pytest.mark.parametrize("warehouse", ["duckdb", "postgres"], indirect=True)
+def test_the_pages_dag_fills_the_table_that_its_query_reads(
+    run_dag: Run, sandbox: Any, connection: str, warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.providers.common.compat.sdk import DAG
+
+    page = (ROOT / "docs" / "warehouse.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (query,) = re.findall(r"^```sql\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    cast = "o.row_key = CAST(c.customer_id AS VARCHAR)"
+    assert cast in page
+    for statement in (
+        "CREATE SCHEMA crm",
+        "CREATE TABLE orders (phone VARCHAR, first_name VARCHAR, customer_id INTEGER)",
+        "CREATE TABLE customers (customer_id VARCHAR, segment VARCHAR)",
+        "CREATE TABLE numbered (customer_id INTEGER, segment VARCHAR)",
+        "CREATE TABLE survey_answers (umid VARCHAR, answer VARCHAR)",
+        "INSERT INTO orders VALUES ('+12025550101', 'Zoë', 1), ('+12025550102', 'Ann', 2), ('none', 'Bo', 3)",
+        "INSERT INTO customers VALUES ('1', 'new'), ('2', 'old'), ('3', 'old')",
+        "INSERT INTO numbered VALUES (1, 'new'), (2, 'old'), (3, 'old')",
+    ):
+        warehouse.execute(statement)
+    journal = {"conn_type": "sqlite", "host": str(tmp_path / "journal.sqlite")}
+    monkeypatch.setenv("AIRFLOW_CONN_JOURNAL", json.dumps(journal))
+    namespace: dict[str, Any] = {"__name__": "warehouse"}
+    exec(compile(code, "warehouse.md", "exec"), namespace)  # noqa: S102  # our own page
+    with DAG("page", schedule=None, start_date=START, catchup=False, params={"day": "2026-02-01"}) as dag:
+        namespace["survey_and_follow"]()
+    run = run_dag(dag)
+    assert run.task_states == {"send_surveys": "success", "delivery_report": "success"}, run.log[-3000:]
+    (umid,) = [message["umid"] for message in sandbox.messages() if "Zoë" in message["text"]]
+    warehouse.execute(f"INSERT INTO survey_answers VALUES ('{umid}', 'great')")
+    of_numbers = query.replace("customers AS c", "numbered AS c").replace("o.row_key = c.customer_id", cast)
+    for asked in (query, of_numbers):
+        rows = sorted(warehouse.execute(asked.rstrip().rstrip(";")))
+        assert [(str(key), segment, state, float(price), answer) for key, segment, state, price, answer in rows] == [
+            ("1", "new", "delivered", 0.01, "great"),
+            ("2", "old", "delivered", 0.01, None),
+        ]
