@@ -141,7 +141,7 @@ class EightByEightCancelBatchOperator(BatchesOperator):
         given = self.batch_ids
         if given.problem:
             raise AirflowFailException(given.problem)
-        if not given.batches.ids:
+        if not given.batches:
             return self._conclude_nothing(context)
         from airflow_provider_8x8.operators.cancelling import cancel
 
@@ -167,7 +167,7 @@ class EightByEightCancelBatchOperator(BatchesOperator):
         report = cancel_report(cancellations, accepted=accepted, campaign_id=self._campaign_id())
         self.log.info("%s", report.in_words)
         result = self._push(context, report)
-        verdict = judge_cancelling(report, cancellations)
+        verdict = judge_cancelling(report, cancellations, self.batch_ids.batches)
         if problem is not None:
             raise AirflowException(with_advice(problem, report.in_words, verdict.reason))
         if verdict.ending is Ending.FAIL:

@@ -22,6 +22,7 @@ from airflow_provider_8x8.operators.given_batches import BatchesOperator, GivenB
 from airflow_provider_8x8.operators.links import EightByEightConnectLink, show_link
 from airflow_provider_8x8.operators.masked import named_in_errors, refuse
 from airflow_provider_8x8.operators.outlets import tell_outlets
+from airflow_provider_8x8.operators.resuming import why_trigger_has_failed
 from airflow_provider_8x8.surveys.clock import SystemClock
 from airflow_provider_8x8.surveys.messages.times import parse_time
 from airflow_provider_8x8.surveys.outcomes.deliveries import DeliveryReport
@@ -180,10 +181,7 @@ class EightByEightDeliveryReportOperator(BatchesOperator):
         :raises AirflowSkipException: there are no batches, and ``on_empty`` is ``skip``
         """
         show_link(context, self.eight_by_eight_conn_id, self.subaccount_id)
-        given = self.batch_ids
-        if given.problem:
-            raise AirflowFailException(given.problem)
-        if not given.batches.ids:
+        if not self._has_batches():
             return self._conclude_nothing(context)
         if (table := self._delivery_columns()) is not None:
             try:
@@ -198,7 +196,22 @@ class EightByEightDeliveryReportOperator(BatchesOperator):
         """Go on where the wait has begun; see :meth:`execute`."""
         from airflow_provider_8x8.surveys.sending.following import Progress
 
-        return self._follow(context, self._follower(context), Progress.of(event), has_waited=True)
+        if not self._has_batches():  # by now: the DAG file may be another
+            return self._conclude_nothing(context)
+        try:
+            progress = Progress.of(event)
+        except ValueError:
+            raise self._conclude_unread(
+                context, "what the report was to go on with is not what this version writes"
+            ) from None
+        return self._follow(context, self._follower(context), progress, has_waited=True)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after a wait; where Airflow's trigger has failed, say that nothing is known, and fail."""
+        why = why_trigger_has_failed(self.log, next_method, next_kwargs)
+        if why is None:
+            return super().resume_execution(next_method, next_kwargs, context)
+        raise self._conclude_unread(context, f"8x8's logs could not be waited for without a worker: {why}")
 
     def on_kill(self) -> None:
         """Wait no longer."""
@@ -266,6 +279,22 @@ class EightByEightDeliveryReportOperator(BatchesOperator):
             has_waited = True
         _remember(context, None)
         return self._conclude(context, progress)
+
+    def _has_batches(self) -> bool:
+        """
+        Tell whether there is anything to report on.
+
+        :raises AirflowFailException: what was rendered names no batches
+        """
+        if self.batch_ids.problem:
+            raise AirflowFailException(self.batch_ids.problem)
+        return bool(self.batch_ids.batches)
+
+    def _conclude_unread(self, context: Context, reason: str) -> AirflowException:
+        """Push that the logs were not read; return what the task fails with, which another try may mend."""
+        batches = self.batch_ids.batches
+        self._push(context, DeliveryReport(batch_ids=list(batches.ids), messages_expected=batches.accepted))
+        return AirflowException(reason)
 
     def _conclude_nothing(self, context: Context) -> dict[str, Any]:
         result = self._push(context, DeliveryReport(batch_ids=[]))

@@ -20,6 +20,7 @@ from airflow_provider_8x8.operators.arguments import (
 from airflow_provider_8x8.operators.conclusion import conclude
 from airflow_provider_8x8.operators.links import EightByEightConnectLink, show_link
 from airflow_provider_8x8.operators.masked import CanaryNumber, Masked, Unusable, named_in_errors
+from airflow_provider_8x8.operators.resuming import why_trigger_has_failed
 from airflow_provider_8x8.operators.survey_texts import TEXT_ARGUMENTS, SurveyTextsOperator
 from airflow_provider_8x8.surveys.settings import (
     DEFAULT_BRAKE_AFTER,
@@ -37,9 +38,6 @@ if TYPE_CHECKING:
 
 # What only a running task needs (operators.sending, and requests with all that it brings) is imported there: DAG files
 # are parsed every minute.
-
-_TRIGGER_HAS_FAILED = "__fail__"
-"""In place of the method to go on with, as Airflow 2 and 3 have it."""
 
 _A_CAMPAIGN_PER_RUN = (
     "Each run of this DAG is a campaign of its own: whoever is in the rows of two runs, such as a scheduled and a "
@@ -309,12 +307,9 @@ class EightByEightSurveyBatchOperator(SurveyTextsOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Go on after a wait; where Airflow's trigger has failed, say what was sent, and fail."""
-        if next_method != _TRIGGER_HAS_FAILED:
+        why = why_trigger_has_failed(self.log, next_method, next_kwargs)
+        if why is None:
             return super().resume_execution(next_method, next_kwargs, context)
-        failure = next_kwargs or {}
-        if traceback := failure.get("traceback"):
-            self.log.error("The trigger has failed:\n%s", "".join(traceback))
-        why = getattr(error := failure.get("error", "unknown"), "value", error)
         return self._send(context, cannot_wait=f"8x8's logs could not be waited for without a worker: {why}")
 
     def _send(self, context: Context, **how: Any) -> dict[str, Any]:
