@@ -117,7 +117,7 @@ class EightByEightCancelBatchOperator(BatchesOperator):
         """
         show_link(context, self.eight_by_eight_conn_id, self.subaccount_id)
         batches = self._batches()
-        if not batches.ids:
+        if not batches:
             return self._conclude_nothing(context, CancelReport())
         from airflow_provider_8x8.operators.cancelling import cancel
 
@@ -138,7 +138,7 @@ class EightByEightCancelBatchOperator(BatchesOperator):
         report = cancel_report(cancellations, accepted=accepted, campaign_id=self._campaign_id())
         self.log.info("%s", report.in_words)
         result = self._push(context, report)
-        verdict = judge_cancelling(report, cancellations)
+        verdict = judge_cancelling(report, cancellations, self.batch_ids.batches)
         if problem is not None:
             raise AirflowException(with_advice(problem, report.in_words, verdict.reason))
         if verdict.ending is Ending.FAIL:

@@ -51,7 +51,7 @@ def cancel(
     batches = task.batch_ids.batches
     clock = SystemClock(stop)
     if campaign_id is None:
-        accepted = batches.accepted if len(batches.ids) == 1 else None
+        accepted = batches.accepted if len(batches.ids) == 1 and not batches.without_id else None
         memory = TryCancels(accepted, _remembered(context))
         canceller = Canceller(client, memory, clock=clock, stop=stop)
         cancellations = canceller.cancel(batches.ids)

@@ -17,7 +17,7 @@ from airflow_provider_8x8.operators.given_batches import BatchesOperator
 from airflow_provider_8x8.operators.links import show_link
 from airflow_provider_8x8.operators.masked import named_in_errors
 from airflow_provider_8x8.operators.outlets import tell_outlets
-from airflow_provider_8x8.operators.waiting import wait_without_worker
+from airflow_provider_8x8.operators.waiting import wait_without_worker, why_trigger_has_failed
 from airflow_provider_8x8.surveys.clock import SystemClock
 from airflow_provider_8x8.surveys.messages.times import parse_time
 from airflow_provider_8x8.surveys.outcomes.deliveries import DeliveryReport
@@ -153,10 +153,8 @@ class EightByEightDeliveryReportOperator(BatchesOperator):
         :raises AirflowSkipException: there are no batches, and ``on_empty`` is ``skip``
         """
         show_link(context, self.eight_by_eight_conn_id, self.subaccount_id)
-        if not self._batches().ids:
-            result = self._conclude_nothing(context, DeliveryReport(batch_ids=[]))
-            tell_outlets(self, context, result)
-            return result
+        if not self._batches():
+            return self._report_nothing(context)
         self._check_rendered()
         if (table := self._delivery_columns()) is not None:
             try:
@@ -171,8 +169,23 @@ class EightByEightDeliveryReportOperator(BatchesOperator):
         """Go on where the wait has begun; see :meth:`execute`."""
         from airflow_provider_8x8.surveys.sending.following import Progress
 
+        if not self._batches():  # by now: the DAG file may be another
+            return self._report_nothing(context)
         self._check_rendered()
-        return self._follow(context, self._follower(context), Progress.of(event), has_waited=True)
+        try:
+            progress = Progress.of(event)
+        except ValueError:
+            raise self._conclude_unread(
+                context, "what the report was to go on with is not what this version writes"
+            ) from None
+        return self._follow(context, self._follower(context), progress, has_waited=True)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after a wait; where Airflow's trigger has failed, say that nothing is known, and fail."""
+        why = why_trigger_has_failed(self.log, next_method, next_kwargs)
+        if why is None:
+            return super().resume_execution(next_method, next_kwargs, context)
+        raise self._conclude_unread(context, f"8x8's logs could not be waited for without a worker: {why}")
 
     def _follower(self, context: Context) -> Follower:
         from airflow_provider_8x8.hooks.eight_by_eight import EightByEightHook
@@ -221,6 +234,17 @@ class EightByEightDeliveryReportOperator(BatchesOperator):
             has_waited = True
         _remember(context, None)
         return self._conclude(context, progress)
+
+    def _conclude_unread(self, context: Context, reason: str) -> AirflowException:
+        """Push that the logs were not read; return what the task fails with, which another try may mend."""
+        batches = self._batches()
+        self._push(context, DeliveryReport(batch_ids=list(batches.ids), messages_expected=batches.accepted))
+        return AirflowException(reason)
+
+    def _report_nothing(self, context: Context) -> dict[str, Any]:
+        result = self._conclude_nothing(context, DeliveryReport(batch_ids=[]))
+        tell_outlets(self, context, result)
+        return result
 
     def _conclude(self, context: Context, progress: Progress) -> dict[str, Any]:
         batches = self._batches()

@@ -118,18 +118,20 @@ def _look_up_cost(previewed: Preview, client: EightByEightClient) -> None:
         previewed.cost_note = _note("8x8's price list", error)
         return
     costs, without_price = estimate(previewed.recipients, prices)
-    if without_price:
-        previewed.cost_note = (
-            f"{without_price} part{'' if without_price == 1 else 's'} to numbers for which 8x8's price list has no "
-            "price, or prices in several currencies"
-        )
+    notes = []
     if len(costs) == 1:
         (previewed.cost,) = costs
     elif costs:
         said = [f"{cost.lowest} to {cost.highest} {cost.currency}" for cost in costs]
-        previewed.cost_note = f"it is in several currencies: {' and '.join(said)}"
-    elif not without_price:
-        previewed.cost_note = "there is nothing to be sent"
+        notes.append(f"it is in several currencies: {' and '.join(said)}")
+    if without_price:
+        notes.append(
+            f"{without_price} part{'' if without_price == 1 else 's'} to numbers for which 8x8's price list has no "
+            "price, or prices in several currencies"
+        )
+    elif not costs:
+        notes.append("there is nothing to be sent")
+    previewed.cost_note = "; without ".join(notes) or None
 
 
 def _look_up_balance(previewed: Preview, client: EightByEightClient) -> None:

@@ -17,7 +17,7 @@ from airflow_provider_8x8.operators.conclusion import conclude
 from airflow_provider_8x8.operators.links import EightByEightConnectLink, show_link
 from airflow_provider_8x8.operators.masked import CanaryNumber, Masked, Unusable, named_in_errors
 from airflow_provider_8x8.operators.survey_texts import SurveyTextsOperator
-from airflow_provider_8x8.operators.waiting import TRIGGER_HAS_FAILED, is_resumed, wait_without_worker
+from airflow_provider_8x8.operators.waiting import is_resumed, wait_without_worker, why_trigger_has_failed
 from airflow_provider_8x8.surveys.settings import (
     DEFAULT_BRAKE_AFTER,
     DEFAULT_LOG_SETTLE_TIME,
@@ -312,12 +312,9 @@ class EightByEightSurveyBatchOperator(SurveyTextsOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Go on after a wait; where Airflow's trigger has failed, say what was sent, and fail."""
-        if next_method != TRIGGER_HAS_FAILED:
+        why = why_trigger_has_failed(self.log, next_method, next_kwargs)
+        if why is None:
             return super().resume_execution(next_method, next_kwargs, context)
-        failure = next_kwargs or {}
-        if traceback := failure.get("traceback"):
-            self.log.error("The trigger has failed:\n%s", "".join(traceback))
-        why = getattr(error := failure.get("error", "unknown"), "value", error)
         return self._send(context, cannot_wait=f"8x8's logs could not be waited for without a worker: {why}")
 
     def _send(self, context: Context, **how: Any) -> dict[str, Any]:

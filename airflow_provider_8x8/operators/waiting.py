@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from airflow_provider_8x8.operators.survey_batch import EightByEightSurveyBatchOperator
     from airflow_provider_8x8.surveys.sending.log_exports import Wait
 
-TRIGGER_HAS_FAILED = "__fail__"
+_TRIGGER_HAS_FAILED = "__fail__"
 """In place of the method to go on with, as Airflow 2 and 3 have it."""
 
 
@@ -47,3 +48,18 @@ def is_resumed(context: Context) -> bool:
     ti = context["ti"]
     told = getattr(ti, "_ti_context_from_server", ti)  # where Airflow 3 has what Airflow 2's own object has
     return getattr(told, "next_method", None) is not None
+
+
+def why_trigger_has_failed(log: Any, next_method: str, next_kwargs: Mapping[str, Any] | None) -> str | None:
+    """
+    Return why a trigger has failed, None if it has not.
+
+    :param log: gets the trigger's traceback, where Airflow hands it on
+    :param next_method: as Airflow gives it to ``resume_execution``; likewise ``next_kwargs``
+    """
+    if next_method != _TRIGGER_HAS_FAILED:
+        return None
+    failure = next_kwargs or {}
+    if traceback := failure.get("traceback"):
+        log.error("The trigger has failed:\n%s", "".join(traceback))
+    return str(getattr(error := failure.get("error", "unknown"), "value", error))

@@ -204,6 +204,22 @@ def test_without_any_memory_a_second_try_knows_nothing_of_the_first(
     assert report_of(again)["unknown_batch_ids"] == sent_by(sent)["batch_ids"]
 
 
+@pytest.mark.parametrize("by", [BY_JOURNAL, {}], ids=["by journal", "without"])
+@pytest.mark.parametrize("count", [5, 10])
+def test_a_batch_whose_id_is_not_known_may_go_out_and_the_task_says_so(
+    run_dag: Run, sandbox: Any, connection: str, by: dict[str, Any], count: int
+) -> None:
+    sandbox.faults([{"on": "survey_batch", "kind": "close_after_accept"}, {"on": "log_export", "kind": "500"}])
+    sent = sent_by(run_dag(sending(people(count), on_unknown="assume_sent", reconcile_timeout=timedelta())))
+    assert (sent["unknown_count"], len(sent["batch_ids"])) == (5, (count - 5) / 5)
+    run = run_dag(cancelling(sent, **by, retries=1))
+    assert (run.task_states["cancel"], run.try_numbers["cancel"]) == ("failed", 1)
+    assert report_of(run)["cancelled_count"] == count - 5
+    assert f"Whether everything was cancelled is not known: 8x8 has cancelled {count - 5}" in run.log
+    assert "8x8's id of one batch is not known, so it could not be cancelled" in run.log
+    assert ", ".join(sent["client_batch_ids"]) in run.log
+
+
 def test_a_batch_that_is_not_the_campaigns_is_named_before_anything_is_cancelled(
     run_dag: Run, sandbox: Any, connection: str
 ) -> None:

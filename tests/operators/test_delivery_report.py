@@ -18,7 +18,7 @@ from airflow_provider_8x8.api.client import EightByEightClient
 from airflow_provider_8x8.sandbox.platform.money import price_total
 from tests.conftest import API_KEY
 from tests.operators.test_survey_batch import BODY, START, TAKES_XCOM_OF_NONE, person, with_state_store
-from tests.support.dag_runs import DagRunResult
+from tests.support.dag_runs import DagRunResult, go_on
 
 Run = Callable[..., DagRunResult]
 
@@ -235,6 +235,44 @@ def test_a_batch_of_which_the_logs_have_nothing_is_named(run_dag: Run, sandbox: 
     assert (
         f"have nothing of the batches {sent[0]}: if they were sent before the run was due, give sent_after" in run.log
     )
+
+
+def test_a_batch_of_unknown_outcome_is_found_by_our_own_id(run_dag: Run, sandbox: Any, connection: str) -> None:
+    sandbox.faults([{"on": "survey_batch", "kind": "close_after_accept"}, {"on": "log_export", "kind": "500"}])
+    unknown = {"reconcile_timeout": timedelta(), "on_unknown": "assume_sent"}
+    run = run_dag(sent_and_reported([person(number) for number in range(3)], sending=unknown))
+    assert run.task_states == {"send": "success", "report": "success"}, run.log[-3000:]
+    assert (run.xcoms["send"]["batch_ids"], run.xcoms["send"]["unknown_count"]) == ([], 3)
+    result = report_of(run)
+    assert (result["messages_expected"], result["states"]) == (None, {"delivered": 3})
+    assert result["batch_ids"] == [sandbox.messages()[0]["batch_id"]]
+
+
+@pytest.mark.usefixtures("airflow_db")
+def test_when_the_trigger_fails_that_nothing_was_read_is_pushed(run_due: Run, sandbox: Any, connection: str) -> None:
+    dag = sent_and_reported([person(1)], deferrable=True)
+    run = run_due(dag, "manual", datetime.now(UTC))
+    run = go_on(dag, run.run_id, trigger_fails=True)
+    assert run.task_states["report"] == "failed"
+    result = report_of(run)
+    assert (result["as_of"], result["messages_expected"], result["batch_ids"]) == (
+        None,
+        1,
+        run.xcoms["send"]["batch_ids"],
+    )
+    assert "8x8's logs could not be waited for without a worker: Trigger failure" in run.log
+
+
+@pytest.mark.usefixtures("airflow_db")
+@pytest.mark.parametrize(
+    ("batch_ids", "state"), [("{{ none }}", "skipped"), ("{{ 'no id' }}", "failed")], ids=["nothing", "no batches"]
+)
+def test_batches_that_are_none_any_more_after_a_wait_are_as_before_it(
+    run_due: Run, sandbox: Any, connection: str, batch_ids: str, state: str
+) -> None:
+    run = run_due(sent_and_reported([person(1)], deferrable=True), "manual", datetime.now(UTC))
+    edited = sent_and_reported([person(1)], deferrable=True, batch_ids=lambda send: batch_ids)
+    assert go_on(edited, run.run_id).task_states["report"] == state
 
 
 def test_cleared_alone_the_report_finds_what_was_sent_before_the_run_began_anew(

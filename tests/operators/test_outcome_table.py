@@ -57,6 +57,15 @@ def test_there_is_one_row_for_each_row_read(run_dag: Run, sandbox: Any, connecti
     assert warehouse.rows("count(*)", rest="WHERE sent_at IS NULL") == [(2,)]
 
 
+def test_a_value_of_any_length_tells_rows_apart_in_the_table_too(
+    run_dag: Run, sandbox: Any, connection: str, warehouse: Warehouse
+) -> None:
+    long = "é" * 70_000
+    run = run_dag(into_table(rows=[person(1, key=long), person(2, key=long + "!")], unique_by="key"))
+    assert run.task_states == {"send": "success"}, run.log[-3000:]
+    assert {row_key for (row_key,) in warehouse.rows("row_key")} == {long, long + "!"}
+
+
 def test_the_delivery_report_adds_states_and_prices(
     run_dag: Run, sandbox: Any, connection: str, warehouse: Warehouse
 ) -> None:

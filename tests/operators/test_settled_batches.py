@@ -50,6 +50,7 @@ def test_a_person_settles_what_8x8s_logs_do_not_tell(
     assert [result_of(run)[name] for name in COUNTS] == [20, 0, 0, 0, 0, 0, 0]
     assert sandbox.stats()["accepted"] == (15 if said == "accepted" else 20)
     assert f"settled_batches: somebody says that batch {unknown[0]} was {said}" in run.log
+    assert (unknown[0] in result_of(run)["client_batch_ids"]) == (said == "accepted")
     again = clear_and_run(dag, first.run_id)
     assert again.task_states == {"send": "success"}
     assert sandbox.stats()["accepted"] == (15 if said == "accepted" else 20)

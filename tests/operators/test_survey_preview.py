@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_8x8.api.client import EightByEightClient
 from airflow_provider_8x8.operators.delivery_report import EightByEightDeliveryReportOperator
 from airflow_provider_8x8.operators.survey_batch import EightByEightSurveyBatchOperator
 from airflow_provider_8x8.operators.survey_preview import EightByEightSurveyPreviewOperator
@@ -211,6 +212,26 @@ def test_money_that_cannot_be_told_fails_nothing(run_dag: Any, sandbox: Any, acc
     assert result[what] is None
     assert "could not be had" in result[f"{what}_note"]
     assert result[other] is not None
+
+
+def test_what_no_price_is_known_for_is_said_beside_several_currencies(
+    run_dag: Any, account: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def country(code: str, amount: float, currency: str) -> dict[str, Any]:
+        return {"alpha2Code": code, "operators": [{"price": {"amount": amount, "currency": currency}}]}
+
+    prices = [country("US", 0.004, "USD"), country("SG", 0.03, "SGD")]
+    price_list = {"subAccounts": [{"subAccountId": SUBACCOUNT, "outbound": {"countries": prices}}]}
+    monkeypatch.setattr(EightByEightClient, "get_prices", lambda client: price_list)
+    rows = [person(1), person(2, destination="+6591234567"), person(3, destination="+447700900123")]
+    result = result_of(run_dag(preview_dag(rows=rows)))
+    assert result["cost"] is None
+    assert "it is in several currencies: 0.03 to 0.03 SGD and 0.004 to 0.004 USD" in result["cost_note"]
+    assert "without 1 part to numbers for which 8x8's price list has no price" in result["cost_note"]
+    # Less than a cent is not nothing.
+    cheap = result_of(run_dag(preview_dag(rows=[person(1)])))
+    assert (cheap["cost"], cheap["cost_note"]) == ({"currency": "USD", "lowest": 0.004, "highest": 0.004}, None)
+    assert "Cost: 0.0040 USD" in cheap["markdown"]
 
 
 def test_without_an_account_id_there_is_no_cost_and_a_reason(run_dag: Any, sandbox: Any, connection: str) -> None:

@@ -103,6 +103,18 @@ def test_without_a_number_to_expect_all_are_there_once_no_more_come_and_no_batch
     assert not both.is_settled(0.6, 2)
 
 
+def test_a_batch_whose_id_only_the_logs_know_is_found_by_our_own() -> None:
+    batches = SentBatches(("b1",), accepted=2, client_ids=("c1", "c2"), without_id=1)
+    report = report_of(
+        line(1),
+        msgspec.structs.replace(line(2, batch_id="b2"), client_batch_id="c2"),
+        line(3, batch_id="b3"),
+        batches=batches,
+    )
+    assert (report.messages_seen, report.share_delivered) == (2, 1.0)
+    assert (report.batch_ids, report.batches_not_seen) == (["b1", "b2"], [])
+
+
 RESULT = {"batch_ids": ["b1", "b2"], "accepted_count": 7, "rejected_count": 1, "report": None}
 
 
@@ -125,6 +137,21 @@ RESULT = {"batch_ids": ["b1", "b2"], "accepted_count": 7, "rejected_count": 1, "
         ([RESULT, {**RESULT, "batch_ids": ["b3"]}, None], SentBatches(("b1", "b2", "b3"), 14, 2)),
         ([RESULT, "b3"], SentBatches(("b1", "b2", "b3"))),
         ({**RESULT, "batch_ids": [], "accepted_count": 0}, SentBatches((), 0, 1)),
+        ('"b1"', SentBatches(("b1",))),
+        ("'b1', 'b2'", SentBatches(("b1", "b2"))),
+        # An earlier result of a task, and a later one that has all its batches.
+        ([{**RESULT, "batch_ids": ["b1"], "accepted_count": 4}, RESULT], SentBatches(("b1", "b2"), 7, 1)),
+        ([RESULT, {**RESULT, "batch_ids": ["b2", "b3"]}], SentBatches(("b1", "b2", "b3"))),
+        # A batch of which only our own id is known.
+        ({**RESULT, "client_batch_ids": ["c1", "c2"]}, SentBatches(("b1", "b2"), 7, 1)),
+        (
+            {**RESULT, "client_batch_ids": ["c1", "c2", "c3"]},
+            SentBatches(("b1", "b2"), 7, 1, client_ids=("c1", "c2", "c3"), without_id=1),
+        ),
+        (
+            {**RESULT, "batch_ids": [], "client_batch_ids": ["c1"], "accepted_count": 0},
+            SentBatches(client_ids=("c1",), without_id=1),
+        ),
     ],
 )
 def test_batches_are_named_in_many_ways(given: Any, batches: SentBatches) -> None:
@@ -141,6 +168,9 @@ def test_batches_are_named_in_many_ways(given: Any, batches: SentBatches) -> Non
         {"batch_ids": [None], "accepted_count": 7, "rejected_count": 0},
         7,
         ["a b"],
+        ["a;b"],
+        "a,b",
+        {**RESULT, "client_batch_ids": [7]},
         "[b1",
         "{{1}}",
         "12025550123",

@@ -114,6 +114,15 @@ def test_rows_may_bring_their_own_text_encoding_and_country() -> None:
     assert found.texts.pushed == {}
 
 
+def test_a_country_is_there_once_whether_the_number_or_the_row_says_it() -> None:
+    rows = [("91234567", "SG"), ("+6581234567", None), ("2425550101", "BS"), ("+12425550102", None)]
+    found = preview("Hi {{url}}", ["destination", "country"], rows)
+    assert [(each.name, each.calling_code, each.texts, each.parts) for each in found.recipients] == [
+        ("BS", "1242", 2, 2),
+        ("SG", "65", 2, 2),
+    ]
+
+
 @pytest.mark.parametrize(
     ("body", "keeps"), [("{{url}} {{a}}", True), ("{{a}} {{url}}", False), ("{{a}} {{url}} {{url}}", False)]
 )

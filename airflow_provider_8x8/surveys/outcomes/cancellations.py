@@ -10,10 +10,15 @@ from typing import Any
 import msgspec
 
 from airflow_provider_8x8.api.advice import with_advice
+from airflow_provider_8x8.surveys.outcomes.sent_batches import SentBatches
 from airflow_provider_8x8.surveys.outcomes.verdict import Verdict
 
 TOO_LATE = "Not everything was cancelled: 8x8 has cancelled {cancelled}"
 IS_NOT_KNOWN = "Whether everything was cancelled is not known: 8x8 has cancelled {cancelled} for sure"
+
+WITHOUT_ID = (
+    "8x8's id of {batches} is not known, so {it} could not be cancelled, and may go out: {of} {client_batch_ids}"
+)
 
 _NAMED = 20
 
@@ -142,19 +147,41 @@ def cancel_report(
     )
 
 
-def judge_cancelling(report: CancelReport, cancellations: Sequence[Cancellation]) -> Verdict:
-    """Judge what became of batches: it is a success if nothing is known to be left of them."""
+def judge_cancelling(
+    report: CancelReport, cancellations: Sequence[Cancellation], batches: SentBatches | None = None
+) -> Verdict:
+    """
+    Judge what became of batches: it is a success if nothing is known to be left of them.
+
+    :param batches: those that were to be cancelled, of some of which 8x8's id may not be known
+    """
     left = [each for each in cancellations if each.outcome is not CancelOutcome.CANCELLED]
     are_fewer = report.accepted_count is not None and report.cancelled_count != report.accepted_count
-    if not left and not are_fewer:
+    without_id = _without_id(batches or SentBatches())
+    if not left and not are_fewer and without_id is None:
         return Verdict.success()
-    heading = TOO_LATE if report.not_cancelled_batch_ids or not report.unknown_batch_ids else IS_NOT_KNOWN
+    is_not_known = report.unknown_batch_ids or (without_id is not None and not are_fewer)
+    heading = IS_NOT_KNOWN if is_not_known and not report.not_cancelled_batch_ids else TOO_LATE
     reason = heading.format(cancelled=_of(report.cancelled_count, report.accepted_count))
     said = [f"Batch {each.batch_id}: {_in_words(each)}" for each in left[:_NAMED]]
     others = f"and {len(left) - _NAMED} other batches" if len(left) > _NAMED else None
     advice = _advice(report)
     fail = Verdict.fail if any(each.may_go_better for each in left) else Verdict.fail_for_good
-    return fail(with_advice(reason, *said, others, *advice))
+    return fail(with_advice(reason, *said, others, without_id, *advice))
+
+
+def _without_id(batches: SentBatches) -> str | None:
+    """Say which batches could not be asked for; None if there are none."""
+    count, names = batches.without_id, batches.client_ids
+    if not count:
+        return None
+    more = ", ..." if len(names) > _NAMED else ""
+    return WITHOUT_ID.format(
+        batches="one batch" if count == 1 else f"{count} batches",
+        it="it" if count == 1 else "they",
+        of="our client batch id is" if len(names) == 1 else "our client batch ids are among",
+        client_batch_ids=", ".join(names[:_NAMED]) + more,
+    )
 
 
 def _in_words(cancellation: Cancellation) -> str:

@@ -38,7 +38,7 @@ class DeliveryReport(msgspec.Struct, frozen=True, kw_only=True):
     """
     What became of the messages of some batches; no phone number is in it.
 
-    :ivar batch_ids: 8x8's ids of the batches
+    :ivar batch_ids: 8x8's ids of the batches, also those that only its logs have told
     :ivar as_of: when 8x8 was asked for the logs that it is from, in UTC; None if they could not be read
     :ivar messages_expected: how many messages 8x8 has accepted, None if that is not known
     :ivar messages_seen: how many messages of the batches are in the logs
@@ -119,14 +119,15 @@ class Deliveries:
     def __init__(self, batches: SentBatches) -> None:
         self._batches = batches
         self._ids = frozenset(batches.ids)
+        self._client_ids = frozenset(batches.client_ids)
         self._fates: dict[str, Fate] = {}
         self._shared: dict[Fate, Fate] = {}
 
     def add(self, lines: Iterable[LogLine]) -> None:
         """Take note of what lines say of messages of the batches; of two about one message, the final one counts."""
-        ids, fates, shared = self._ids, self._fates, self._shared
+        ids, client_ids, fates, shared = self._ids, self._client_ids, self._fates, self._shared
         for line in lines:
-            if line.batch_id not in ids:
+            if line.batch_id not in ids and not (client_ids and line.client_batch_id in client_ids):
                 continue
             before = fates.get(line.umid)
             if before is not None and before.status in FINAL and line.status not in FINAL:
@@ -156,9 +157,10 @@ class Deliveries:
         refused = min(states[_REJECTED], self._batches.rejected)
         all_there_are = max(self._batches.accepted or 0, seen - refused)
         cost, priced = _cost(counts)
-        has_been_seen = {fate.batch_id for fate in counts}
+        has_been_seen = dict.fromkeys(fate.batch_id for fate in counts)
+        found = [quotable(batch_id) for batch_id in has_been_seen if batch_id and batch_id not in self._ids]
         return DeliveryReport(
-            batch_ids=list(self._batches.ids),
+            batch_ids=[*self._batches.ids, *found],
             as_of=as_of,
             messages_expected=self._batches.accepted,
             messages_seen=seen,

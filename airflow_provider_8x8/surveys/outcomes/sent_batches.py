@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from airflow_provider_8x8.api.masking import mask_phone_numbers, quotable
-from airflow_provider_8x8.api.models import BatchId
+from airflow_provider_8x8.api.models import BatchId, ClientBatchId
 
 _EXPECTED = "8x8's batch ids, the batch operator's result, or a list of either"
+_IN_NO_ID = frozenset(",;|'\"[](){}<>")
+"""What stands between several ids or around one, as somebody has typed them: 8x8 has no batch of such an id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +26,19 @@ class SentBatches:
     :ivar ids: 8x8's own, each once
     :ivar accepted: how many messages 8x8 has accepted in them; None if that is not known
     :ivar rejected: likewise rejected at once, which its logs may show, or not
+    :ivar client_ids: our own, of the tasks that have sent batches of which 8x8's id is not known: of those too, and of
+        all others of the same tasks
+    :ivar without_id: how many batches that are, which 8x8 has or may have
     """
 
     ids: tuple[str, ...] = ()
     accepted: int | None = None
     rejected: int = 0
+    client_ids: tuple[str, ...] = ()
+    without_id: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.ids or self.client_ids)
 
     @classmethod
     def of(cls, given: Any) -> SentBatches:
@@ -40,24 +50,73 @@ class SentBatches:
         :raises ValueError: it is something else
         """
         ids: dict[str, None] = {}
-        results: list[Mapping[str, Any]] = []
+        results: list[_Result] = []
         has_bare_ids = False
         for item in _flat(given):
             if isinstance(item, Mapping):
-                results.append(item)
-                ids.update(dict.fromkeys(map(_batch_id, item["batch_ids"])))
+                results.append(result := _Result.of(item))
+                ids.update(dict.fromkeys(result.ids))
             else:
                 has_bare_ids = True
-                ids[_batch_id(item)] = None
-        if has_bare_ids or not results:
-            return cls(tuple(ids))
-        # The same result twice is one, and says so by its batches.
-        told_apart = {tuple(result["batch_ids"]): result for result in results}.values()
+                ids[_bare_id(item)] = None
+        told_apart = _told_apart(results)
+        lacking = [result for result in told_apart or results if result.without_id]
+        client_ids = dict.fromkeys(name for result in lacking for name in result.client_ids)
+        without_id = min(sum(result.without_id for result in lacking), len(client_ids))
+        accepted = sum(result.accepted for result in told_apart or ())
+        if has_bare_ids or not told_apart or (without_id and not accepted):
+            return cls(tuple(ids), client_ids=tuple(client_ids), without_id=without_id)
+        rejected = sum(result.rejected for result in told_apart)
+        return cls(tuple(ids), accepted, rejected, tuple(client_ids), without_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What a result of the batch operator says of its batches."""
+
+    ids: tuple[str, ...]
+    client_ids: tuple[str, ...]
+    accepted: int
+    rejected: int
+
+    @classmethod
+    def of(cls, result: Mapping[str, Any]) -> _Result:
         return cls(
-            tuple(ids),
-            sum(_count(result, "accepted_count") for result in told_apart),
-            sum(_count(result, "rejected_count") for result in told_apart),
+            tuple(map(_batch_id, result["batch_ids"])),
+            _client_batch_ids(result.get("client_batch_ids") or ()),
+            _count(result, "accepted_count"),
+            _count(result, "rejected_count"),
         )
+
+    @property
+    def batches(self) -> int:
+        """How many it names, those of two ids twice."""
+        return len(self.ids) + len(self.client_ids)
+
+    @property
+    def without_id(self) -> int:
+        """Of how many batches only our own id is known."""
+        return max(0, len(self.client_ids) - len(self.ids))
+
+
+def _told_apart(results: Sequence[_Result]) -> list[_Result] | None:
+    """
+    Return results that have no batch in common, None if these cannot be had.
+
+    Of two results of one task, the one that has all batches of the other speaks for both.
+    """
+    found: list[_Result] = []
+    of_batch: dict[str, int] = {}
+    largest_first = sorted(enumerate(results), key=lambda numbered: (-numbered[1].batches, -numbered[0]))
+    for _, result in largest_first:
+        batches = {*result.ids, *result.client_ids}
+        known = {of_batch.get(batch, -1) for batch in batches}
+        if known <= {-1}:
+            of_batch.update(dict.fromkeys(batches, len(found)))
+            found.append(result)
+        elif len(known) > 1 or -1 in known:
+            return None
+    return found
 
 
 def _flat(given: Any) -> Iterable[Any]:
@@ -81,7 +140,7 @@ def _read(text: str) -> Any:
     text = text.strip()
     if text in ("", "None", "null"):
         return None
-    if not text.startswith(("[", "{", "(")):
+    if not text.startswith(("[", "{", "(", '"', "'")):
         return text
     for read in (json.loads, ast.literal_eval):
         try:
@@ -99,6 +158,21 @@ def _batch_id(given: Any) -> str:
     if mask_phone_numbers(batch_id) != batch_id and not any(map(str.isalpha, batch_id)):
         raise ValueError(f"batch_ids has {quotable(batch_id)}, which may be a phone number; expected {_EXPECTED}")
     return batch_id
+
+
+def _bare_id(given: Any) -> str:
+    batch_id = _batch_id(given)
+    if not _IN_NO_ID.isdisjoint(batch_id):
+        raise ValueError(f"batch_ids has {quotable(repr(batch_id))}; expected {_EXPECTED}")
+    return batch_id
+
+
+def _client_batch_ids(given: Any) -> tuple[str, ...]:
+    try:
+        return msgspec.convert(given, tuple[ClientBatchId, ...])
+    except msgspec.ValidationError:
+        said = quotable(repr(given))
+        raise ValueError(f"batch_ids has a result whose client_batch_ids is {said}; expected a list of ids") from None
 
 
 def _count(result: Mapping[str, Any], name: str) -> int:

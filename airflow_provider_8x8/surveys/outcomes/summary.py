@@ -330,5 +330,6 @@ def _count_own(summary: Summary, entry: Entry) -> None:
         summary.unknown_client_batch_ids.append(entry.client_batch_id)
     if entry.batch_id is not None:
         summary.batch_ids.append(entry.batch_id)
-    if entry.batch_id is not None or entry.unknown_count:
+    # A batch that a person knows to be accepted has no id of 8x8's, and neither has a single row that 8x8 refused.
+    if entry.batch_id is not None or entry.accepted_count or entry.unknown_count:
         summary.client_batch_ids.append(entry.client_batch_id)

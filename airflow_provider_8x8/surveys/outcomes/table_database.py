@@ -75,7 +75,12 @@ def _columns() -> list[sa.Column[Any]]:
         sa.Column("run_id", sa.String(250), nullable=False),
         sa.Column("map_index", sa.Integer, nullable=False, comment="-1 if the task is not mapped"),
         sa.Column("source_row", sa.Integer, comment="1 for the first row of the source, when it was read"),
-        sa.Column("row_key", sa.Text, comment="the value that makes the row unique in its campaign"),
+        # MySQL's TEXT has 64 KiB, and a row whose value has more is sent all the same.
+        sa.Column(
+            "row_key",
+            sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql").with_variant(mysql.MEDIUMTEXT(), "mariadb"),
+            comment="the value that makes the row unique in its campaign",
+        ),
         sa.Column("client_message_id", sa.Text, comment="what 8x8 knows the row by"),
         sa.Column("outcome", sa.String(16), nullable=False, comment="what became of the row"),
         sa.Column("code", sa.String(64), comment="8x8's, of the message or of its refusal"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -18,7 +18,8 @@ class Recipients(msgspec.Struct, frozen=True, kw_only=True):
     """
     Texts that go to one country, or to several that share a calling code.
 
-    :ivar calling_code: None where the rows themselves say the country, or where the number is no country's
+    :ivar calling_code: None where only the rows themselves say the country, where the country has several, or where the
+        number is no country's
     :ivar countries: ISO 3166-1 alpha-2; several where the number does not tell which of them it is
     """
 
@@ -49,16 +50,23 @@ def recipients_of(by_destination: Mapping[tuple[str, int], int]) -> list[Recipie
 
     :param by_destination: how many texts, by the first digits of the number or by the row's country, and by parts
     """
-    texts: Counter[tuple[str | None, tuple[str, ...]]] = Counter()
-    parts: Counter[tuple[str | None, tuple[str, ...]]] = Counter()
+    texts: Counter[tuple[str, ...]] = Counter()
+    parts: Counter[tuple[str, ...]] = Counter()
+    codes: defaultdict[tuple[str, ...], set[str]] = defaultdict(set)
     for (where, parts_each), count in by_destination.items():
         code = find_calling_code(where) if where.isdigit() else None
         countries = (where,) if not where.isdigit() else countries_of(code) if code else ()
-        texts[code, countries] += count
-        parts[code, countries] += count * parts_each
+        texts[countries] += count
+        parts[countries] += count * parts_each
+        codes[countries].update([code] if code else [])
     found = [
-        Recipients(calling_code=code, countries=countries, texts=count, parts=parts[code, countries])
-        for (code, countries), count in texts.items()
+        Recipients(
+            calling_code=next(iter(codes[countries])) if len(codes[countries]) == 1 else None,
+            countries=countries,
+            texts=count,
+            parts=parts[countries],
+        )
+        for countries, count in texts.items()
     ]
     return sorted(found, key=lambda each: (-each.texts, each.countries))
 

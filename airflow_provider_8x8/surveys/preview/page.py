@@ -160,4 +160,5 @@ def _s(count: int) -> str:
 
 
 def _amount(amount: float) -> str:
-    return f"{amount:,.2f}"
+    """Return an amount; one that is less than a unit has four places, since a text costs some cents or less."""
+    return f"{amount:,.2f}" if amount == 0 or abs(amount) >= 1 else f"{amount:.4f}"
