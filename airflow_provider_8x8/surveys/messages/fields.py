@@ -86,9 +86,9 @@ def message_id_of(value: Any) -> str | None:
 def _time_of_row(field: str) -> Callable[[Any], datetime]:
     def parse(value: Any) -> datetime:
         try:
-            return parse_time(field, value)
+            return parse_time(field, value, mask_phone_numbers)
         except ValueError as error:
-            raise InvalidRowError(mask_phone_numbers(str(error))) from None
+            raise InvalidRowError(str(error)) from None
 
     return parse
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,17 +23,19 @@ class PastTimeError(ValueError):
         self.moment = moment
 
 
-def parse_time(name: str, value: Any) -> datetime:
+def parse_time(name: str, value: Any, mask: Callable[[str], str] = str) -> datetime:
     """
     Return a point in time from a datetime or ISO 8601 text.
 
+    :param mask: takes out of the value what may not be shown, where it is none
     :raises ValueError: it is neither, or has no offset from UTC
     """
     moment = value
     if isinstance(value, str):
         moment = _parsed(value.strip())
     if not isinstance(moment, datetime):
-        raise ValueError(f"{name} is {value!r}; expected a datetime or ISO 8601 such as 2026-01-31T09:00:00+08:00")
+        said = mask(repr(value))
+        raise ValueError(f"{name} is {said}; expected a datetime or ISO 8601 such as 2026-01-31T09:00:00+08:00")
     if moment.utcoffset() is None:
         # In words, since the digits of a date alone could be those of a phone number, and would be masked.
         said = f"{moment:%B %d %Y at %Hh%M}"
