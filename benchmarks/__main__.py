@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import msgspec
@@ -19,6 +20,7 @@ import msgspec
 from benchmarks.contend import Outcome
 from benchmarks.contenders import CONTENDERS
 from benchmarks.figures import Machine, Spread, decimals, mebibytes, table, whole
+from benchmarks.goals import Goal, as_table, of_comparison, of_few_rows, of_shard, of_slow_8x8
 from benchmarks.parsing import measure_parsing
 from benchmarks.processes import BenchmarkError, Runner, databases, eight_by_eight
 from benchmarks.tables import Table, make_table
@@ -47,6 +49,7 @@ class Bench:
     :ivar sizes: smaller tables, to show how cost grows
     :ivar slow_rows: of the table that goes to a slow 8x8
     :ivar compared: outcomes of the first section, for those after it
+    :ivar goals: what was to be reached in the sections until now, and what was
     """
 
     runner: Runner
@@ -56,6 +59,7 @@ class Bench:
     sizes: Sequence[int]
     slow_rows: int
     compared: list[Outcome] = field(default_factory=list)
+    goals: list[Goal] = field(default_factory=list)
     _tables: dict[int, Table] = field(default_factory=dict)
 
     def compare(self) -> Any:
@@ -73,6 +77,9 @@ class Bench:
         ratios = _ratios(rounds)
         for contender, ratio in ratios.items():
             print(f"  ours is {ratio.shown(decimals(2))} times as fast as {contender}")
+        medians = {contender: ratio.median for contender, ratio in ratios.items()}
+        growth = median(each["ours"].measurement.memory for each in rounds)
+        self.goals += of_comparison(rows, medians, growth)
         return {"rows": rows, "rounds": rounds, "ratios": ratios}
 
     def other_ways(self) -> Any:
@@ -82,6 +89,11 @@ class Bench:
         with eight_by_eight() as url:
             found = {contender: [self._run(contender, rows, url)] for contender in OTHER_WAYS}
         print(_costs(found))
+        (shard,) = found["ours, one of ten shards"]
+        if alone := [outcome for outcome in self.compared if outcome.contender == "ours"]:
+            speed = median(outcome.speed for outcome in alone)
+            growth = median(outcome.measurement.memory for outcome in alone)
+            self.goals += of_shard(shard.speed / speed, shard.measurement.memory - growth)
         return {"rows": rows, "outcomes": found}
 
     def grow(self) -> Any:
@@ -99,6 +111,8 @@ class Bench:
                     for contender in contenders
                 }
         print(_growth(found))
+        fewest = found[min(sizes)]
+        self.goals.append(of_few_rows(min(sizes), fewest["ours"][0].speed / fewest["by hand"][0].speed))
         return found
 
     def slow(self) -> Any:
@@ -113,6 +127,7 @@ class Bench:
             f"  {outcome.requests} batches: {outcome.measurement.seconds:.2f} s, of which {waiting:.2f} s are waiting: "
             f"{overhead:.1%} longer"
         )
+        self.goals.append(of_slow_8x8(overhead))
         return {"rows": rows, "waiting": waiting, "overhead": overhead, "outcome": outcome}
 
     def parse(self) -> Any:
@@ -163,6 +178,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name, section in SECTIONS.items():
             if name in options.sections:
                 figures[name.replace("-", "_")] = section(bench)
+        if bench.goals:
+            print(f"\n== What is to be reached\n{as_table(bench.goals)}")
+            figures["goals"] = bench.goals
         figures["load_average_after"] = os.getloadavg()[0]  # much more than one: others were at work, too
     print(f"\nThe load was {figures['load_average_after']:.1f} after")
     print(msgspec.json.encode(figures, enc_hook=str).decode())

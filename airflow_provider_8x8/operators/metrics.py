@@ -112,12 +112,20 @@ class CountedJournal:
 
     def settle(self, entry: Entry) -> Entry:
         settled = self._journal.settle(entry)
+        self._count(entry, settled)
+        return settled
+
+    def settle_and_begin(self, entry: Entry, compose: Compose) -> tuple[Entry, Entry | None]:
+        settled, begun = self._journal.settle_and_begin(entry, lambda news: compose(self._note(news)))
+        self._count(entry, settled)
+        return settled, begun
+
+    def _count(self, entry: Entry, settled: Entry) -> None:
         accepted, rejected = self._counted.get(settled.client_batch_id, (0, 0))
         self._note([settled])
         if settled == entry:  # else somebody else has settled it before, and counted
             self._metrics.count(Outcome.ACCEPTED, settled.accepted_count - accepted)
             self._metrics.count(Outcome.REJECTED, settled.rejected_count - rejected)
-        return settled
 
     def _note(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Remember what is counted of entries, by this try or before."""

@@ -16,7 +16,7 @@ from airflow_provider_8x8.surveys.journal.errors import CorruptJournalError, Jou
 from airflow_provider_8x8.surveys.journal.header import JOURNAL_FORMAT
 from airflow_provider_8x8.surveys.journal.marks import STATE_STORE, JournalName, Mark, Memory, Place, TaskJournal
 from airflow_provider_8x8.surveys.journal.memory import MemoryJournal
-from airflow_provider_8x8.surveys.journal.protocol import EntryLog
+from airflow_provider_8x8.surveys.journal.protocol import Compose, EntryLog
 from airflow_provider_8x8.surveys.journal.sql_memory import SqlMemory
 from airflow_provider_8x8.surveys.journal.state_store import StateStoreMemory
 from airflow_provider_8x8.surveys.messages.row_keys import unpack
@@ -108,6 +108,41 @@ class Entries:
         journal = next_journal()
         assert journal.begin(always(entry_of("batch-1"))) == entry_of("batch-1")
         assert journal.begin(always(None)) is None
+
+    def test_a_batch_may_be_settled_together_with_the_beginning_of_the_next(
+        self, next_journal: Callable[[], EntryLog]
+    ) -> None:
+        journal = next_journal()
+        first, second = entry_of("batch-1"), entry_of("batch-2", keys(4))
+        journal.begin(always(first))
+        assert journal.settle_and_begin(settled(first), always(second)) == (settled(first), second)
+        assert journal.settle_and_begin(settled(second), always(None)) == (settled(second), None)
+        stands = {"batch-1": settled(first), "batch-2": settled(second)}
+        self.assert_stands(next_journal(), stands)
+
+    def test_what_is_known_better_stays_where_the_next_is_begun_with_it(
+        self, next_journal: Callable[[], EntryLog]
+    ) -> None:
+        journal = next_journal()
+        journal.begin(always(entry_of("batch-1")))
+        sent = journal.settle(known(entry_of("batch-1"), "sent"))
+        second = entry_of("batch-2", keys(4))
+        assert journal.settle_and_begin(known(entry_of("batch-1"), "not sent"), always(second)) == (sent, second)
+        self.assert_stands(next_journal(), {"batch-1": sent, "batch-2": second})
+
+    def test_what_the_composer_raises_leaves_a_batch_that_can_still_be_settled(
+        self, next_journal: Callable[[], EntryLog]
+    ) -> None:
+        journal = next_journal()
+        journal.begin(always(entry_of("batch-1")))
+
+        def compose(news: Sequence[Entry]) -> Entry:
+            raise LookupError("no rows")
+
+        with pytest.raises(LookupError, match="no rows"):
+            journal.settle_and_begin(settled(entry_of("batch-1")), compose)
+        assert journal.settle(settled(entry_of("batch-1"))) == settled(entry_of("batch-1"))
+        self.assert_stands(next_journal(), {"batch-1": settled(entry_of("batch-1"))})
 
 
 class Outliving(Entries):
@@ -475,14 +510,7 @@ class Client:
 
     def begin(self, name: str, wanted: Sequence[bytes]) -> Entry | None:
         """Begin a batch of the row keys that nobody holds."""
-
-        def compose(news: Sequence[Entry]) -> Entry | None:
-            self._learn(news)
-            held = {key for entry in self.view.values() if entry.is_in_effect for key in unpack(entry.row_keys)}
-            missing = [key for key in wanted if key not in held]
-            return entry_of(name, b"".join(missing)) if missing else None
-
-        entry = self._journal.begin(compose)
+        entry = self._journal.begin(self._composing(name, wanted))
         self._learn([] if entry is None else [entry])
         return entry
 
@@ -494,8 +522,28 @@ class Client:
         self._learn([settled_entry])
         return settled_entry
 
+    def settle_and_begin(
+        self, settled_name: str, random_number: float, name: str, wanted: Sequence[bytes]
+    ) -> tuple[Entry, Entry | None] | None:
+        """Do both at once."""
+        if settled_name not in self.view:
+            return None
+        outcome = _any_outcome(self.view[settled_name], random_number)
+        settled_entry, entry = self._journal.settle_and_begin(outcome, self._composing(name, wanted))
+        self._learn([settled_entry, *([] if entry is None else [entry])])
+        return settled_entry, entry
+
     def entries(self) -> Sequence[Entry] | None:
         return self._journal.entries()
+
+    def _composing(self, name: str, wanted: Sequence[bytes]) -> Compose:
+        def compose(news: Sequence[Entry]) -> Entry | None:
+            self._learn(news)
+            held = {key for entry in self.view.values() if entry.is_in_effect for key in unpack(entry.row_keys)}
+            missing = [key for key in wanted if key not in held]
+            return entry_of(name, b"".join(missing)) if missing else None
+
+        return compose
 
     def _learn(self, entries: Sequence[Entry]) -> None:
         self.view.update({entry.client_batch_id: entry for entry in entries})
@@ -545,15 +593,15 @@ def test_the_simulations_model_answers_as_the_real_journal_does(journal_database
             pairs.pop(0)
             join()
         pair = dice.choice(pairs)
-        what = dice.choice(["news", "begin", "begin", "settle", "settle", "settle", "entries"])
+        what = dice.choice(["news", "begin", "begin", "settle", "settle", "settle", "settle_and_begin", "entries"])
         arguments: tuple[Any, ...] = ()
-        if what == "begin":
-            begun.append(f"batch-{step}")
-            arguments = (begun[-1], unpack(keys(*dice.sample(range(12), 4))))
-        elif what == "settle":
+        if what in ("settle", "settle_and_begin"):
             if not begun:
                 continue
             arguments = (dice.choice(begun), dice.random())
+        if what in ("begin", "settle_and_begin"):
+            begun.append(f"batch-{step}")
+            arguments = (*arguments, begun[-1], unpack(keys(*dice.sample(range(12), 4))))
         answers = [getattr(client, what)(*arguments) for client in pair]
         assert answers[0] == answers[1], f"step {step}: {what}"
         assert pair[0].view == pair[1].view, f"step {step}: {what}"

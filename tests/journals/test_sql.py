@@ -139,6 +139,29 @@ def test_news_are_what_others_have_entered_or_settled_since(new_journal: Callabl
     assert list(ours.news()) == []
 
 
+def test_a_batch_settled_and_one_begun_at_once_are_news_to_others_and_nothing_new_to_oneself(
+    new_journal: Callable[..., SqlJournal],
+) -> None:
+    ours, theirs = new_opened(new_journal), new_opened(new_journal)
+    first, second = entry_of("ours-1", keys(1)), entry_of("ours-2", keys(2))
+    ours.begin(always(first))
+    assert list(theirs.news()) == [first]
+    between = theirs.begin(always(entry_of("theirs-1", keys(3))))
+    told: list[Sequence[Entry]] = []
+
+    def compose(news: Sequence[Entry]) -> Entry:
+        told.append(news)
+        return second
+
+    assert ours.settle_and_begin(settled(first), compose) == (settled(first), second)
+    assert [list(news) for news in told] == [[between]]
+    assert list(ours.news()) == []
+    assert list(theirs.news()) == [settled(first), second]
+    assert theirs.begin(always(entry_of("theirs-2", keys(4)))) is not None
+    assert ours.settle_and_begin(settled(second), always(None)) == (settled(second), None)
+    assert list(theirs.news()) == [settled(second)]
+
+
 def test_nothing_is_written_if_nothing_is_left(
     new_journal: Callable[..., SqlJournal], journal_database: Database
 ) -> None:
@@ -162,6 +185,9 @@ def test_what_the_composer_raises_undoes_the_beginning(new_journal: Callable[...
         journal.begin(compose)
     assert list(new_opened(new_journal).news()) == []
     assert journal.begin(always(entry_of("batch-1"))) is not None
+    with pytest.raises(LookupError, match="no rows"):
+        journal.settle_and_begin(settled(entry_of("batch-1")), compose)
+    assert list(new_opened(new_journal).news()) == [entry_of("batch-1")]
 
 
 # settling

@@ -15,7 +15,7 @@ from airflow_provider_8x8.surveys.journal import transactions
 from airflow_provider_8x8.surveys.journal.entries import Entry
 from airflow_provider_8x8.surveys.journal.errors import JournalUnavailableError
 from airflow_provider_8x8.surveys.journal.sql import SqlJournal
-from tests.journals.entries import NOW, always, entry_of, settled
+from tests.journals.entries import NOW, always, entry_of, keys, settled
 from tests.journals.sql_journals import kill_other_connections, new_opened
 from tests.support.databases import Database
 
@@ -84,6 +84,21 @@ def test_a_lost_answer_to_a_settling_is_asked_for_again(
     lose_answers(journal, committed=committed, times=1)
     assert journal.settle(after) == after
     assert list(new_opened(new_journal).news()) == [after]
+
+
+@pytest.mark.parametrize("is_one_left", [True, False])
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_lost_answer_to_both_at_once_neither_loses_nor_doubles_either(
+    new_journal: Callable[..., SqlJournal], no_pauses: list[float], committed: bool, is_one_left: bool
+) -> None:
+    journal = new_opened(new_journal)
+    first, second = entry_of("batch-1"), entry_of("batch-2", keys(4)) if is_one_left else None
+    journal.begin(always(first))
+    lose_answers(journal, committed=committed, times=1)
+    assert journal.settle_and_begin(settled(first), always(second)) == (settled(first), second)
+    assert list(journal.news()) == []
+    assert list(new_opened(new_journal).news()) == [settled(first), *filter(None, [second])]
+    assert len(no_pauses) == 1
 
 
 def test_what_does_not_pass_ends_in_an_error_without_rows(

@@ -210,23 +210,47 @@ class CampaignJournal:
     def settle(self, entry: Entry) -> Entry:
         """Write what became of an entry, unless it is settled."""
 
-        def find() -> Entry:
-            stored = self._campaign.batches.get(entry.client_batch_id)
-            if stored is None:
-                raise CorruptJournalError(f"{entry.client_batch_id} is not in the journal")
-            return entry if stored.entry.gives_way_to(entry) else stored.entry
+        return self._transaction(lambda: self._settled(entry), lambda settled: self._write_settled(entry, settled))
 
-        def write(settled: Entry) -> Entry:
-            stored = self._campaign.batches[entry.client_batch_id]
-            if entry.state is EntryState.SENT and entry.batch_id is not None:
-                self._campaign.answered.setdefault(entry.client_batch_id, self._campaign.world.now)
-            if settled.state in (EntryState.RESENT, EntryState.ASSUMED_SENT) and stored.entry.state != settled.state:
-                self._campaign.on_decision(settled)
-            if settled != stored.entry:
-                self._write(_Stored(settled, stored.number, self._next_number()))
-            return settled
+    def settle_and_begin(self, entry: Entry, compose: Compose) -> tuple[Entry, Entry | None]:
+        """Do both in one transaction."""
+        composed: Entry | None = None
 
-        return self._transaction(find, write)
+        def make() -> tuple[Entry, Entry | None, int]:
+            nonlocal composed
+            if composed and (stored := self._campaign.batches.get(composed.client_batch_id)):
+                return self._campaign.batches[entry.client_batch_id].entry, stored.entry, stored.number
+            composed = compose([each.entry for each in self._changed(self._seen)])
+            return self._settled(entry), composed, -1
+
+        def write(made: tuple[Entry, Entry | None, int]) -> tuple[Entry, Entry | None, int]:
+            settled, begun, seen = made
+            if seen >= 0:
+                return made
+            self._write_settled(entry, settled)
+            number = self._next_number()
+            if begun is not None:
+                self._write(_Stored(begun, number, number))
+            return settled, begun, number
+
+        settled, begun, self._seen = self._transaction(make, write)
+        return settled, begun
+
+    def _settled(self, entry: Entry) -> Entry:
+        stored = self._campaign.batches.get(entry.client_batch_id)
+        if stored is None:
+            raise CorruptJournalError(f"{entry.client_batch_id} is not in the journal")
+        return entry if stored.entry.gives_way_to(entry) else stored.entry
+
+    def _write_settled(self, entry: Entry, settled: Entry) -> Entry:
+        stored = self._campaign.batches[entry.client_batch_id]
+        if entry.state is EntryState.SENT and entry.batch_id is not None:
+            self._campaign.answered.setdefault(entry.client_batch_id, self._campaign.world.now)
+        if settled.state in (EntryState.RESENT, EntryState.ASSUMED_SENT) and stored.entry.state != settled.state:
+            self._campaign.on_decision(settled)
+        if settled != stored.entry:
+            self._write(_Stored(settled, stored.number, self._next_number()))
+        return settled
 
     def revise(self, client_batch_id: str, change: Callable[[Entry], Entry]) -> Entry:
         """Write what has changed about the cancelling of a batch."""

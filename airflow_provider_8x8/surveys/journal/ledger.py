@@ -143,14 +143,23 @@ class Ledger:
             return b""
         return entry.resent_keys if self.is_own(entry) else entry.resent_keys + entry.rejected_keys
 
-    def begin(self, compose: Callable[[], Entry | None]) -> Entry | None:
-        """Make the entry durable that ``compose`` makes, once what others have entered is known."""
+    def begin(self, compose: Callable[[], Entry | None], answered: Entry | None = None) -> Entry | None:
+        """
+        Make the entry durable that ``compose`` makes, once what others have entered is known.
+
+        :param answered: another entry with what has become of it, which is settled by that; if this raises anything, it
+            may still have to be
+        """
 
         def learn_and_compose(news: Sequence[Entry]) -> Entry | None:
             self._learn(news)
             return compose()
 
-        entry = self._journal.begin(learn_and_compose)
+        if answered is None:
+            entry = self._journal.begin(learn_and_compose)
+        else:
+            settled, entry = self._journal.settle_and_begin(answered, learn_and_compose)
+            self._learn([settled])
         if entry is not None:
             self._entries[entry.client_batch_id] = entry
             if entry.is_batch:

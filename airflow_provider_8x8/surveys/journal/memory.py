@@ -47,3 +47,7 @@ class MemoryJournal:
         if self._entries[entry.client_batch_id].gives_way_to(entry):
             self._entries[entry.client_batch_id] = entry
         return self._entries[entry.client_batch_id]
+
+    def settle_and_begin(self, entry: Entry, compose: Compose) -> tuple[Entry, Entry | None]:
+        """See :class:`Journal`."""
+        return self.settle(entry), self.begin(compose)

@@ -46,6 +46,13 @@ class EntryLog(Protocol):
         :param entry: the entry with its new state; see :meth:`Entry.gives_way_to`
         """
 
+    def settle_and_begin(self, entry: Entry, compose: Compose) -> tuple[Entry, Entry | None]:
+        """
+        Do both, together where the journal can: what the first returns, and what the second does.
+
+        What ``compose`` raises may leave the first undone, too.
+        """
+
 
 class Journal(EntryLog, Protocol):
     """

@@ -99,6 +99,10 @@ class RememberedJournal:
         """See :class:`~airflow_provider_8x8.surveys.journal.protocol.Journal`."""
         return self._journal.settle(entry)
 
+    def settle_and_begin(self, entry: Entry, compose: Compose) -> tuple[Entry, Entry | None]:
+        """See :class:`~airflow_provider_8x8.surveys.journal.protocol.Journal`."""
+        return self._journal.settle_and_begin(entry, compose)
+
     def _check_whether_it_is_behind(self, place: Place) -> None:
         if self._memory.is_behind(place):
             raise JournalLostError(

@@ -130,14 +130,12 @@ class SqlJournal:
             number = self._lock(connection)
             if composed and (stored := self._find(connection, composed.client_batch_id)):
                 return stored.entry, stored.number
-            # Changes are numbered without gaps: nobody else has made one since the last look.
-            news = [] if number == self._seen + 1 else self._changed(connection)
+            news = self._news(connection, number)
             composed = compose([each.entry for each in news])
             if composed is None:
                 _roll_back(connection)
                 return None, _last_change(news, self._seen)
-            place = {"campaign": self._row_id, "number": number, "changed": number}
-            connection.execute(_NEW, {**place, **row_of(composed)})
+            self._insert(connection, composed, number)
             return composed, number
 
         entry, self._seen = self._database.run(make, "begin a batch")
@@ -145,10 +143,38 @@ class SqlJournal:
 
     def settle(self, entry: Entry) -> Entry:
         """See :class:`~airflow_provider_8x8.surveys.journal.protocol.EntryLog`."""
-        settled, number = self._database.run(partial(self._settle, entry), "settle a batch")
+
+        def write(connection: Connection) -> tuple[Entry, int]:
+            number = self._lock(connection)
+            return self._settle(connection, entry, number), number
+
+        settled, number = self._database.run(write, "settle a batch")
         if self._seen == number - 1:  # nobody else has changed anything: this change need not be read back
             self._seen = number
         return settled
+
+    def settle_and_begin(self, entry: Entry, compose: Compose) -> tuple[Entry, Entry | None]:
+        """
+        See :class:`~airflow_provider_8x8.surveys.journal.protocol.EntryLog`.
+
+        One transaction: both are there or neither is.
+        """
+        composed: Entry | None = None
+
+        def write(connection: Connection) -> tuple[Entry, Entry | None, int]:
+            nonlocal composed
+            number = self._lock(connection)
+            if composed and (stored := self._find(connection, composed.client_batch_id)):
+                return self._find_for_sure(connection, entry.client_batch_id), stored.entry, stored.number
+            composed = compose([each.entry for each in self._news(connection, number)])
+            settled = self._settle(connection, entry, number)
+            if composed is not None:
+                number = self._lock(connection)  # which is held, and gives the second change a number of its own
+                self._insert(connection, composed, number)
+            return settled, composed, number
+
+        settled, begun, self._seen = self._database.run(write, "settle a batch and begin the next")
+        return settled, begun
 
     def header(self) -> Header | None:
         """Return the campaign's header, without opening the journal; None if there is no such campaign."""
@@ -221,20 +247,31 @@ class SqlJournal:
             raise self._lost()
         return int(number)
 
-    def _settle(self, entry: Entry, connection: Connection) -> tuple[Entry, int]:
-        """Return the entry as it then stands, and the number of this change."""
-        number = self._lock(connection)
+    def _news(self, connection: Connection, number: int) -> list[_Stored]:
+        """
+        Return what has changed since the last look, for the change that has this number.
+
+        Changes are numbered without gaps: as long as it is the next one, nobody else has made any.
+        """
+        return [] if number == self._seen + 1 else self._changed(connection)
+
+    def _insert(self, connection: Connection, entry: Entry, number: int) -> None:
+        place = {"campaign": self._row_id, "number": number, "changed": number}
+        connection.execute(_NEW, {**place, **row_of(entry)})
+
+    def _settle(self, connection: Connection, entry: Entry, number: int) -> Entry:
+        """Return the entry as it then stands; what it becomes by this is the change that has this number."""
         outcome = {name: value for name, value in row_of(entry).items() if name in _OUTCOME}
         this = {"of": self._row_id, "this": entry.client_batch_id}
         known_less = [state.value for state in states_that_give_way_to(entry.state)]
         # Nearly always it is pending, and its row keys need not be read.
         if connection.execute(_SETTLE, {**this, "known_less": known_less, "changed": number, **outcome}).rowcount == 1:
-            return entry, number
+            return entry
         there = self._find_for_sure(connection, entry.client_batch_id)
         if not there.gives_way_to(entry):
-            return there, number
+            return there
         connection.execute(_SETTLE_AT_ANY_RATE, {**this, "changed": number, **outcome})
-        return entry, number
+        return entry
 
     def _changed(self, connection: Connection) -> list[_Stored]:
         """

@@ -169,6 +169,10 @@ class StateStoreJournal:
             self._apply(record)
         return self._entries[entry.client_batch_id]
 
+    def settle_and_begin(self, entry: Entry, compose: Compose) -> tuple[Entry, Entry | None]:
+        """See :class:`~airflow_provider_8x8.surveys.journal.protocol.EntryLog`."""
+        return self.settle(entry), self.begin(compose)
+
     def _apply(self, record: _Record) -> None:
         if isinstance(record, _Begun):
             self._entries[record.entry.client_batch_id] = record.entry

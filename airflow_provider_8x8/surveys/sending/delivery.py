@@ -14,6 +14,8 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
 
+import msgspec
+
 from airflow_provider_8x8.api.client import EightByEightClient
 from airflow_provider_8x8.api.errors import NeverSentError, RateLimitedError, RefusedError, UnknownOutcomeError
 from airflow_provider_8x8.api.masking import quotable
@@ -26,7 +28,7 @@ from airflow_provider_8x8.surveys.journal.ledger import Ledger
 from airflow_provider_8x8.surveys.messages.builder import MessageBuilder
 from airflow_provider_8x8.surveys.messages.row_keys import pack, unpack
 from airflow_provider_8x8.surveys.messages.row_message import RowMessage, RowMessages
-from airflow_provider_8x8.surveys.outcomes.answers import match
+from airflow_provider_8x8.surveys.outcomes.answers import RowAnswers, match
 from airflow_provider_8x8.surveys.outcomes.cause import Cause
 from airflow_provider_8x8.surveys.outcomes.fates import Fates
 from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
@@ -72,6 +74,20 @@ class _OnWire:
     entry: Entry
     batch: _Batch
     posting: Posting
+
+
+@dataclass(slots=True)
+class _Answered:
+    """
+    A batch that 8x8 has answered, until its entry says so.
+
+    :ivar entry: as it is to be
+    """
+
+    sent: _OnWire
+    entry: Entry
+    answers: RowAnswers
+    response: BatchResponse
 
 
 class _Progress:
@@ -143,6 +159,7 @@ class Delivery:
         self._until_sent = retrying_until_sent(clock.sleep, settings.longest_wait.total_seconds(), chance.jitter)
         self._fates = Fates(ledger, report)
         self._on_wire: _OnWire | None = None
+        self._answered: _Answered | None = None
         self._to_report: deque[Callable[[], None]] = deque()
         self._unknown_in_a_row = 0
         self._progress = _Progress()
@@ -174,6 +191,7 @@ class Delivery:
         """See the batch on the wire through, and report all that is not reported yet."""
         try:
             self._finish()
+            self._settle_answered()
         except Exception:
             self._write_reports()
             raise
@@ -192,7 +210,9 @@ class Delivery:
             # Another try would send nothing more, but look again for what is unknown.
             raise SendingStopped(problem, is_final=not self._fates.have_open_rows(), cause=Cause.LIMIT)
         self._brake.check()
-        entry = self._entering.begin(batch.rows, batch.free_as_of)
+        answered = None if self._answered is None else self._answered.entry
+        entry = self._entering.begin(batch.rows, batch.free_as_of, answered)
+        self._note_settled()
         self._drop_rows_of_others(batch, entry)
         if entry is None:
             return
@@ -262,26 +282,39 @@ class Delivery:
         except (NeverSentError, RateLimitedError):
             self._mark_not_sent()
             raise
-        self._settle_from_answer(self._on_wire, response)
+        self._take_answer(self._on_wire, response)
         return True
 
-    def _settle_from_answer(self, sent: _OnWire, response: BatchResponse) -> None:
+    def _take_answer(self, sent: _OnWire, response: BatchResponse) -> None:
+        """Find out what 8x8 says of the batch on the wire; the entry of the next one is written together with that."""
         answers = match(sent.batch.rows, response)
         rejected = answers.row_keys_of(Outcome.REJECTED)
         if rejected:
             self._note_rejected(answers.reasons_to_reject())
-        entry = self._ledger.settle(
+        entry = msgspec.structs.replace(
             sent.entry,
             state=EntryState.SENT,
             batch_id=response.batch_id,
             rejected_keys=pack(rejected),
             unknown_keys=pack(answers.row_keys_of(Outcome.UNKNOWN)),
         )
+        self._answered = _Answered(sent, entry, answers, response)
         self._on_wire = None
         self._unknown_in_a_row = 0
         self._brake.note(entry)
-        self._report_batch(sent, answers.lines(response.batch_id))
-        self._progress.note(sent.entry.client_batch_id, response)
+
+    def _settle_answered(self) -> None:
+        """Settle the batch that 8x8 has answered, where no other one is begun."""
+        if self._answered is not None:
+            self._ledger.settle(self._answered.entry)
+            self._note_settled()
+
+    def _note_settled(self) -> None:
+        """Have the batch reported that 8x8 has answered, if there was one: its entry says so."""
+        answered, self._answered = self._answered, None
+        if answered is not None:
+            self._report_batch(answered.sent, answered.answers.lines(answered.response.batch_id))
+            self._progress.note(answered.entry.client_batch_id, answered.response)
 
     def _mark_unknown(self, unknown: UnknownOutcomeError) -> None:
         """Leave a batch to be reconciled: only 8x8's logs can tell what became of it."""

@@ -45,12 +45,13 @@ class Entering:
         self._chance = chance
         self._timeout = timeout
 
-    def begin(self, rows: RowMessages, free_as_of: int | None = None) -> Entry | None:
+    def begin(self, rows: RowMessages, free_as_of: int | None, answered: Entry | None) -> Entry | None:
         """
         Make the entry of a batch durable, without the rows that others have entered meanwhile; None if all are.
 
         :param free_as_of: the ledger's count of changes when nobody held any of the rows; None if that was not looked
             for. Others of the campaign wait while it is.
+        :param answered: see :meth:`Ledger.begin`
         """
         client_batch_id = self._new_client_batch_id()
 
@@ -60,7 +61,7 @@ class Entering:
                 missing = rows.picked([row_key not in held for row_key in rows.row_keys])
             return self._entry(client_batch_id, missing) if missing else None
 
-        return self._ledger.begin(compose)
+        return self._ledger.begin(compose, answered)
 
     def _entry(self, client_batch_id: str, rows: RowMessages) -> Entry:
         now = self._clock.now()
