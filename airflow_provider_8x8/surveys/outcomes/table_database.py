@@ -100,7 +100,11 @@ def _columns() -> list[sa.Column[Any]]:
     ]
 
 
-_TRIAL: dict[type, Any] = {int: 1, float: 0.0125, datetime: datetime(2025, 1, 1)}  # noqa: DTZ001  # as utc()
+_TRIAL: dict[type[sa.types.TypeEngine[Any]], Any] = {
+    sa.Integer: 1,
+    sa.Numeric: 0.0125,
+    sa.DateTime: datetime(2025, 1, 1),  # noqa: DTZ001  # as utc()
+}
 """What is tried to be written into columns, by what they hold; into texts their own names, for the error."""
 _LEAST_PRICE = 0.0001
 
@@ -266,7 +270,10 @@ class TableDatabase:
         :raises OutcomeTableError: that is not possible
         """
         columns, owner = self.table.columns, f"trial {secrets.token_hex(8)}"
-        whole = {column.name: _TRIAL.get(column.type.python_type, column.name) for column in columns}
+        whole: Values = {
+            column.name: next((value for kind, value in _TRIAL.items() if isinstance(column.type, kind)), column.name)
+            for column in columns
+        }
         whole |= {"owner": owner, "outcome": "accepted", "delivery_state": "delivered"}
         there = {**whole, "row_id": "there"}
         later = {name: value for name, value in there.items() if name not in DELIVERY_COLUMNS}
