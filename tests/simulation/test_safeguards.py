@@ -251,6 +251,11 @@ def test_without_a_look_at_what_others_have_entered(monkeypatch: pytest.MonkeyPa
     assert texted_twice(History, journal=Where.CAMPAIGN)
 
 
+def test_without_another_look_once_others_have_entered_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Ledger, "times_changed", 0)
+    assert texted_twice(History, journal=Where.CAMPAIGN)
+
+
 def out_of_order(disorder: Disorder) -> Callable[[Plan, int], History]:
     """Answers are often lost, and the logs are out of order in one of the two ways that they may be."""
 

@@ -15,14 +15,16 @@ import pytest
 from airflow_provider_8x8.api.errors import EightByEightError, NeverSentError, RefusedError, UnknownOutcomeError
 from airflow_provider_8x8.api.models import BatchResponse, MessageResponse, MessageStatus, SurveyBatch
 from airflow_provider_8x8.api.tries import MAX_TRIES
-from airflow_provider_8x8.surveys.journal.entries import Entry
+from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
+from airflow_provider_8x8.surveys.journal.errors import SupersededError
 from airflow_provider_8x8.surveys.journal.memory import MemoryJournal
+from airflow_provider_8x8.surveys.journal.protocol import Compose
 from airflow_provider_8x8.surveys.messages.builder import MessageBuilder
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
 from airflow_provider_8x8.surveys.messages.template import Template
 from airflow_provider_8x8.surveys.outcomes.report import Report
 from airflow_provider_8x8.surveys.sending.sender import SurveySender
-from airflow_provider_8x8.surveys.settings import Run, Settings
+from airflow_provider_8x8.surveys.settings import Limits, Run, Settings
 from tests.support.received import messages_of
 
 Answer = Callable[[SurveyBatch], BatchResponse]
@@ -369,6 +371,41 @@ def test_what_never_leaves_stops_the_sending_and_loses_nothing() -> None:
     assert len(client.batches) == 1 + MAX_TRIES
     assert outcomes(summary) == {"accepted": 2, "not_sent": 4}
     assert (summary.stop, summary.is_final) == ("gone", False)
+
+
+class BothOrNeither(KeptJournal):
+    """A journal that settles a batch and begins the next in one step, and from some batch on begins none any more."""
+
+    def __init__(self, batches: int) -> None:
+        super().__init__()
+        self._left = batches
+
+    def begin(self, compose: Compose) -> Entry | None:
+        if not self._left:
+            raise SupersededError("a newer try has begun")
+        self._left -= 1
+        return super().begin(compose)
+
+    def settle_and_begin(self, entry: Entry, compose: Compose) -> tuple[Entry, Entry | None]:
+        begun = self.begin(compose)
+        return self.settle(entry), begun
+
+
+def test_a_batch_that_8x8_has_answered_is_settled_also_where_the_next_one_cannot_be_begun(tmp_path: Path) -> None:
+    journal, client = BothOrNeither(2), Client(taken)
+    report = Report(tmp_path, "c", "c")
+    summary = sender(client, journal=journal, report=report, batch_size=2).send(rows(8))
+    assert [entry.state for entry in journal.news()] == [EntryState.SENT, EntryState.SENT]
+    assert outcomes(summary) == {"accepted": 4, "not_sent": 2}
+    assert summary.stop == "a newer try has begun"
+    assert all(report.has_batch(entry.client_batch_id) for entry in journal.news())
+
+
+def test_a_batch_that_8x8_has_answered_is_settled_also_where_the_next_one_may_not_be_begun() -> None:
+    journal, client = KeptJournal(), Client(lambda batch: taken(batch, rejected=1))
+    summary = sender(client, journal=journal, batch_size=2, limits=Limits(max_rejected=0)).send(rows(8))
+    assert [entry.state for entry in journal.news()] == [EntryState.SENT]
+    assert outcomes(summary) == {"accepted": 1, "rejected": 1, "not_sent": 2}
 
 
 class CutRows(SomeRows):
