@@ -20,6 +20,7 @@ pytest.importorskip("airflow.sdk", reason="the figures are those of the newest A
 
 from benchmarks.contend import stats
 from benchmarks.contenders import CONTENDERS
+from benchmarks.goals import as_table, of_few_rows, of_shard, of_slow_8x8
 from benchmarks.people import make_people
 from benchmarks.processes import BenchmarkError, Runner, databases, eight_by_eight
 from benchmarks.tables import make_table
@@ -83,8 +84,20 @@ def test_the_last_line_holds_all_figures_and_nothing_is_left_behind() -> None:
     figures = msgspec.json.decode(bench.stdout.splitlines()[-1])
     assert set(figures["compare"]["rounds"][0]) == {"ours", "bare loop"}
     assert figures["compare"]["ratios"]["bare loop"]["median"] > 0
+    assert [goal["what"] for goal in figures["goals"]] == [
+        f"{ROWS:,} rows: times as fast as bare loop",
+        f"{ROWS:,} rows: memory growth",
+    ]
+    assert figures["goals"][0]["measured"] == figures["compare"]["ratios"]["bare loop"]["median"]
     assert len(figures["parse"]["samples"]) == 1
     assert figures["machine"]["cores"] >= 1
+
+
+def test_a_figure_stands_beside_what_it_is_to_be() -> None:
+    goals = [of_few_rows(10_000, 0.8), of_slow_8x8(0.03), *of_shard(0.5, 151 * 2**20)]
+    assert [goal.is_reached for goal in goals] == [False, True, True, False]
+    assert [line.split()[-1] for line in as_table(goals).splitlines()[1:]] == ["missed", "reached", "reached", "missed"]
+    assert "151 MiB" in as_table(goals)
 
 
 def test_fewer_people_are_the_first_of_more() -> None:
