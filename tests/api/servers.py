@@ -18,11 +18,14 @@ Serve = Callable[[Callable[[socket.socket], None]], str]
 
 def serve_each(listener: socket.socket, behave: Callable[[socket.socket], None]) -> None:
     """Serve each connection with a function, one after the other, until the listener is closed."""
+    listener.settimeout(0.2)  # to close it wakes nobody up, and as long as somebody accepts its port is open
 
     def accept() -> None:
         while True:
             try:
                 connection, _ = listener.accept()
+            except TimeoutError:
+                continue
             except OSError:
                 return
             with connection:
