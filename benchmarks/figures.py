@@ -12,7 +12,7 @@ from statistics import median
 import msgspec
 
 _PACKAGES = ("apache-airflow", "msgspec", "requests", "psycopg2-binary", "SQLAlchemy", "duckdb")
-_MEBIBYTE = 1024 * 1024
+MEBIBYTE = 1024 * 1024
 
 
 class Spread(msgspec.Struct, frozen=True):
@@ -81,7 +81,7 @@ def whole(value: float) -> str:
 
 def mebibytes(value: float) -> str:
     """Return bytes in MiB."""
-    return f"{value / _MEBIBYTE:,.1f}" if value < 10 * _MEBIBYTE else f"{value / _MEBIBYTE:,.0f}"
+    return f"{value / MEBIBYTE:,.1f}" if value < 10 * MEBIBYTE else f"{value / MEBIBYTE:,.0f}"
 
 
 def decimals(places: int) -> Callable[[float], str]:

@@ -6,9 +6,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from benchmarks.figures import decimals, mebibytes, table
-
-_MEBIBYTE = 1024 * 1024
+from benchmarks.figures import MEBIBYTE, decimals, mebibytes, table
 
 
 class Goal(msgspec.Struct, frozen=True, tag_field="kind"):
@@ -46,7 +44,7 @@ class AtMost(Goal, frozen=True):
 
 
 _TIMES: dict[str, float] = {"by hand": 1.5, "by hand, counts only": 1.0, "bare loop": 0.6}
-_GROWTH = 150 * _MEBIBYTE
+_GROWTH = 150 * MEBIBYTE
 
 
 def of_comparison(rows: int, ratios: dict[str, float], growth: float) -> list[Goal]:

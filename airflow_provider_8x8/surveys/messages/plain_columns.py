@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -135,18 +135,14 @@ def _usable(values: Sequence[Any], read: Callable[[Any], Any], odd: set[int]) ->
 def _destinations(values: Sequence[Any], odd: set[int]) -> list[str]:
     """Return numbers as 8x8 wants them, without what people put into them."""
     found = list(values)
-    for place in _not_destinations(values):
+    others = [place for place, value in enumerate(values) if type(value) is not str or not is_destination(value)]
+    for place in others:
         try:
             found[place] = mended_destination(values[place], None)
         except InvalidRowError:
             odd.add(place)
             found[place] = ""
     return found
-
-
-def _not_destinations(values: Sequence[Any]) -> Iterable[int]:
-    """Return the places of values that are not written as 8x8 wants numbers."""
-    return [place for place, value in enumerate(values) if type(value) is not str or not is_destination(value)]
 
 
 def _message_ids(values: Sequence[Any], odd: set[int]) -> list[str]:
