@@ -20,10 +20,14 @@ PYTHONS := 3.12 3.13
 TESTS_OF_PYTHONS := tests/api tests/surveys tests/sandbox tests/simulation/test_found.py \
 	tests/simulation/test_outcome_tables.py
 
+# What mostly waits, for Airflow's processes and for time to go by, and what is computed without Airflow: tested beside all
+# else where there is more than one processor (make -j2 test), and begun first, for it takes the longest.
+TESTS_THAT_WAIT := tests/system tests/demo tests/simulation
+
 VENV := .venv
 VENV_2 := .venv-airflow-2.11
 
-.PHONY: help demo bench crashes test test-airflow-3 test-airflow-2 test-airflows $(AIRFLOWS:%=test-airflow-%) test-pythons $(PYTHONS:%=test-python-%) mariadb simulation lint format constraints clean
+.PHONY: help demo bench crashes test test-airflow-3 test-airflow-3-waiting test-airflow-3-others test-airflow-2 test-airflows $(AIRFLOWS:%=test-airflow-%) test-pythons $(PYTHONS:%=test-python-%) mariadb simulation lint format constraints clean
 
 help:  ## show this
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -33,9 +37,15 @@ demo: $(VENV)/.ready  ## send 25,000 surveys to a local sandbox, through Airflow
 
 test: lint test-airflow-3 test-airflow-2  ## lint, types, and the tests on Airflow 3.3.2 and 2.11.2
 
-test-airflow-3: $(VENV)/.ready mariadb
-	@echo "== Tests on Airflow 3.3.2"
-	@$(VENV)/bin/python -m pytest
+test-airflow-3: test-airflow-3-waiting test-airflow-3-others
+
+test-airflow-3-waiting: $(VENV)/.ready mariadb
+	@echo "== Tests on Airflow 3.3.2: $(TESTS_THAT_WAIT)"
+	@$(VENV)/bin/python -m pytest $(TESTS_THAT_WAIT)
+
+test-airflow-3-others: $(VENV)/.ready mariadb
+	@echo "== Tests on Airflow 3.3.2: all others"
+	@$(VENV)/bin/python -m pytest $(TESTS_THAT_WAIT:%=--ignore %)
 
 test-airflow-2: $(VENV_2)/.ready mariadb
 	@if [ -x $(VENV_2)/bin/python ]; then echo "== Tests on Airflow 2.11.2"; $(VENV_2)/bin/python -m pytest --ignore tests/simulation; fi
