@@ -25,13 +25,16 @@ def check_post(
         history.world.violate(f"{process.name} begins a batch after {tally.invalid} of {seen} rows were invalid")
     if any(other.ended > process.began for other in task.processes if other is not process):
         return  # what another process of the task writes down meanwhile, this one knows only once it has begun
-    own = [each for each in entries if each.task_instance == task.name and each.is_batch and each.is_in_effect]
+    all_own = [each for each in entries if each.task_instance == task.name and each.is_batch]
+    own = [each for each in all_own if each.is_in_effect]
     accepted, rejected = sum(each.accepted_count for each in own), sum(each.rejected_count for each in own)
     answered = accepted + rejected
-    if _is_too_much(limits.max_rejected, rejected, answered, limits.brake_after):
+    # What somebody cancels while the source is read counts as answered until it is read anew.
+    cancelled = sum(each.most_accepted for each in all_own if each.state is EntryState.CANCELLED)
+    if all(_is_too_much(limits.max_rejected, rejected, answered + more, limits.brake_after) for more in (0, cancelled)):
         history.world.violate(f"{process.name} begins a batch after {rejected} of {answered} were rejected")
     size = history.plan.first_batch_size
-    was_cancelled = any(each.task_instance == task.name and each.state is EntryState.CANCELLED for each in entries)
+    was_cancelled = any(each.state is EntryState.CANCELLED for each in all_own)
     if size is None or answered or was_cancelled:  # what is cancelled was answered before
         return
     waiting = [each for each in own if each.state is EntryState.PENDING]

@@ -23,6 +23,7 @@ from airflow_provider_8x8.surveys.messages.builder import MessageBuilder
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
 from airflow_provider_8x8.surveys.messages.template import Template
 from airflow_provider_8x8.surveys.outcomes.report import Report
+from airflow_provider_8x8.surveys.sending.delivery import SLOW_SOURCE
 from airflow_provider_8x8.surveys.sending.sender import SurveySender
 from airflow_provider_8x8.surveys.settings import Limits, Run, Settings
 from tests.support.received import messages_of
@@ -131,6 +132,33 @@ def sender(
 def outcomes(summary: Any) -> dict[str, int]:
     assert sum(summary.outcomes.values()) == summary.rows_read
     return {outcome: count for outcome, count in summary.outcomes.items() if count}
+
+
+PAGE = 1_000
+"""How many rows of a source are read at a time."""
+
+
+class SlowRows(SomeRows):
+    """
+    Pages of a thousand rows, each of which takes its time.
+
+    :ivar seen: what the journal says of all batches, each time that a page is asked for
+    :ivar reported: how many batches the report in the folder has then
+    """
+
+    def __init__(self, pages: int, seconds: float, journal: MemoryJournal, clock: Any, folder: Path) -> None:
+        super().__init__(*({"destination": f"+1202555{number:04d}"} for number in range(PAGE * pages)))
+        self._seconds, self._journal, self._clock, self._folder = seconds, journal, clock, folder
+        self.seen: list[list[EntryState]] = []
+        self.reported: list[int] = []
+
+    def __iter__(self) -> Generator[Any, None, None]:
+        for number, row in enumerate(super().__iter__()):
+            if number % PAGE == 0:
+                self.seen.append([entry.state for entry in self._journal.news()])
+                self.reported.append(len(list(self._folder.glob("*/*.jsonl"))))
+                self._clock.sleep(self._seconds)
+            yield row
 
 
 def test_messages_are_matched_by_client_message_id(tmp_path: Path) -> None:
@@ -422,3 +450,23 @@ def test_what_an_earlier_try_sent_counts_once_also_when_the_source_fails() -> No
     summary = sender(Client(taken), journal=journal).send(CutRows({}, {}, {}, {}))
     assert (summary.rows_read, outcomes(summary)) == (4, {"accepted": 3, "not_sent": 1})
     assert "was not read to its end" in str(summary.stop)
+
+
+def test_a_slow_sources_batch_is_settled_and_reported_before_more_rows_are_read(tmp_path: Path) -> None:
+    seen, reported = read_in_pages(4, SLOW_SOURCE + 1, tmp_path)
+    assert seen == [[EntryState.SENT] * pages for pages in range(4)]
+    assert reported == [0, 1, 2, 3]
+
+
+def test_a_batch_is_built_while_the_one_before_is_on_the_wire_where_the_source_is_fast(tmp_path: Path) -> None:
+    seen, reported = read_in_pages(4, SLOW_SOURCE - 1, tmp_path)
+    assert seen == [[], *([EntryState.SENT] * pages + [EntryState.PENDING] for pages in range(3))]
+    assert reported == [0, 0, 1, 2]
+
+
+def read_in_pages(pages: int, seconds: float, folder: Path) -> tuple[list[list[EntryState]], list[int]]:
+    journal = KeptJournal()
+    sending = sender(Client(taken), journal=journal, report=Report(folder, "c", "c"), batch_size=PAGE)
+    source = SlowRows(pages, seconds, journal, sending._clock, folder)
+    assert outcomes(sending.send(source)) == {"accepted": PAGE * pages}
+    return source.seen, source.reported

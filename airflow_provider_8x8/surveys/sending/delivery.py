@@ -1,7 +1,9 @@
 """
 What is on the wire: a batch from its journal entry to its answer, and what becomes of its rows by that.
 
-A batch goes out while the next one is built, and is reported once the next one is on the wire.
+A batch goes out while the next one is built, and is reported once the next one is on the wire. Where the source is slow
+the next one may be long in coming: then a batch is seen through, and what became of it is written, before more rows are
+read.
 """
 
 from __future__ import annotations
@@ -46,6 +48,9 @@ log = logging.getLogger(__name__)
 
 MAX_UNKNOWN_IN_A_ROW = 3
 """Batches of unknown outcome, one after the other, after which 8x8 is not well and sending stops."""
+
+SLOW_SOURCE = 5.0
+"""Seconds for the rows of one batch, from which on the source is what a campaign waits for, and not 8x8."""
 
 
 class _Batch:
@@ -163,6 +168,7 @@ class Delivery:
         self._to_report: deque[Callable[[], None]] = deque()
         self._unknown_in_a_row = 0
         self._progress = _Progress()
+        self._reads_since = 0.0
         self.rejected = Reasons()
         """Why 8x8 has rejected rows in this try."""
 
@@ -173,6 +179,7 @@ class Delivery:
         :param fates: of its rows
         """
         self._fates = fates
+        self._reads_since = self._clock.now()
 
     def send(self, rows: RowMessages) -> None:
         """
@@ -183,9 +190,13 @@ class Delivery:
         :raises HeldBack: the answer to the first one is to come before
         """
         batch = _Batch(rows, self._ledger.times_changed)  # built while the one before is on the wire
+        is_source_slow = self._clock.now() - self._reads_since > SLOW_SOURCE
         self._finish()
         self._brake.judge_first()
         self._start(batch)
+        if is_source_slow:  # if the process is killed before there is another batch, 8x8's answer is not lost
+            self.wind_up()
+        self._reads_since = self._clock.now()
 
     def wind_up(self) -> None:
         """See the batch on the wire through, and report all that is not reported yet."""
