@@ -55,7 +55,8 @@ def check_ending(history: History, name: str, summary: Summary, ending: Ending) 
         return
     if not outcomes["not_sent"]:
         history.world.violate(f"{name} says that it has left somebody out, and does not count whom: {dict(outcomes)}")
-    if not (outcomes["rejected"] or outcomes["invalid"] or history.plan.cancellers):  # which may be cancelled since
+    # What 8x8 has rejected may be cancelled since, and counts as unknown where the journal did not take it.
+    if not (outcomes["rejected"] or outcomes["invalid"] or outcomes["unknown"] or history.plan.cancellers):
         history.world.violate(f"{name} was stopped by {summary.braked}, and counts {dict(outcomes)}")
 
 
