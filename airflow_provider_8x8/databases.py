@@ -25,6 +25,9 @@ _MYSQL_HOOK_PARAMS = ("init_command", "local_infile")
 # What is in a MySQL connection's extra and is not for PyMySQL as it stands there.
 _NOT_FOR_PYMYSQL = {"client", "cursor", "schema", "ssl", *_MYSQL_HOOK_PARAMS}
 
+# With these SQLAlchemy first asks a database whether it has hstore, which no column of ours is.
+_LOOKING_FOR_HSTORE = ("postgresql", "postgresql+psycopg", "postgresql+psycopg2")
+
 _DRIVERS = ("psycopg2", "psycopg", "pymysql", "MySQLdb", "mysql", "sqlite3")
 
 _NAME_OF_SECRET = re.compile(r"pass|secret|token|key|credential", re.IGNORECASE)
@@ -106,8 +109,11 @@ class Database:
         # At DEBUG level SQLAlchemy logs every row that it reads, and a phone number can be found from its hash.
         logging.getLogger(f"sqlalchemy.engine.Engine.{_LOGGING_NAME}").setLevel(logging.WARNING)
         try:
+            url = self._bare_url()
+            if url.drivername in _LOOKING_FOR_HSTORE:
+                options["use_native_hstore"] = False
             engine = create_engine(
-                self._bare_url(),
+                url,
                 creator=connect,
                 logging_name=_LOGGING_NAME,
                 hide_parameters=True,

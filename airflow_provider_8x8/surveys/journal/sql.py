@@ -33,7 +33,6 @@ from airflow_provider_8x8.surveys.journal.tables import (
     MAX_STORED_CAMPAIGN_ID_LENGTH,
     OF_CAMPAIGN,
     READ_ALL,
-    SOME_AT_A_TIME,
     entry_of,
     header_of,
     row_of,
@@ -56,18 +55,7 @@ _NEW = sa.insert(BATCH)
 _SETTLE_AT_ANY_RATE = sa.update(BATCH).where(OF_CAMPAIGN, BATCH.c.client_batch_id == sa.bindparam("this"))
 _SETTLE = _SETTLE_AT_ANY_RATE.where(BATCH.c.state.in_(sa.bindparam("known_less", expanding=True)))
 _FIND = sa.select(BATCH).where(OF_CAMPAIGN, BATCH.c.client_batch_id == sa.bindparam("this"))
-# One row without a batch where nothing has changed, and none where there is no campaign.
-_READ_CHANGED = (
-    sa.select(BATCH)
-    .select_from(
-        sa.outerjoin(
-            CAMPAIGN, BATCH, sa.and_(BATCH.c.campaign == CAMPAIGN.c.id, BATCH.c.changed > sa.bindparam("seen"))
-        )
-    )
-    .where(CAMPAIGN.c.id == sa.bindparam("of"))
-    .order_by(BATCH.c.number)
-)
-_READ_ALL_CHANGED = _READ_CHANGED.execution_options(**SOME_AT_A_TIME)
+_READ_CHANGED = READ_ALL.where(BATCH.c.changed > sa.bindparam("seen"))
 
 
 class _Stored(NamedTuple):
@@ -111,9 +99,16 @@ class SqlJournal:
 
     def news(self) -> Sequence[Entry]:
         """See :class:`~airflow_provider_8x8.surveys.journal.protocol.EntryLog`."""
-        news = self._database.run(self._changed, "read a campaign's batches")
-        self._seen = _last_change(news, self._seen)
-        return [each.entry for each in news]
+
+        def read(connection: Connection) -> tuple[list[Entry], int]:
+            last = connection.execute(_LAST_NUMBER, {"this": self._row_id}).scalar()
+            if last is None:
+                raise self._lost()
+            news = self._news(connection, last)
+            return [each.entry for each in news], max([last, *(each.changed for each in news)])
+
+        news, self._seen = self._database.run(read, "read a campaign's batches")
+        return news
 
     def begin(self, compose: Compose) -> Entry | None:
         """
@@ -122,24 +117,8 @@ class SqlJournal:
         If a commit's answer is lost, the next try waits for the campaign's row until the server is through with the
         lost one, and so sees for sure whether it was committed.
         """
-        composed: Entry | None = None
-
-        def make(connection: Connection) -> tuple[Entry | None, int]:
-            """Return the entry, and the last change that the caller has been told of."""
-            nonlocal composed
-            number = self._lock(connection)
-            if composed and (stored := self._find(connection, composed.client_batch_id)):
-                return stored.entry, stored.number
-            news = self._news(connection, number)
-            composed = compose([each.entry for each in news])
-            if composed is None:
-                _roll_back(connection)
-                return None, _last_change(news, self._seen)
-            self._insert(connection, composed, number)
-            return composed, number
-
-        entry, self._seen = self._database.run(make, "begin a batch")
-        return entry
+        _, begun = self._settle_and_begin([], compose, "begin a batch")
+        return begun
 
     def settle(self, entry: Entry) -> Entry:
         """See :class:`~airflow_provider_8x8.surveys.journal.protocol.EntryLog`."""
@@ -159,21 +138,7 @@ class SqlJournal:
 
         One transaction: both are there or neither is.
         """
-        composed: Entry | None = None
-
-        def write(connection: Connection) -> tuple[Entry, Entry | None, int]:
-            nonlocal composed
-            number = self._lock(connection)
-            if composed and (stored := self._find(connection, composed.client_batch_id)):
-                return self._find_for_sure(connection, entry.client_batch_id), stored.entry, stored.number
-            composed = compose([each.entry for each in self._news(connection, number)])
-            settled = self._settle(connection, entry, number)
-            if composed is not None:
-                number = self._lock(connection)  # which is held, and gives the second change a number of its own
-                self._insert(connection, composed, number)
-            return settled, composed, number
-
-        settled, begun, self._seen = self._database.run(write, "settle a batch and begin the next")
+        [settled], begun = self._settle_and_begin([entry], compose, "settle a batch and begin the next")
         return settled, begun
 
     def header(self) -> Header | None:
@@ -234,6 +199,33 @@ class SqlJournal:
         self._row_id = row.id
         return [each.entry for each in self._select(connection, READ_ALL)]
 
+    def _settle_and_begin(
+        self, answered: Sequence[Entry], compose: Compose, purpose: str
+    ) -> tuple[list[Entry], Entry | None]:
+        """Settle what 8x8 has answered, if anything, and begin what is composed, if anything: all of it or none."""
+        composed: Entry | None = None
+
+        def write(connection: Connection) -> tuple[list[Entry], Entry | None, int]:
+            """Return the entries as they then stand, and the last change that the caller has been told of."""
+            nonlocal composed
+            number = self._lock(connection)
+            if composed and (stored := self._find(connection, composed.client_batch_id)):
+                settled = [self._find_for_sure(connection, entry.client_batch_id) for entry in answered]
+                return settled, stored.entry, stored.number
+            composed = compose([each.entry for each in self._news(connection, number - 1)])
+            if composed is None and not answered:
+                _roll_back(connection)  # and the number is another change's
+                return [], None, number - 1
+            settled = [self._settle(connection, entry, number) for entry in answered]
+            if composed is not None:
+                if answered:
+                    number = self._lock(connection)  # which is held, and gives the second change a number of its own
+                self._insert(connection, composed, number)
+            return settled, composed, number
+
+        settled, begun, self._seen = self._database.run(write, purpose)
+        return settled, begun
+
     def _lock(self, connection: Connection) -> int:
         """Wait for the campaign's other changes to be committed; return the number of this one."""
         ours = {"this": self._row_id}
@@ -247,13 +239,15 @@ class SqlJournal:
             raise self._lost()
         return int(number)
 
-    def _news(self, connection: Connection, number: int) -> list[_Stored]:
+    def _news(self, connection: Connection, last: int) -> list[_Stored]:
         """
-        Return what has changed since the last look, for the change that has this number.
+        Return what has changed since the last look.
 
-        Changes are numbered without gaps: as long as it is the next one, nobody else has made any.
+        Changes are numbered without gaps, and committed in the order of their numbers: none of it can turn up later.
+
+        :param last: the number of the last change that was committed
         """
-        return [] if number == self._seen + 1 else self._changed(connection)
+        return [] if last == self._seen else self._select(connection, _READ_CHANGED, seen=self._seen)
 
     def _insert(self, connection: Connection, entry: Entry, number: int) -> None:
         place = {"campaign": self._row_id, "number": number, "changed": number}
@@ -272,24 +266,6 @@ class SqlJournal:
             return there
         connection.execute(_SETTLE_AT_ANY_RATE, {**this, "changed": number, **outcome})
         return entry
-
-    def _changed(self, connection: Connection) -> list[_Stored]:
-        """
-        Return what has changed since the last look.
-
-        None of it can turn up later: changes are committed in the order of their numbers, and one statement sees all
-        that was committed before it.
-        """
-        statement = _READ_CHANGED if self._seen else _READ_ALL_CHANGED
-        changed, is_there = [], False
-        with closing(connection.execute(statement, {"of": self._row_id, "seen": self._seen})) as found:
-            for row in found.mappings():
-                is_there = True
-                if row["number"] is not None:
-                    changed.append(self._stored(row))
-        if not is_there:
-            raise self._lost()
-        return changed
 
     def _find(self, connection: Connection, client_batch_id: str) -> _Stored | None:
         return next(iter(self._select(connection, _FIND, this=client_batch_id)), None)
@@ -330,10 +306,6 @@ def _check_campaign_id(campaign_id: str) -> None:
         )
     if campaign_id.endswith(" "):
         raise ValueError(f"the campaign id {campaign_id!r} ends with a space, which MySQL does not tell from none")
-
-
-def _last_change(changed: Sequence[_Stored], before: int) -> int:
-    return max((each.changed for each in changed), default=before)
 
 
 def _roll_back(connection: Connection) -> None:
