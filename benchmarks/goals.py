@@ -16,11 +16,13 @@ class Goal(msgspec.Struct, frozen=True, tag_field="kind"):
     :ivar what: which figure
     :ivar measured: in this run
     :ivar wanted: what it is to be at least, or at most
+    :ivar is_memory: both are bytes, and not ratios
     """
 
     what: str
     measured: float
     wanted: float
+    is_memory: bool = False
 
     @property
     def is_reached(self) -> bool:
@@ -59,7 +61,7 @@ def of_comparison(rows: int, ratios: dict[str, float], growth: float) -> list[Go
         for other, ratio in ratios.items()
         if other in _TIMES
     ]
-    return [*found, AtMost(f"{rows:,} rows: memory growth", growth, _GROWTH)]
+    return [*found, AtMost(f"{rows:,} rows: memory growth", growth, _GROWTH, is_memory=True)]
 
 
 def of_few_rows(rows: int, ratio: float) -> Goal:
@@ -81,7 +83,7 @@ def of_shard(ratio: float, growth: float) -> list[Goal]:
     """
     return [
         AtLeast("one of ten shards: times as fast as alone", ratio, 0.5),
-        AtMost("one of ten shards: more memory than alone", growth, _GROWTH),
+        AtMost("one of ten shards: more memory than alone", growth, _GROWTH, is_memory=True),
     ]
 
 
@@ -89,7 +91,7 @@ def as_table(goals: Sequence[Goal]) -> str:
     """Return goals for people."""
     rows = [("", "measured", "wanted", "")]
     for goal in goals:
-        show: Callable[[float], str] = _in_mebibytes if "memory" in goal.what else decimals(2)
+        show: Callable[[float], str] = _in_mebibytes if goal.is_memory else decimals(2)
         bound = "at most" if isinstance(goal, AtMost) else "at least"
         verdict = "reached" if goal.is_reached else "missed"
         rows.append((goal.what, show(goal.measured), f"{bound} {show(goal.wanted)}", verdict))
