@@ -212,7 +212,8 @@ def test_rows_are_there_once_where_the_campaign_was_changed_before_anything_was_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     journal = sql_journal(tmp_path, monkeypatch)
-    first = run_dag(into_table(rows=[ROWS[-2], *ROWS[:9]], campaign_id="March", not_after="2026-01-01T00:00:00Z", **journal))
+    rows = [ROWS[-2], *ROWS[:9]]
+    first = run_dag(into_table(rows=rows, campaign_id="March", not_after="2026-01-01T00:00:00Z", **journal))
     assert warehouse.outcomes() == {"not_sent": 9, "invalid": 1}
     run = clear_and_run(into_table(rows=ROWS, campaign_id="April", **journal), first.run_id)
     assert run.task_states == {"send": "success"}, run.log[-3000:]
