@@ -186,8 +186,11 @@ def _holds_rows(row: Any) -> bool:
 
 def _is_outputs(rows: Iterable[Any]) -> bool:
     """Tell the outputs of several tasks, of which one may be None, from rows, of which None is an invalid one."""
-    is_list = isinstance(rows, list | tuple | _KeptRows)
-    return not is_list or all(row is None or _holds_rows(row) for row in rows)
+    if isinstance(rows, list | tuple | _KeptRows):
+        return all(row is None or _holds_rows(row) for row in rows)
+    # Airflow hands the outputs of a mapped task over as a sequence of its own. Somebody else's object has rows: that is
+    # not looked up in it, since it may be one that gives them only once.
+    return type(rows).__module__.partition(".")[0] == "airflow"
 
 
 class SqlRows:

@@ -140,6 +140,11 @@ class JournalsAtHand:
             return None
 
     @property
+    def known_campaign_id(self) -> str | None:
+        """The campaign of what :meth:`known_entries` has found; None if there is no journal."""
+        return None if self._journal is None else self._journal.known_campaign_id
+
+    @property
     def outlive_try(self) -> bool:
         """Whether another try can know what this one has sent."""
         return self._memory is not None

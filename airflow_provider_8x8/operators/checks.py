@@ -215,11 +215,16 @@ def _whole_once_rendered(name: str, value: Any) -> int:
     return whole_number(0)(name, int(text) if text.isascii() and text.isdecimal() else value)
 
 
-def _number_or_share(name: str, value: Any) -> Any:
-    is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-    if not is_number and not (isinstance(value, float) and 0 < value < 1):
-        refuse(name, value, "a whole number, or a float between 0 and 1 as a share")
-    return value
+def _number_or_share(*, may_be_all: bool) -> Callable[[str, Any], Any]:
+    def check(name: str, value: Any) -> Any:
+        is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        is_share = isinstance(value, float) and (0 < value < 1 or (may_be_all and value == 1))
+        if not is_number and not is_share:
+            least = "above 0 and at most 1" if may_be_all else "between 0 and 1"
+            refuse(name, value, f"a whole number, or a float {least} as a share")
+        return value
+
+    return check
 
 
 def _one_of(*allowed: str) -> Callable[[str, Any], str]:
@@ -279,8 +284,9 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "batch_size": whole_number(1, MAX_BATCH_SIZE),
     "max_messages": _whole_once_rendered,
     "not_after": _limit,
-    "max_rejected": _number_or_share,
-    "max_invalid": _number_or_share,
+    # All of them is no limit: 1.0 is somebody's slip for 1.
+    "max_rejected": _number_or_share(may_be_all=False),
+    "max_invalid": _number_or_share(may_be_all=False),
     "brake_after": whole_number(1),
     "first_batch_size": whole_number(1, MAX_BATCH_SIZE),
     "on_invalid": _one_of(*OnInvalid),
@@ -300,7 +306,7 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "final_share": _share,
     "timeout": _duration(),
     "poll_interval": _duration(least=timedelta(seconds=1)),
-    "min_delivered": _number_or_share,
+    "min_delivered": _number_or_share(may_be_all=True),
     "eight_by_eight_conn_id": _connection,
     "subaccount_id": _subaccount_id,
 }

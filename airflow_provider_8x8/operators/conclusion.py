@@ -20,7 +20,7 @@ from airflow_provider_8x8.exceptions import (
     EightByEightUnknownOutcomeError,
     EightByEightUnknownOutcomeFinalError,
 )
-from airflow_provider_8x8.operators.metrics import count_what_is_left
+from airflow_provider_8x8.operators.metrics import Metrics, count_what_is_left
 from airflow_provider_8x8.operators.outlets import tell_outlets
 from airflow_provider_8x8.operators.results import push_result
 from airflow_provider_8x8.surveys.outcomes.cause import Cause
@@ -51,12 +51,13 @@ def limits_of(task: EightByEightSurveyBatchOperator) -> Limits:
 
 
 def conclude(
-    task: EightByEightSurveyBatchOperator, context: Context, summary: Summary, *, may_try_again: bool
+    task: EightByEightSurveyBatchOperator, context: Context, summary: Summary, metrics: Metrics, *, may_try_again: bool
 ) -> dict[str, Any]:
     """
     Push what became of the rows, then return it if that is a success, else raise.
 
     :param summary: any, also one that has only a ``stop``
+    :param metrics: of the try
     :param may_try_again: whether another try would know what was sent
     :raises EightByEightSurveyError: it is none; its kind says why, and whether Airflow may try again
     :raises AirflowSkipException: there was nothing to do
@@ -75,7 +76,7 @@ def conclude(
         what_is_unknown=_what_is_unknown(summary, may_try_again=may_try_again),
         problem=None if problem is None else f"The result could not be pushed: {problem}",
     )
-    count_what_is_left(context["ti"], summary, may_be_tried_again=verdict.ending is Ending.FAIL)
+    count_what_is_left(metrics, context["ti"], summary, may_be_tried_again=verdict.ending is Ending.FAIL)
     if verdict.ending is not Ending.SUCCESS:
         if task.do_xcom_push:
             push_result(context, {"return_value": result})  # which Airflow does for a success only

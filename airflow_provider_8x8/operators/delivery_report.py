@@ -88,12 +88,13 @@ class EightByEightDeliveryReportOperator(BatchesOperator):
         the time when the run was due, or began if that was earlier: right for what tasks of the same run have sent. The
         export begins an hour before it, since clocks differ, and ends when it is asked for, so that scheduled messages
         are in it as soon as 8x8 has them. Batches of which it has nothing are in ``batches_not_seen``
-    :param final_share: of the messages, above 0 and at most 1; 0.95 by default
+    :param final_share: of the messages, above 0 and at most 1; 0.95 by default. A share in ``min_delivered`` that is
+        larger stands in its place
     :param timeout: how long a try waits for that, 0 to 30 days, an hour by default. That it is over does not fail the
         task, and is ``timed_out`` in the result. The last export may take some minutes more
     :param poll_interval: how long after one export the next one is asked for, from a second on, 5 minutes by default
     :param min_delivered: fewer delivered messages than this fail the task, after its result is pushed: a whole number,
-        or a float between 0 and 1 as a share; no limit by default. If ``final_share`` was reached, for good
+        or a float above 0 and at most 1 as a share; no limit by default. If ``final_share`` was reached, for good
     :param on_empty: no batches at all: ``skip`` (default), ``fail`` or ``succeed``
     :param outcome_table: the table that the batch operator has written outcomes into (templated): after each look into
         the logs, the rows of the messages get their state, error and price. See ``docs/warehouse.md``. Needs
@@ -198,12 +199,16 @@ class EightByEightDeliveryReportOperator(BatchesOperator):
             EightByEightHook(self.eight_by_eight_conn_id, subaccount_id=self.subaccount_id).client,
             self._batches(),
             since=since.timestamp(),
-            final_share=self.final_share,
+            final_share=self._share_to_be_final(),
             poll_interval=self.poll_interval.total_seconds(),
             clock=SystemClock(self._stop),
             stop=self._stop,
             write=None if table is None else table.write,
         )
+
+    def _share_to_be_final(self) -> float:
+        """Return how many of the messages are waited for: no fewer than are to be delivered."""
+        return max(self.final_share, self.min_delivered if isinstance(self.min_delivered, float) else 0.0)
 
     def _delivery_columns(self) -> DeliveryColumns | None:
         """Return the table that deliveries go into, if there is one; nothing is opened yet."""

@@ -135,18 +135,18 @@ class CountedJournal:
         return entries
 
 
-def count_what_is_left(ti: Any, summary: Summary, *, may_be_tried_again: bool) -> None:
+def count_what_is_left(metrics: Metrics, ti: Any, summary: Summary, *, may_be_tried_again: bool) -> None:
     """
     Count at the end of a try what only then is known.
 
     Those of its messages count as unknown of which it has not found out. Invalid rows are read again by each try, so
     they count in the last one only.
 
+    :param metrics: of the try
     :param ti: the task instance
     :param summary: of the try
     :param may_be_tried_again: whether another try follows, if there is one left
     """
-    metrics = Metrics(ti)
     metrics.count(Outcome.UNKNOWN, summary.by_this_try.unanswered)
     if not may_be_tried_again or ti.try_number > ti.max_tries:
         metrics.count(Outcome.INVALID, summary.outcomes[Outcome.INVALID])

@@ -67,6 +67,7 @@ def send(
     context: Context,
     journals: JournalsAtHand,
     stop: threading.Event,
+    metrics: Metrics,
     *,
     resumed: Pause | None = None,
     cannot_wait: str | None = None,
@@ -76,6 +77,7 @@ def send(
 
     :param journals: what this try knows of those before it
     :param stop: set from outside when the try is to end
+    :param metrics: are told of what is sent
     :param resumed: the try goes on after this pause
     :param cannot_wait: why the try has to end without waiting any longer: it sends nothing then
     :return: the summary, and what is to be waited for before the try goes on, None if it is over
@@ -96,7 +98,7 @@ def send(
             run,
             journal,
             stop,
-            Metrics(ti),
+            metrics,
             journal_conn_id=journals.journal_conn_id,
             outcome_table=_outcome_table(task, context, run.campaign_id),
             resumed=resumed,
@@ -218,6 +220,7 @@ def _settled_batches(task: EightByEightSurveyBatchOperator) -> Mapping[str, Said
 def _summary_of_before(journals: JournalsAtHand, run: Run, reason: str, *, is_final: bool, cause: Cause) -> Summary:
     """Return what earlier tries have sent, for one that could not begin to."""
     known = journals.known_entries()
+    run = run._replace(campaign_id=journals.known_campaign_id or run.campaign_id)
     summary = summarize(run, known or (), Tally())
     summary.was_begun, summary.is_final, summary.cause = False, is_final, cause
     summary.outlook = HAS_NOT_LOOKED if any(entry.is_open for entry in known or ()) else None

@@ -16,6 +16,7 @@ from airflow_provider_8x8.operators.checks import is_to_be_resolved
 from airflow_provider_8x8.operators.conclusion import conclude
 from airflow_provider_8x8.operators.links import EightByEightConnectLink, show_link
 from airflow_provider_8x8.operators.masked import CanaryNumber, Masked, Unusable, named_in_errors
+from airflow_provider_8x8.operators.metrics import Metrics
 from airflow_provider_8x8.operators.survey_texts import SurveyTextsOperator
 from airflow_provider_8x8.operators.waiting import is_resumed, wait_without_worker, why_trigger_has_failed
 from airflow_provider_8x8.surveys.settings import (
@@ -138,8 +139,8 @@ class EightByEightSurveyBatchOperator(SurveyTextsOperator):
     :param brake_after: a share stops the sending only once it is one of so many; at the end of the source it fails the
         task, however few there are. At least 1, 500 by default
     :param first_batch_size: so many messages are sent first, and the others once 8x8 has answered: if it rejects a
-        larger share of them than ``max_rejected``, or without a ``max_rejected`` all of them, that is as above. At most
-        ``batch_size``; no such batch by default
+        larger share of them than ``max_rejected``, or all of them where that is a whole number or absent, that is as
+        above. At most ``batch_size``; no such batch by default
     :param on_invalid: ``skip`` invalid rows (default), or ``fail`` before anything is sent (the source is read twice)
     :param on_empty: no rows at all: ``skip`` (default), ``fail`` or ``succeed``
     :param on_unknown: 8x8 may have accepted a batch, or not, and its logs did not tell in time: ``fail`` (default), and
@@ -327,16 +328,17 @@ class EightByEightSurveyBatchOperator(SurveyTextsOperator):
         show_link(context, self.eight_by_eight_conn_id, self.subaccount_id)
         from airflow_provider_8x8.operators.sending import send
 
+        metrics = Metrics(context["ti"])
         journals = self._journals_of(context)
         try:
-            summary, pause = send(self, context, journals, self._stop, **how)
+            summary, pause = send(self, context, journals, self._stop, metrics, **how)
         finally:
             self._journals = None
             journals.close()
         if pause is not None:
             self.log.info("8x8's logs are waited for without a worker. So far: %s", summary.in_words)
             wait_without_worker(self, pause.wait, pause.as_builtins(), "execute_complete")
-        return conclude(self, context, summary, may_try_again=journals.outlive_try)
+        return conclude(self, context, summary, metrics, may_try_again=journals.outlive_try)
 
     def on_kill(self) -> None:
         """See the batch that is on the wire through, if Airflow leaves it the time, and begin no other."""

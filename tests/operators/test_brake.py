@@ -221,6 +221,7 @@ def test_a_small_first_batch_goes_before_the_others(run_dag: Any, sandbox: Any, 
     [
         (2, {"max_rejected": 0.4}, "8x8 rejected more than max_rejected=0.4 messages, 2 of 4"),
         (4, {}, "8x8 rejected all 4 messages of the first batch"),
+        (4, {"max_rejected": 100}, "8x8 rejected all 4 messages of the first batch"),
     ],
 )
 @pytest.mark.parametrize("row", [rejected, refused])

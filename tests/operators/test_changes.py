@@ -259,6 +259,18 @@ def test_a_template_that_failed_at_first_does_not_stop_the_next_try(
     assert (stats["accepted"], stats["max_per_key"]) == (20, 1)
 
 
+@pytest.mark.parametrize("campaign_id", ["April", None])
+def test_a_campaign_that_was_changed_is_refused_with_the_result_of_the_one_that_was_sent(
+    run_dag: Run, clear_and_run: Run, sandbox: Any, connection: str, campaign_id: str | None
+) -> None:
+    first = run_dag(dag_of(campaign_id="March", **A))
+    run = clear_and_run(dag_of(campaign_id=campaign_id, **A), first.run_id)
+    assert run.task_states == {"send": "failed"}
+    assert ", campaign 'March'; this one would send by " in run.log
+    assert result_of(run) == {**result_of(first), "campaign_id": "March"}
+    assert sandbox.stats()["accepted"] == 20
+
+
 def test_whoever_only_looks_at_what_a_task_would_be_leaves_nothing(airflow_db: None, tmp_path: Path) -> None:
     """As Airflow's page of rendered templates does for a task that has not begun."""
     task = dag_of(**A, survey_id="{{ 'orders' }}").get_task("send")

@@ -206,6 +206,18 @@ def test_too_few_delivered_fail_the_task_after_its_result_was_pushed(
     assert run.task_states["report"] == "success"
 
 
+@both_ways
+def test_all_can_be_wanted_and_are_waited_for(run_dag: Run, sandbox: Any, connection: str, deferrable: bool) -> None:
+    late = (datetime.now(UTC) + timedelta(seconds=6)).isoformat()
+    rows = [person(number) for number in range(19)] + [person(19, scheduled=late)]
+    run = run_dag(sent_and_reported(rows, min_delivered=1.0, deferrable=deferrable))
+    assert run.task_states == {"send": "success", "report": "success"}, run.log[-3000:]
+    assert "19 delivered, 1 queued" in run.log
+    assert report_of(run)["share_delivered"] == 1.0
+    rows.append(person(20, destination=REFUSED))  # none of those that 8x8 has accepted
+    assert run_dag(sent_and_reported(rows, min_delivered=1.0)).task_states["report"] == "success"
+
+
 def test_what_is_scheduled_is_seen_when_it_is_due(run_dag: Run, sandbox: Any, connection: str) -> None:
     due = datetime.now(UTC) + timedelta(seconds=8)
     run = run_dag(sent_and_reported([person(1)], sending={"scheduled": due}, deferrable=True, final_share=1))
@@ -330,7 +342,8 @@ def test_batches_that_are_none_are_refused_when_the_dag_is_parsed(batch_ids: Any
         {"final_share": 1.5},
         {"timeout": 60},
         {"poll_interval": timedelta()},
-        {"min_delivered": 1.0},
+        {"min_delivered": 1.5},
+        {"min_delivered": 0.0},
         {"min_delivered": -1},
         {"on_empty": "ignore"},
         {"sent_after": "yesterday"},

@@ -90,6 +90,32 @@ def test_a_row_that_is_none_is_invalid(run_dag: Any, sandbox: Any, connection: s
     assert (result["accepted_count"], result["invalid_count"]) == (2, 1)
 
 
+class OwnRows:
+    """Rows that somebody's own object gives, as often as it is asked."""
+
+    def __init__(self, rows: list[Any]) -> None:
+        self._rows = rows
+
+    def __iter__(self) -> Any:
+        return iter(self._rows)
+
+
+@pytest.mark.parametrize("function", [False, True])
+def test_a_none_among_the_rows_of_somebodys_own_object_is_an_invalid_row(
+    run_dag: Any, sandbox: Any, connection: str, function: bool
+) -> None:
+    from airflow.providers.common.compat.sdk import DAG, task
+
+    rows = OwnRows([person(1), None, person(2)])
+    if function:
+        with DAG("survey", schedule=None, start_date=START, catchup=False) as dag:
+            task.survey_batch(survey_id="orders", template_body=BODY, task_id="send")(lambda: rows)()
+    else:
+        dag = survey_dag(rows=rows)
+    result = result_of(run_dag(dag))
+    assert (result["rows_read"], result["accepted_count"], result["invalid_count"]) == (3, 2, 1)
+
+
 def mapped_dag(parts: list[Any], *, by_map: bool) -> Any:
     from airflow.providers.common.compat.sdk import DAG, task
 

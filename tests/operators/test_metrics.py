@@ -162,7 +162,8 @@ def test_a_backend_that_fails_keeps_no_survey_from_being_sent(
                 fail() if stat.startswith("eight_by_eight") else _theirs(stat, *arguments, **options)
             ),
         )
-    run = run_dag(survey_dag(rows=[person(number) for number in range(20)], batch_size=5))
+    rows = [person(number) for number in range(20)] + [person(20, destination="none")]
+    run = run_dag(survey_dag(rows=rows, batch_size=5))
     assert result_of(run)["accepted_count"] == 20
     assert run.log.count("Metrics could not be sent") == 1
     assert "+12025550123" not in run.log.partition("Metrics could not be sent")[2]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.operators.test_survey_batch import person, result_of, survey_dag, with_state_store
+from tests.operators.test_tries import sql_journal
 from tests.support.dag_runs import DagRunResult
 from tests.support.warehouses import Warehouse
 
@@ -91,8 +94,6 @@ def test_the_delivery_report_adds_states_and_prices(
 def test_a_try_after_a_crash_completes_the_table(
     run_dag: Run, sandbox: Any, connection: str, warehouse: Warehouse, at_batch: Any
 ) -> None:
-    from datetime import timedelta
-
     at_batch(2, lambda: None)
     run = run_dag(into_table(rows=ROWS, retries=2, retry_delay=timedelta(), reconcile_timeout=timedelta(minutes=1)))
     assert run.task_states == {"send": "success"}, run.log[-3000:]
@@ -160,3 +161,61 @@ def test_arguments_are_checked_when_the_dag_is_parsed(arguments: dict[str, Any],
     with pytest.raises(ValueError, match=message) as caught:
         into_table(rows=ROWS, **arguments)
     assert "secret" not in str(caught.value)
+
+
+@only_sqlite
+@pytest.mark.parametrize("settled", [False, True])
+def test_deliveries_reach_rows_of_a_batch_that_only_a_person_or_nobody_knows_of(
+    run_dag: Run,
+    clear_and_run: Run,
+    sandbox: Any,
+    connection: str,
+    warehouse: Warehouse,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settled: bool,
+) -> None:
+    from tests.operators.send_within import send_within
+    from tests.operators.test_delivery_report import report_of, sent_and_reported
+
+    send_within(monkeypatch, 1.0)
+    table = {"outcome_table": "outcomes", "outcome_conn_id": "warehouse"}
+    sending = {**sql_journal(tmp_path, monkeypatch), **table, "reconcile_timeout": timedelta()}
+    rows = [person(number) for number in range(10)]
+    sandbox.faults(
+        [{"on": "survey_batch", "kind": "close_after_accept"}, {"on": "log_export", "kind": "404", "times": 1}]
+    )
+    if settled:
+        first = run_dag(sent_and_reported(rows, sending=sending, **table))
+        ((lost,),) = warehouse.rows("DISTINCT client_batch_id", rest="WHERE outcome = 'unknown'")
+        said = {"settled_batches": {lost: "accepted"}}
+        run = clear_and_run(sent_and_reported(rows, sending={**sending, **said}, **table), first.run_id)
+    else:
+        run = run_dag(sent_and_reported(rows, sending={**sending, "on_unknown": "assume_sent"}, **table))
+    assert run.task_states == {"send": "success", "report": "success"}, run.log[-3000:]
+    assert warehouse.outcomes() == ({"accepted": 10} if settled else {"accepted": 5, "unknown": 5})
+    assert report_of(run)["states"] == {"delivered": 10}
+    assert Counter(warehouse.rows("row_key, umid, batch_id, delivery_state, price")) == Counter(
+        (message["destination"].removeprefix("+"), message["umid"], message["batch_id"], "delivered", 0.01)
+        for message in sandbox.messages(100)
+    )
+
+
+@only_sqlite
+def test_rows_are_there_once_where_the_campaign_was_changed_before_anything_was_sent(
+    run_dag: Run,
+    clear_and_run: Run,
+    sandbox: Any,
+    connection: str,
+    warehouse: Warehouse,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    journal = sql_journal(tmp_path, monkeypatch)
+    rows = [ROWS[-2], *ROWS[:9]]
+    first = run_dag(into_table(rows=rows, campaign_id="March", not_after="2026-01-01T00:00:00Z", **journal))
+    assert warehouse.outcomes() == {"not_sent": 9, "invalid": 1}
+    run = clear_and_run(into_table(rows=ROWS, campaign_id="April", **journal), first.run_id)
+    assert run.task_states == {"send": "success"}, run.log[-3000:]
+    assert warehouse.outcomes() == EXPECTED
+    assert warehouse.rows("DISTINCT campaign_id") == [("April",)]

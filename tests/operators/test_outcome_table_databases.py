@@ -10,9 +10,13 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_8x8.api.models import LogLine
 from airflow_provider_8x8.operators.outcome_tables import database_of
+from airflow_provider_8x8.surveys.outcomes.deliveries import Deliveries
+from airflow_provider_8x8.surveys.outcomes.sent_batches import SentBatches
 from airflow_provider_8x8.surveys.outcomes.sinks import SinkError
 from airflow_provider_8x8.surveys.outcomes.table_database import OutcomeTableError, Values, utc
+from airflow_provider_8x8.surveys.outcomes.table_deliveries import DeliveryColumns
 from tests.conftest import ROOT
 from tests.journals.sql_journals import drop_role, lesser_role
 from tests.operators.test_survey_batch import START, person, result_of, survey_dag
@@ -198,6 +202,9 @@ def test_what_is_written_twice_is_there_once_with_its_delivery(warehouse: Wareho
         ("ALTER COLUMN outcome TYPE VARCHAR(3)", "INSERT has failed: .*too long"),
         ("ALTER COLUMN price TYPE BIGINT", "has a column price that keeps no fractions"),
         ("ADD CHECK (owner = '')", "INSERT has failed: .*check"),
+        ("ALTER COLUMN umid SET NOT NULL", "INSERT of a row of which little is known has failed: .*umid"),
+        ("ALTER COLUMN sent_at SET NOT NULL", "INSERT of a row of which little is known has failed: .*sent_at"),
+        ("ADD CHECK (client_batch_id IS NOT NULL)", "INSERT of a row of which little is known has failed: .*check"),
         ("DROP CONSTRAINT outcomes_pkey", "to write over a row has failed: .*ON CONFLICT"),
         ('RENAME COLUMN outcome TO "Outcome"', "INSERT has failed: .*outcome"),
     ],
@@ -275,3 +282,34 @@ def test_the_pages_dag_fills_the_table_that_its_query_reads(
             ("1", "new", "delivered", 0.01, "great"),
             ("2", "old", "delivered", 0.01, None),
         ]
+
+
+def test_rows_whose_umid_nobody_knew_are_found_by_their_client_message_ids(warehouse: Warehouse) -> None:
+    prepare()
+    batch = {"owner": "ours", "client_batch_id": "ours"}
+    known = "0123456789abcdef0123"
+    rows = [
+        a_row(**batch, row_id="a", client_message_id="Order 7"),
+        a_row(**batch, row_id=known),  # its source no longer gives it, and its id is made of its row key
+        a_row(**batch, row_id="b", client_message_id="order 8", umid="umid 8", batch_id="theirs"),
+        a_row(**batch, row_id="c", client_message_id="order 9"),
+        a_row(owner="another's", client_batch_id="another's", row_id="a", client_message_id="Order 7"),
+    ]
+    database = database_of("outcomes", "warehouse")
+    database.run(lambda connection: database.write(connection, rows), "be written")
+    lines = [
+        LogLine(f"umid {number}", message_id, "ours", "theirs", "delivered", None, None, None, "USD", "0.01")
+        for number, message_id in [(6, known), (7, "'order  7"), (8, "order 8"), (10, "order 10")]
+    ]
+    for _ in range(2):
+        deliveries = Deliveries(SentBatches(client_ids=("ours",)))
+        deliveries.add(lines)
+        assert DeliveryColumns(database).write(deliveries, 1_000_000) is None
+    columns = "owner, row_id, umid, batch_id, delivery_state"
+    assert sorted(warehouse.rows(columns), key=str) == [
+        ("another's", "a", None, None, None),
+        ("ours", known, "umid 6", "theirs", "delivered"),
+        ("ours", "a", "umid 7", "theirs", "delivered"),
+        ("ours", "b", "umid 8", "theirs", "delivered"),
+        ("ours", "c", None, None, None),
+    ]

@@ -39,6 +39,8 @@ class RememberedJournal:
         self._kept_in = kept_in
         self._campaign_id = campaign_id
         self._journal = kept_in.journal(campaign_id)
+        self.known_campaign_id = campaign_id
+        """Of the entries that :meth:`known_entries` has found: another one, where it was changed between two tries."""
 
     @property
     def first_begun(self) -> float:
@@ -81,7 +83,10 @@ class RememberedJournal:
             is_lost = (entries is None and memory.may_be_at(place)) or memory.is_behind(place)
             if is_lost or not memory.is_complete:
                 raise JournalLostError("earlier tries of this task instance may have sent what is not known here")
-            for entry in self._own(entries or ()):
+            own = self._own(entries or ())
+            if not known and any(entry.is_batch for entry in own):
+                self.known_campaign_id = place.campaign_id
+            for entry in own:
                 before = known.get(entry.client_batch_id)
                 if before is None or before.gives_way_to(entry):
                     known[entry.client_batch_id] = entry

@@ -34,6 +34,15 @@ class Fate(NamedTuple):
     price: str | None
 
 
+class Message(NamedTuple):
+    """A message of a batch of which only our own id was known, as the logs tell it."""
+
+    umid: str
+    batch_id: str
+    client_batch_id: str
+    client_message_id: str
+
+
 class DeliveryReport(msgspec.Struct, frozen=True, kw_only=True):
     """
     What became of the messages of some batches; no phone number is in it.
@@ -121,19 +130,26 @@ class Deliveries:
         self._ids = frozenset(batches.ids)
         self._client_ids = frozenset(batches.client_ids)
         self._fates: dict[str, Fate] = {}
+        self._found: dict[str, Message] = {}
         self._shared: dict[Fate, Fate] = {}
 
     def add(self, lines: Iterable[LogLine]) -> None:
         """Take note of what lines say of messages of the batches; of two about one message, the final one counts."""
         ids, client_ids, fates, shared = self._ids, self._client_ids, self._fates, self._shared
         for line in lines:
-            if line.batch_id not in ids and not (client_ids and line.client_batch_id in client_ids):
-                continue
+            if line.batch_id not in ids:
+                if not client_ids or line.client_batch_id not in client_ids:
+                    continue
+                self._found[line.umid] = Message(line.umid, line.batch_id, line.client_batch_id, line.client_message_id)
             before = fates.get(line.umid)
             if before is not None and before.status in FINAL and line.status not in FINAL:
                 continue
             fate = Fate(line.batch_id, line.status, line.detail, line.code, line.description, line.currency, line.price)
             fates[line.umid] = shared.setdefault(fate, fate)
+
+    def found(self) -> Iterable[Message]:
+        """Return the messages of batches of which only our own id was known: nobody knew their umids either."""
+        return self._found.values()
 
     def by_fate(self) -> dict[Fate, list[str]]:
         """Return the umids of all messages, by what became of them."""

@@ -82,7 +82,7 @@ class OutcomeTable:
         self._texts = texts
         self._clock = clock
         self._common: Values = {"campaign_id": campaign_id, **task._asdict()}
-        named = "\0".join(map(str, (campaign_id, *task)))
+        named = "\0".join(map(str, task))  # not by the campaign, which may be another one in the next try
         self._owner = f"rows {blake2b(named.encode(), digest_size=16).hexdigest()}"
         self._is_reading = False
         self._rows: list[Values] = []

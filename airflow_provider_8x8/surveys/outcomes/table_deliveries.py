@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from airflow_provider_8x8.surveys.outcomes.deliveries import Deliveries, Fate, price_of
+from airflow_provider_8x8.surveys.messages.row_keys import fold_message_id
+from airflow_provider_8x8.surveys.outcomes.deliveries import Deliveries, Fate, Message, price_of
 from airflow_provider_8x8.surveys.outcomes.sinks import SinkError
 from airflow_provider_8x8.surveys.outcomes.table_database import TableDatabase, Values, pieces, utc
 
@@ -19,6 +22,8 @@ log = logging.getLogger(__name__)
 class DeliveryColumns:
     """
     Writes state, error and price of messages, found by their umids.
+
+    Rows whose umid nobody knew, as of a batch that a person has settled, get it first: by their client message ids.
 
     :param database: the table
     """
@@ -47,6 +52,8 @@ class DeliveryColumns:
         """
         changed = 0
         try:
+            for client_batch_id, messages in _by_batch(deliveries.found()).items():
+                self._database.run(partial(self._identify, client_batch_id, messages), "be written")
             for fate, umids in deliveries.by_fate().items():
                 for some in pieces(umids):
                     work = partial(self._update, self._values(fate, as_of), some)
@@ -58,6 +65,37 @@ class DeliveryColumns:
             self._database.close()
         log.info("%s: %d rows have another delivery state or price", self._database, changed)
         return None
+
+    def _identify(self, client_batch_id: str, messages: Sequence[Message], connection: Connection) -> None:
+        """Give the rows of a batch that have no umid the ones that 8x8's logs have for them."""
+        table, columns = self._database.table, self._database.table.columns
+        lacking = sa.select(columns.row_id, columns.client_message_id).where(
+            columns.owner == client_batch_id, columns.umid.is_(None)
+        )
+        row_ids: dict[str, str] = {}
+        for row_id, message_id in connection.execute(lacking).all():
+            row_ids[row_id] = row_id  # which is the client message id of a row that brings none
+            if message_id is not None:
+                row_ids[fold_message_id(message_id)] = row_ids[message_id] = row_id
+        found: dict[str, Message] = {}
+        for message in messages:
+            its = message.client_message_id
+            row_id = row_ids.get(its) or row_ids.get(fold_message_id(its))
+            if row_id is not None:
+                found.setdefault(row_id, message)
+        if found:
+            update = (
+                sa.update(table)
+                .where(columns.owner == client_batch_id, columns.row_id == sa.bindparam("of_row"))
+                .values(umid=sa.bindparam("its_umid"), batch_id=sa.bindparam("its_batch"))
+            )
+            connection.execute(
+                update,
+                [
+                    {"of_row": row_id, "its_umid": message.umid, "its_batch": message.batch_id or None}
+                    for row_id, message in found.items()
+                ],
+            )
 
     def _values(self, fate: Fate, as_of: float) -> Values:
         price = price_of(fate.price)
@@ -85,3 +123,10 @@ class DeliveryColumns:
         if count:
             connection.execute(sa.update(table).where(these, is_older, sa.or_(*is_other)).values(**values))
         return int(count)
+
+
+def _by_batch(messages: Iterable[Message]) -> dict[str, list[Message]]:
+    batches: defaultdict[str, list[Message]] = defaultdict(list)
+    for message in messages:
+        batches[message.client_batch_id].append(message)
+    return batches

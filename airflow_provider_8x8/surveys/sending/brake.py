@@ -110,10 +110,11 @@ class Brake:
                 raise HeldBack
         self._is_first_judged = True
         limit, first = self._limits.max_rejected, self._first
-        if limit is None and not first.accepted:
+        if isinstance(limit, float):
+            if first.rejected / first.total > limit:
+                raise self._stop(TOO_MANY_REJECTED.format(limit=limit, count=first.rejected, total=first.total))
+        elif not first.accepted:  # a number may be larger than the first batch is
             raise self._stop(ALL_OF_FIRST_REJECTED.format(total=first.total))
-        if isinstance(limit, float) and first.rejected / first.total > limit:
-            raise self._stop(TOO_MANY_REJECTED.format(limit=limit, count=first.rejected, total=first.total))
 
     def _has_open_batches(self) -> bool:
         """Tell whether it is not known what became of a batch of this task instance, which was a first one."""
