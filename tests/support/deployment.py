@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 PATIENCE = 240  # seconds; these processes take a while to start on a small machine
 ENDED = frozenset({"success", "failed"})
+
+_DEBUG = re.compile(r'\[debug | DEBUG |"level": ?"debug"')
+"""A line of a log at that level, as each Airflow writes it."""
 
 _LOST_AFTER = "20"
 """
@@ -198,6 +202,30 @@ class Deployment:
         found = self._query(f"SELECT {columns} FROM task_instance WHERE {_is(dag_id, task_id)}")
         return [TaskInstance(*row) for row in found]
 
+    def wait_for(
+        self, what: str, dag_id: str, ask: Callable[[], Any], *, patience: float = PATIENCE, pause: float = 0.5
+    ) -> Any:
+        """Return the first answer that is true; if none comes, fail with how far the DAG's runs have come."""
+        try:
+            return wait_for(what, ask, patience=patience, pause=pause)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.account_of(dag_id)}") from None
+
+    def account_of(self, dag_id: str) -> str:
+        """Tell how far a DAG's runs have come, for people: states, and the ends of the logs."""
+        columns = "run_id, task_id, map_index, state, try_number, pid, next_method, queued_dttm, start_date, end_date"
+        states = [
+            *self._query(f"SELECT run_id, state, start_date, end_date FROM dag_run WHERE dag_id = '{dag_id}'"),
+            *self._query(f"SELECT {columns} FROM task_instance WHERE dag_id = '{dag_id}' ORDER BY queued_dttm"),
+        ]
+        told = [f"{dag_id} and its tasks ({columns}):", *(", ".join(map(str, row)) for row in states)]
+        for file in self._task_logs(dag_id):
+            told += [f"{file.relative_to(self.home)}:", *_telling(file.read_text())[-20:]]
+        log = _telling(self._own_log())
+        told += ["Airflow of it:", *[line for line in log if dag_id in line][-20:]]
+        told += ["Airflow in the end:", *log[-20:]]
+        return "\n".join(told)
+
     def run_has_failed(self, dag_id: str) -> bool:
         """Tell whether a DAG's one run has: the scheduler finds that after its task's failure."""
         return bool(self._query(f"SELECT 1 FROM dag_run WHERE dag_id = '{dag_id}' AND state = 'failed'"))
@@ -213,8 +241,7 @@ class Deployment:
 
     def log_text(self, dag_id: str, task_id: str = "send_surveys") -> str:
         """Return the log of all tries of a task."""
-        files = sorted((self.home / "logs").rglob("attempt=*.log"))
-        return "".join(file.read_text() for file in files if f"dag_id={dag_id}/" in str(file) and task_id in str(file))
+        return "".join(file.read_text() for file in self._task_logs(dag_id) if task_id in str(file))
 
     def owns(self, pid: int) -> bool:
         """Tell whether a process is one of this Airflow's: only such are killed."""
@@ -225,6 +252,15 @@ class Deployment:
 
     def _start(self) -> None:
         raise NotImplementedError
+
+    def _task_logs(self, dag_id: str) -> list[Path]:
+        """Return the files that hold the log of a try of a DAG's task each."""
+        files = (self.home / "logs").rglob("attempt=*.log")
+        return sorted(file for file in files if f"dag_id={dag_id}/" in str(file))
+
+    def _own_log(self) -> str:
+        """Return what Airflow's own processes have logged."""
+        return (self.home / "processes.log").read_text(errors="replace")
 
     def _spawn(self, *arguments: str) -> psutil.Popen:
         with (self.home / "processes.log").open("ab") as log:
@@ -240,6 +276,11 @@ class Deployment:
         cursor = self._threads.cursor
         cursor.execute(select)
         return list(cursor.fetchall())
+
+
+def _telling(log: str) -> list[str]:
+    """Return the lines of a log that tell a person something."""
+    return [line for line in log.splitlines() if not _DEBUG.search(line)]
 
 
 def _is(dag_id: str, task_id: str) -> str:

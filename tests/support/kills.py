@@ -14,7 +14,7 @@ from typing import Self
 
 import psutil
 
-from tests.support.deployment import ENDED, Deployment, TaskInstance, wait_for
+from tests.support.deployment import ENDED, Deployment, TaskInstance
 from tests.support.sandbox_process import SandboxProcess
 
 _PAUSE = 0.02
@@ -75,7 +75,9 @@ class Killer:
 
     def kill_at(self, moment: Moment, victim: Victim) -> None:
         """Kill the next process that is held up at a moment, whether or not Airflow knows yet that it runs."""
-        (pid,) = wait_for("a process that is held up", lambda: moment.pids() - self.killed_pids)
+        (pid,) = self._airflow.wait_for(
+            "a process that is held up", self._dag_id, lambda: moment.pids() - self.killed_pids
+        )
         self.signal(pid, victim, signal.SIGKILL)
         self.killed_pids.add(pid)
         self.kills.append(victim)
@@ -126,13 +128,13 @@ class Killer:
 
     def wait_for_try(self) -> int | None:
         """Return the process of the running try, once there is one, or None if the task has ended."""
-        while True:
+
+        def running_or_ended() -> TaskInstance | None:
             task = self._airflow.task(self._dag_id)
-            if task is not None and task.state in ENDED:
-                return None
-            if task is not None and self._is_alive(task):
-                return task.pid
-            time.sleep(_PAUSE)
+            return task if task is not None and (task.state in ENDED or self._is_alive(task)) else None
+
+        task: TaskInstance = self._airflow.wait_for("a try", self._dag_id, running_or_ended, pause=_PAUSE)
+        return None if task.state in ENDED else task.pid
 
     def signal(self, pid: int, victim: Victim, number: signal.Signals) -> None:
         """Send a signal to a try's processes, to the supervisor first: it must not tell of the other's end."""
