@@ -334,6 +334,16 @@ class Airflow3(Deployment):
         what = {"dag_run_id": run_id, "task_ids": [task_id], "dry_run": False, "only_failed": False}
         self.call("POST", f"/api/v2/dags/{dag_id}/clearTaskInstances", json={**what, "reset_dag_runs": True})
 
+    def has_seen_the_end_of(self, dag_id: str, run_id: str, task_id: str, try_number: int) -> bool:
+        """
+        Tell whether the scheduler knows that the process of a task which now waits for something is gone.
+
+        Airflow tells it in its log alone. Until then it takes that process's end for one of the process that goes on,
+        should there be one already, and lets the task fail.
+        """
+        said = f"TaskInstance Finished: dag_id={dag_id}, task_id={task_id}, run_id={run_id}, "
+        return any(said in line and f" try_number={try_number}," in line for line in self._own_log().splitlines())
+
     def set_variable(self, name: str, value: str) -> None:
         """See :class:`Deployment`."""
         self.call("POST", "/api/v2/variables", json={"key": name, "value": value})
