@@ -23,16 +23,23 @@ import requests
 if TYPE_CHECKING:
     from tests.support.databases import Database
 
-PATIENCE = 240  # seconds; these processes take a while to start on a small machine
+PATIENCE = 900
+"""
+Seconds: on a small machine that has much else to do these processes take minutes to start, and who waits for what comes
+loses nothing. A task of which Airflow has lost sight is tried again in this time, also one that waits five minutes.
+"""
 ENDED = frozenset({"success", "failed"})
 
 _DEBUG = re.compile(r'\[debug | DEBUG |"level": ?"debug"')
 """A line of a log at that level, as each Airflow writes it."""
 
 _LOST_AFTER = "20"
+"""Seconds without a heartbeat after which a task is lost: by default 300, for which no test can wait."""
+
+_LOST_AFTER_2 = "30"
 """
-Seconds without a heartbeat after which a task is lost: by default 300, for which no test can wait. Longer than a batch
-of a task that is told to end: on Airflow 2, who waits for its end sends no heartbeats.
+The same on Airflow 2: much longer than a batch of a task that is told to end, for who waits there for a task's end
+sends no heartbeats.
 """
 
 _SETTINGS = {
@@ -41,12 +48,15 @@ _SETTINGS = {
     "AIRFLOW__CORE__PARALLELISM": "12",
     "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
     "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True",
+    "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "300",  # by default 30: a test may hold a process up there
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "300",  # by default 30, before it takes itself for lost
     "AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG",
     "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
     "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",  # by default 30, before another one has its triggers
     "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
 }
 _SETTINGS_3 = {
+    "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "300",
     "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
     "AIRFLOW__API__WORKERS": "1",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": _LOST_AFTER,
@@ -55,8 +65,10 @@ _SETTINGS_3 = {
     "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",  # by default 5, after which a busy machine starts no task at all
 }
 _SETTINGS_2 = {
-    "AIRFLOW__SCHEDULER__SCHEDULER_ZOMBIE_TASK_THRESHOLD": _LOST_AFTER,
-    "AIRFLOW__SCHEDULER__ZOMBIE_DETECTION_INTERVAL": "1",
+    "AIRFLOW__CORE__DAG_FILE_PROCESSOR_TIMEOUT": "300",
+    "AIRFLOW__SCHEDULER__SCHEDULER_ZOMBIE_TASK_THRESHOLD": _LOST_AFTER_2,
+    # ZOMBIE_DETECTION_INTERVAL stays at 10: each time that a lost task is found, the DAG processor is told to let it
+    # fail. It does so when it comes to that, and what it was told twice may by then strike the next try.
     "AIRFLOW__SCHEDULER__LOCAL_TASK_JOB_HEARTBEAT_SEC": "2",
     "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "2",
 }
@@ -352,8 +364,8 @@ class Airflow3(Deployment):
         self._spawn("api-server", "--host", "127.0.0.1", "--port", str(self._port))
         self._spawn("scheduler")
         self._spawn("dag-processor")
-        wait_for("the API server", lambda: self._session.get(f"{self.url}/api/v2/version", timeout=5).ok)
-        token = self._session.get(f"{self.url}/auth/token", timeout=30).json()["access_token"]
+        wait_for("the API server", lambda: self._session.get(f"{self.url}/api/v2/version", timeout=60).ok)
+        token = self._session.get(f"{self.url}/auth/token", timeout=60).json()["access_token"]
         self._session.headers["Authorization"] = f"Bearer {token}"
 
 
