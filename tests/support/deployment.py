@@ -42,6 +42,9 @@ The same on Airflow 2: much longer than a batch of a task that is told to end, f
 sends no heartbeats.
 """
 
+_PARSED_AGAIN_AFTER = "3600"
+"""Seconds: the DAG files stay as they are, and to parse them every half minute, the default, keeps a processor busy."""
+
 _SETTINGS = {
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
@@ -57,6 +60,7 @@ _SETTINGS = {
 }
 _SETTINGS_3 = {
     "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "300",
+    "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": _PARSED_AGAIN_AFTER,
     "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
     "AIRFLOW__API__WORKERS": "1",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": _LOST_AFTER,
@@ -66,6 +70,7 @@ _SETTINGS_3 = {
 }
 _SETTINGS_2 = {
     "AIRFLOW__CORE__DAG_FILE_PROCESSOR_TIMEOUT": "300",
+    "AIRFLOW__SCHEDULER__MIN_FILE_PROCESS_INTERVAL": _PARSED_AGAIN_AFTER,
     "AIRFLOW__SCHEDULER__SCHEDULER_ZOMBIE_TASK_THRESHOLD": _LOST_AFTER_2,
     # ZOMBIE_DETECTION_INTERVAL stays at 10: each time that a lost task is found, the DAG processor is told to let it
     # fail. It does so when it comes to that, and what it was told twice may by then strike the next try.
