@@ -148,7 +148,7 @@ class Deployment:
                 os.killpg(process.pid, signal.SIGTERM)
         for process in self._processes:
             with contextlib.suppress(psutil.TimeoutExpired):
-                process.wait(20)
+                process.wait(5)
         for process in psutil.process_iter():
             with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
                 if os.getsid(process.pid) in sessions:
