@@ -309,7 +309,7 @@ def test_a_file_is_read_while_it_comes_and_a_reader_that_leaves_closes_the_conne
     lines = client_of(url).read_log_export(f"{url}/file")
     assert next(lines) == LINES[0]
     lines.close()
-    assert left.wait(10)
+    assert left.wait(60)
 
 
 def test_a_file_that_drips_does_not_escape_the_deadline(serve: Serve) -> None:
@@ -329,10 +329,8 @@ def test_a_silence_is_bounded_by_the_clients_timeout(serve: Serve) -> None:
     def behave(connection: socket.socket) -> None:
         read_head(connection)
         connection.sendall(ok(CSV, "Content-Length: 9999"))
-        time.sleep(3)
+        connection.recv(1)  # nothing, until the client leaves
 
     url = serve(behave)
-    begun = time.monotonic()
-    with pytest.raises(UnknownOutcomeError):
+    with pytest.raises(UnknownOutcomeError, match="timed out"):
         list(client_of(url, timeout=0.5).read_log_export(f"{url}/file"))
-    assert time.monotonic() - begun < 2

@@ -34,7 +34,7 @@ def is_running(pid: int) -> bool:
 
 
 def wait_until_gone(pid: int) -> None:
-    for _ in range(100):
+    for _ in range(600):
         if not is_running(pid):
             return
         time.sleep(0.1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -22,14 +23,27 @@ import requests
 if TYPE_CHECKING:
     from tests.support.databases import Database
 
-PATIENCE = 240  # seconds; these processes take a while to start on a small machine
+PATIENCE = 900
+"""
+Seconds: on a small machine that has much else to do these processes take minutes to start, and who waits for what comes
+loses nothing. A task of which Airflow has lost sight is tried again in this time, also one that waits five minutes.
+"""
 ENDED = frozenset({"success", "failed"})
 
+_DEBUG = re.compile(r'\[debug | DEBUG |"level": ?"debug"')
+"""A line of a log at that level, as each Airflow writes it."""
+
 _LOST_AFTER = "20"
+"""Seconds without a heartbeat after which a task is lost: by default 300, for which no test can wait."""
+
+_LOST_AFTER_2 = "30"
 """
-Seconds without a heartbeat after which a task is lost: by default 300, for which no test can wait. Longer than a batch
-of a task that is told to end: on Airflow 2, who waits for its end sends no heartbeats.
+The same on Airflow 2: much longer than a batch of a task that is told to end, for who waits there for a task's end
+sends no heartbeats.
 """
+
+_PARSED_AGAIN_AFTER = "3600"
+"""Seconds: the DAG files stay as they are, and to parse them every half minute, the default, keeps a processor busy."""
 
 _SETTINGS = {
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -37,12 +51,16 @@ _SETTINGS = {
     "AIRFLOW__CORE__PARALLELISM": "12",
     "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
     "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True",
+    "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "300",  # by default 30: a test may hold a process up there
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "300",  # by default 30, before it takes itself for lost
     "AIRFLOW__LOGGING__LOGGING_LEVEL": "DEBUG",
     "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
     "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",  # by default 30, before another one has its triggers
     "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
 }
 _SETTINGS_3 = {
+    "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "300",
+    "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": _PARSED_AGAIN_AFTER,
     "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
     "AIRFLOW__API__WORKERS": "1",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": _LOST_AFTER,
@@ -51,8 +69,11 @@ _SETTINGS_3 = {
     "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",  # by default 5, after which a busy machine starts no task at all
 }
 _SETTINGS_2 = {
-    "AIRFLOW__SCHEDULER__SCHEDULER_ZOMBIE_TASK_THRESHOLD": _LOST_AFTER,
-    "AIRFLOW__SCHEDULER__ZOMBIE_DETECTION_INTERVAL": "1",
+    "AIRFLOW__CORE__DAG_FILE_PROCESSOR_TIMEOUT": "300",
+    "AIRFLOW__SCHEDULER__MIN_FILE_PROCESS_INTERVAL": _PARSED_AGAIN_AFTER,
+    "AIRFLOW__SCHEDULER__SCHEDULER_ZOMBIE_TASK_THRESHOLD": _LOST_AFTER_2,
+    # ZOMBIE_DETECTION_INTERVAL stays at 10: each time that a lost task is found, the DAG processor is told to let it
+    # fail. It does so when it comes to that, and what it was told twice may by then strike the next try.
     "AIRFLOW__SCHEDULER__LOCAL_TASK_JOB_HEARTBEAT_SEC": "2",
     "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "2",
 }
@@ -127,7 +148,7 @@ class Deployment:
                 os.killpg(process.pid, signal.SIGTERM)
         for process in self._processes:
             with contextlib.suppress(psutil.TimeoutExpired):
-                process.wait(20)
+                process.wait(5)
         for process in psutil.process_iter():
             with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
                 if os.getsid(process.pid) in sessions:
@@ -198,6 +219,30 @@ class Deployment:
         found = self._query(f"SELECT {columns} FROM task_instance WHERE {_is(dag_id, task_id)}")
         return [TaskInstance(*row) for row in found]
 
+    def wait_for(
+        self, what: str, dag_id: str, ask: Callable[[], Any], *, patience: float = PATIENCE, pause: float = 0.5
+    ) -> Any:
+        """Return the first answer that is true; if none comes, fail with how far the DAG's runs have come."""
+        try:
+            return wait_for(what, ask, patience=patience, pause=pause)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.account_of(dag_id)}") from None
+
+    def account_of(self, dag_id: str) -> str:
+        """Tell how far a DAG's runs have come, for people: states, and the ends of the logs."""
+        columns = "run_id, task_id, map_index, state, try_number, pid, next_method, queued_dttm, start_date, end_date"
+        states = [
+            *self._query(f"SELECT run_id, state, start_date, end_date FROM dag_run WHERE dag_id = '{dag_id}'"),
+            *self._query(f"SELECT {columns} FROM task_instance WHERE dag_id = '{dag_id}' ORDER BY queued_dttm"),
+        ]
+        told = [f"{dag_id} and its tasks ({columns}):", *(", ".join(map(str, row)) for row in states)]
+        for file in self._task_logs(dag_id):
+            told += [f"{file.relative_to(self.home)}:", *_telling(file.read_text())[-20:]]
+        log = _telling(self._own_log())
+        told += ["Airflow of it:", *[line for line in log if dag_id in line][-20:]]
+        told += ["Airflow in the end:", *log[-20:]]
+        return "\n".join(told)
+
     def run_has_failed(self, dag_id: str) -> bool:
         """Tell whether a DAG's one run has: the scheduler finds that after its task's failure."""
         return bool(self._query(f"SELECT 1 FROM dag_run WHERE dag_id = '{dag_id}' AND state = 'failed'"))
@@ -213,8 +258,7 @@ class Deployment:
 
     def log_text(self, dag_id: str, task_id: str = "send_surveys") -> str:
         """Return the log of all tries of a task."""
-        files = sorted((self.home / "logs").rglob("attempt=*.log"))
-        return "".join(file.read_text() for file in files if f"dag_id={dag_id}/" in str(file) and task_id in str(file))
+        return "".join(file.read_text() for file in self._task_logs(dag_id) if task_id in str(file))
 
     def owns(self, pid: int) -> bool:
         """Tell whether a process is one of this Airflow's: only such are killed."""
@@ -225,6 +269,15 @@ class Deployment:
 
     def _start(self) -> None:
         raise NotImplementedError
+
+    def _task_logs(self, dag_id: str) -> list[Path]:
+        """Return the files that hold the log of a try of a DAG's task each."""
+        files = (self.home / "logs").rglob("attempt=*.log")
+        return sorted(file for file in files if f"dag_id={dag_id}/" in str(file))
+
+    def _own_log(self) -> str:
+        """Return what Airflow's own processes have logged."""
+        return (self.home / "processes.log").read_text(errors="replace")
 
     def _spawn(self, *arguments: str) -> psutil.Popen:
         with (self.home / "processes.log").open("ab") as log:
@@ -240,6 +293,11 @@ class Deployment:
         cursor = self._threads.cursor
         cursor.execute(select)
         return list(cursor.fetchall())
+
+
+def _telling(log: str) -> list[str]:
+    """Return the lines of a log that tell a person something."""
+    return [line for line in log.splitlines() if not _DEBUG.search(line)]
 
 
 def _is(dag_id: str, task_id: str) -> str:
@@ -293,6 +351,16 @@ class Airflow3(Deployment):
         what = {"dag_run_id": run_id, "task_ids": [task_id], "dry_run": False, "only_failed": False}
         self.call("POST", f"/api/v2/dags/{dag_id}/clearTaskInstances", json={**what, "reset_dag_runs": True})
 
+    def has_seen_the_end_of(self, dag_id: str, run_id: str, task_id: str, try_number: int) -> bool:
+        """
+        Tell whether the scheduler knows that the process of a task which now waits for something is gone.
+
+        Airflow tells it in its log alone. Until then it takes that process's end for one of the process that goes on,
+        should there be one already, and lets the task fail.
+        """
+        said = f"TaskInstance Finished: dag_id={dag_id}, task_id={task_id}, run_id={run_id}, "
+        return any(said in line and f" try_number={try_number}," in line for line in self._own_log().splitlines())
+
     def set_variable(self, name: str, value: str) -> None:
         """See :class:`Deployment`."""
         self.call("POST", "/api/v2/variables", json={"key": name, "value": value})
@@ -301,8 +369,8 @@ class Airflow3(Deployment):
         self._spawn("api-server", "--host", "127.0.0.1", "--port", str(self._port))
         self._spawn("scheduler")
         self._spawn("dag-processor")
-        wait_for("the API server", lambda: self._session.get(f"{self.url}/api/v2/version", timeout=5).ok)
-        token = self._session.get(f"{self.url}/auth/token", timeout=30).json()["access_token"]
+        wait_for("the API server", lambda: self._session.get(f"{self.url}/api/v2/version", timeout=60).ok)
+        token = self._session.get(f"{self.url}/auth/token", timeout=60).json()["access_token"]
         self._session.headers["Authorization"] = f"Bearer {token}"
 
 

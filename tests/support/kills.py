@@ -14,7 +14,7 @@ from typing import Self
 
 import psutil
 
-from tests.support.deployment import ENDED, Deployment, TaskInstance, wait_for
+from tests.support.deployment import ENDED, Deployment, TaskInstance
 from tests.support.sandbox_process import SandboxProcess
 
 _PAUSE = 0.02
@@ -75,7 +75,11 @@ class Killer:
 
     def kill_at(self, moment: Moment, victim: Victim) -> None:
         """Kill the next process that is held up at a moment, whether or not Airflow knows yet that it runs."""
-        (pid,) = wait_for("a process that is held up", lambda: moment.pids() - self.killed_pids)
+
+        def held_up() -> list[int]:
+            return [pid for pid in moment.pids() - self.killed_pids if self._airflow.owns(pid)]
+
+        pid = self._airflow.wait_for("a process that is held up", self._dag_id, held_up)[0]
         self.signal(pid, victim, signal.SIGKILL)
         self.killed_pids.add(pid)
         self.kills.append(victim)
@@ -126,24 +130,55 @@ class Killer:
 
     def wait_for_try(self) -> int | None:
         """Return the process of the running try, once there is one, or None if the task has ended."""
-        while True:
+
+        def running_or_ended() -> TaskInstance | None:
             task = self._airflow.task(self._dag_id)
-            if task is not None and task.state in ENDED:
-                return None
-            if task is not None and self._is_alive(task):
-                return task.pid
-            time.sleep(_PAUSE)
+            return task if task is not None and (task.state in ENDED or self._is_alive(task)) else None
+
+        task: TaskInstance = self._airflow.wait_for("a try", self._dag_id, running_or_ended, pause=_PAUSE)
+        return None if task.state in ENDED else task.pid
 
     def signal(self, pid: int, victim: Victim, number: signal.Signals) -> None:
-        """Send a signal to a try's processes, to the supervisor first: it must not tell of the other's end."""
+        """
+        Send a signal to a try's processes, to the supervisor first: it must not tell of the other's end.
+
+        :raises ProcessLookupError: the try has just ended
+        :raises psutil.NoSuchProcess: likewise
+        """
+        supervisor = self.supervisor_of(pid)
         pids = {
             Victim.TASK: [pid],
-            Victim.SUPERVISOR: [self.supervisor_of(pid)],
-            Victim.BOTH: [self.supervisor_of(pid), pid],
+            Victim.SUPERVISOR: [supervisor],
+            Victim.BOTH: [supervisor, pid],
         }[victim]
         assert all(map(self._airflow.owns, pids)), pids
+        if supervisor in pids:
+            self._stop_with_its_try(supervisor, pid)
         for each in pids:
             os.kill(each, number)
+        if supervisor in pids and number not in (signal.SIGKILL, signal.SIGSTOP):
+            os.kill(supervisor, signal.SIGCONT)
+
+    def _stop_with_its_try(self, supervisor: int, pid: int) -> None:
+        """
+        Stop a supervisor while it has a try.
+
+        Without one it may hold the lock of the queue that all workers of Airflow's LocalExecutor take their tasks from,
+        and with its death none of them would ever get another.
+        """
+
+        def has_stopped() -> bool:
+            return psutil.Process(supervisor).status() in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE)
+
+        os.kill(supervisor, signal.SIGSTOP)
+        self._airflow.wait_for("the supervisor to stop", self._dag_id, has_stopped, pause=0.001)
+        try:
+            has_ended = psutil.Process(pid).ppid() != supervisor
+        except psutil.NoSuchProcess:
+            has_ended = True
+        if has_ended:
+            os.kill(supervisor, signal.SIGCONT)
+            raise ProcessLookupError(f"the try of process {pid} has ended")
 
     def supervisor_of(self, pid: int) -> int:
         """Return the process above that of a try."""

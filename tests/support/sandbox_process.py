@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import requests
 
-_START_SECONDS = 60
+_START_SECONDS = 300
 _ADDRESS = re.compile(r" at (http://\S+): ")
 
 

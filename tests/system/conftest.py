@@ -126,7 +126,11 @@ def airflow(
     connections["people"] = {"conn_type": "sqlite", "host": str(make_people(home / "people.sqlite"))}
     if IS_AIRFLOW_3:
         shutil.copytree(ROOT / "example_dags", home / "dags" / "example_dags")
-        connections["warehouse"] = {"conn_type": "duckdb", "host": str(_make_warehouse(home / "warehouse.duckdb"))}
+        connections["warehouse"] = {
+            "conn_type": "duckdb",
+            "host": str(_make_warehouse(home / "warehouse.duckdb")),
+            "extra": {"read_only": True},  # else DuckDB's file is one process's at a time, and runs are side by side
+        }
         connections["eight_by_eight_default"] = {
             "conn_type": "eight_by_eight",
             "host": default_sandbox.url,

@@ -27,7 +27,7 @@ import pytest
 
 from tests.support.airflow_version import IS_AIRFLOW_3
 from tests.support.databases import Database
-from tests.support.deployment import ENDED, Airflow3, Deployment, TaskInstance, wait_for
+from tests.support.deployment import ENDED, PATIENCE, Airflow3, Deployment, TaskInstance
 from tests.support.kills import After, Killer, Moment, Victim
 from tests.support.narrow_proxy import NarrowProxy
 from tests.support.sandbox_process import SandboxProcess
@@ -101,13 +101,17 @@ class Campaign:
         with _STARTING:
             began = time.monotonic()
             self.airflow.start_run(self.name)
-            wait_for(f"a process of {self.name}", self.has_a_process)
+            self.wait_for("a process", self.has_a_process)
         crash(self)
-        task = wait_for(f"the end of {self.name}", self.has_ended, patience=600)
+        task = self.wait_for("its end", self.has_ended)
         self.seconds = time.monotonic() - began
         self.state, self.tries = task.state, task.try_number
         self.result = self.airflow.result(self.name) or {}
         return self
+
+    def wait_for(self, what: str, ask: Callable[[], Any], *, pause: float = 0.5) -> Any:
+        """Return the first answer that is true; if none comes, fail with how far its run has come."""
+        return self.airflow.wait_for(what, self.name, ask, pause=pause)
 
     def has_a_process(self) -> bool:
         """Tell whether one runs its task, or is about to."""
@@ -120,11 +124,11 @@ class Campaign:
 
     def clear(self) -> None:
         """Clear its task once it has failed, and its run with it: before that the scheduler would fail the new one."""
-        wait_for("the end of the run", lambda: self.airflow.run_has_failed(self.name))
+        self.wait_for("the end of the run", lambda: self.airflow.run_has_failed(self.name))
         task = self.airflow.task(self.name)
         assert task is not None
         self.airflow.clear(self.name, task.run_id)
-        wait_for("the next try", lambda: not self.airflow.run_has_failed(self.name))
+        self.wait_for("the next try", lambda: not self.airflow.run_has_failed(self.name))
 
     def has_ended(self) -> TaskInstance | None:
         """Return its task, if that has ended."""
@@ -177,7 +181,7 @@ def kill_amid_faults(campaign: Campaign) -> None:
             return kills.done() and (made() >= BATCHES // 2 or campaign.has_ended() is not None)
 
         def wait_until_made(number: int) -> None:
-            wait_for("more batches", lambda: made() >= number or is_over(), pause=0.05)
+            campaign.wait_for("more batches", lambda: made() >= number or is_over(), pause=0.05)
 
         while not is_over():
             wait_until_made(made() + campaign.random.randint(0, 3))
@@ -202,7 +206,7 @@ def kill_the_supervisor(campaign: Campaign) -> None:
     """Leave the try to itself: with a SQL journal it needs nobody, and goes on beside the next one."""
     campaign.killer.kill(Victim.SUPERVISOR, lambda: campaign.sandbox.requests_made() >= 2)
     (orphan,) = campaign.killer.killed_pids
-    wait_for("the next try", lambda: campaign.killer.newer_try_than(orphan))
+    campaign.wait_for("the next try", lambda: campaign.killer.newer_try_than(orphan))
     campaign.seen["accepted before the next try"] = campaign.sandbox.accepted()
     campaign.seen["beside the next try"] = campaign.airflow.owns(orphan)
 
@@ -218,7 +222,7 @@ def kill_around_its_waits(campaign: Campaign) -> None:
     before, after_first, after_second = campaign.random.sample([Victim.TASK, Victim.TASK, Victim.BOTH], 3)
     airflow.start_triggerer()
     rendering = campaign.moment("rendering")
-    wait_for("the task", rendering.pids)
+    campaign.wait_for("the task", rendering.pids)
     campaign.seen["open slots while it runs"] = airflow.open_slots(POOL)
 
     sandbox.arm([ANSWER_LOST, NO_EXPORT_IS_READY])
@@ -255,23 +259,23 @@ def _wait_for_deferral(campaign: Campaign) -> None:
         assert task.state not in ENDED, campaign.airflow.log_text(campaign.name)[-4000:]
         return task.state == "deferred"
 
-    wait_for("the wait without a worker", is_deferred, pause=0.05)
+    campaign.wait_for("the wait without a worker", is_deferred, pause=0.05)
 
 
 def _kill_its_triggerer(campaign: Campaign) -> None:
     """Kill the triggerer that has the task's trigger, and start another one; return once that has it."""
     airflow = campaign.airflow
-    first = wait_for("a triggerer that has the trigger", lambda: airflow.triggerer_of(campaign.name))
+    first = campaign.wait_for("a triggerer that has the trigger", lambda: airflow.triggerer_of(campaign.name))
     airflow.kill_triggerer()
     airflow.start_triggerer()
-    wait_for("another one that has it", lambda: airflow.triggerer_of(campaign.name) not in (None, first))
+    campaign.wait_for("another one that has it", lambda: airflow.triggerer_of(campaign.name) not in (None, first))
 
 
 def kill_in_the_body(proxy: NarrowProxy) -> Callable[[Campaign], None]:
     def crash(campaign: Campaign) -> None:
         campaign.killer.kill(Victim.BOTH, proxy.is_held.is_set)
         proxy.go_on.set()
-        assert proxy.ended.wait(60)
+        assert proxy.ended.wait(PATIENCE)
 
     proxy.hold()
     return crash
@@ -281,19 +285,19 @@ def stop_in_the_body(proxy: NarrowProxy) -> Callable[[Campaign], None]:
     """Stop a try in the middle of its POST, and continue it when a newer one runs and its time is over."""
 
     def crash(campaign: Campaign) -> None:
-        assert proxy.is_held.wait(240)
+        assert proxy.is_held.wait(PATIENCE)
         held_at = time.monotonic()
         pid = campaign.killer.wait_for_try()
         assert pid is not None
         campaign.killer.signal(pid, Victim.BOTH, SIGSTOP)
         campaign.seen["supervisor"] = supervisor = campaign.killer.supervisor_of(pid)
         proxy.go_on.set()  # what is in the connection may arrive
-        newer = wait_for("a newer try", lambda: campaign.killer.newer_try_than(pid))
+        newer = campaign.wait_for("a newer try", lambda: campaign.killer.newer_try_than(pid))
         time.sleep(max(0.0, held_at + SEND_WITHIN + 1 - time.monotonic()))
         campaign.seen["overtaken while running"] = campaign.airflow.owns(newer)
         for stopped in (supervisor, pid):
             os.kill(stopped, SIGCONT)
-        assert proxy.ended.wait(60)
+        assert proxy.ended.wait(PATIENCE)
 
     proxy.hold()
     return crash
@@ -311,7 +315,7 @@ def mark_failed(campaign: Campaign) -> None:
     task = campaign.airflow.task(campaign.name)
     assert task is not None
     campaign.airflow.mark_failed(campaign.name, task.run_id)
-    wait_for("the end of the try", lambda: not campaign.airflow.owns(pid))
+    campaign.wait_for("the end of the try", lambda: not campaign.airflow.owns(pid))
     campaign.seen["accepted by the first try"] = campaign.sandbox.accepted()
     campaign.clear()
 
@@ -319,7 +323,7 @@ def mark_failed(campaign: Campaign) -> None:
 def _on_the_wire(campaign: Campaign) -> int:
     """Return the process that has a batch on the wire, not its first one if that is short."""
     at_least = 1 if campaign.sandbox.batch_seconds > 10 else 3
-    wait_for("a batch", lambda: campaign.sandbox.requests_made() >= at_least, pause=0.05)
+    campaign.wait_for("a batch", lambda: campaign.sandbox.requests_made() >= at_least, pause=0.05)
     pid = campaign.killer.wait_for_try()
     assert pid is not None
     return pid
@@ -341,7 +345,7 @@ def kill_at_once(campaign: Campaign) -> None:
     moment = campaign.moment("parsing")
     campaign.killer.kill_at(moment, Victim.TASK)
     moment.release()
-    refused = wait_for("the refusal", campaign.has_ended)
+    refused = campaign.wait_for("the refusal", campaign.has_ended)
     campaign.seen["made by those who do not know"] = campaign.sandbox.requests_made()
     campaign.seen["what it says"] = campaign.airflow.log_text(campaign.name)
     said = {refused.run_id: {f"before try {refused.try_number + 1}": "not_accepted"}}
@@ -353,7 +357,7 @@ def kill_and_change_the_journal(victim: Victim) -> Callable[[Campaign], None]:
     """Kill a try in the middle of its sending, and give the next one another journal."""
 
     def crash(campaign: Campaign) -> None:
-        wait_for("the third batch", lambda: campaign.sandbox.requests_made() >= 3, pause=0.05)
+        campaign.wait_for("the third batch", lambda: campaign.sandbox.requests_made() >= 3, pause=0.05)
         campaign.moment("is_changed").hold()
         campaign.killer.kill(victim, lambda: True)
         campaign.seen["made by the first try"] = campaign.sandbox.requests_made()

@@ -12,37 +12,47 @@ import pytest
 from tests.conftest import API_KEY
 from tests.examples.test_example_dags import CUSTOMERS
 from tests.support.airflow_version import IS_AIRFLOW_3
-from tests.support.deployment import Airflow3, wait_for
+from tests.support.deployment import Airflow3
 
 pytestmark = pytest.mark.skipif(not IS_AIRFLOW_3, reason="the API that this drives is Airflow 3's")
 
 FINAL = frozenset({"success", "failed", "skipped", "upstream_failed"})
-WITH_A_RETRY = 900
-"""Seconds: a run that another DAG's schedule has made may have DuckDB's file, and a task retries after five minutes."""
 
 
 def run_of(airflow: Airflow3, dag_id: str, **conf: Any) -> dict[str, str]:
-    """Trigger a run of a DAG, beside which its schedule may make another; the states of its tasks."""
+    """Trigger a run of a DAG; the states of its tasks, once it and what the schedule makes beside it have ended."""
     airflow.start_run(dag_id, **conf)
 
     def ended() -> Any:
         runs = airflow.call("GET", f"/api/v2/dags/{dag_id}/dagRuns")["dag_runs"]
-        return [run for run in runs if run["run_type"] == "manual" and run["state"] in {"success", "failed"}]
+        if not {run["state"] for run in runs} <= {"success", "failed"}:
+            return []
+        return [run["dag_run_id"] for run in runs if run["run_type"] == "manual"]
 
-    run_id = wait_for(f"a run of {dag_id}", ended)[0]["dag_run_id"]
+    (run_id,) = airflow.wait_for("the end of its runs", dag_id, ended)
     return final_states(airflow, dag_id, run_id)
 
 
 def final_states(airflow: Airflow3, dag_id: str, run_id: str) -> dict[str, str]:
     """The states of a run's tasks, once all have ended; none before."""
-    path = f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances"
-    states = {task["task_id"]: task["state"] for task in airflow.call("GET", path)["task_instances"]}
+    tasks = airflow.call("GET", tasks_path(dag_id, run_id))["task_instances"]
+    states = {task["task_id"]: task["state"] for task in tasks}
     return states if FINAL.issuperset(states.values()) else {}
 
 
-def awaits_an_answer(airflow: Airflow3, path: str) -> bool:
-    """Tell whether a task instance is at rest: to an answer that comes before that, Airflow lets the task fail."""
-    return bool(airflow.call("GET", path)["state"] == "awaiting_input")
+def awaits_an_answer(airflow: Airflow3, dag_id: str, run_id: str) -> bool:
+    """Tell whether a run's question is asked and its task at rest: to an earlier answer, Airflow lets the task fail."""
+    task = airflow.call("GET", f"{tasks_path(dag_id, run_id)}/approve")
+    has_come_to_rest = airflow.has_seen_the_end_of(dag_id, run_id, "approve", task["try_number"])
+    return bool(task["state"] == "awaiting_input" and has_come_to_rest)
+
+
+def tasks_path(dag_id: str, run_id: str) -> str:
+    return f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}/taskInstances"
+
+
+def question_path(dag_id: str, run_id: str) -> str:
+    return f"{tasks_path(dag_id, run_id)}/approve/-1/hitlDetails"
 
 
 def test_the_connections_form_shows_its_fields(airflow: Airflow3) -> None:
@@ -88,22 +98,20 @@ def test_what_a_person_approves_is_sent_and_what_a_person_rejects_is_not(
     dag_id = "survey_with_approval"
     default_sandbox.forget()
     airflow.unpause(dag_id)
-    runs, questions = {}, {}
-    # One after the other: DuckDB's file is one process's at a time.
+    runs = {}
     for answer in ("Reject", "Approve"):
         run = {"logical_date": None, "conf": {"campaign": answer}}
         runs[answer] = airflow.call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=run)["dag_run_id"]
-        path = f"/api/v2/dags/{dag_id}/dagRuns/{quote(runs[answer], safe='')}/taskInstances"
-        questions[answer] = f"{path}/approve/-1/hitlDetails"
-        wait_for("the question", partial(awaits_an_answer, airflow, f"{path}/approve"), patience=WITH_A_RETRY)
-        asked = airflow.call("GET", questions[answer])
+    for answer, run_id in runs.items():
+        airflow.wait_for("the question", dag_id, partial(awaits_an_answer, airflow, dag_id, run_id))
+        asked = airflow.call("GET", question_path(dag_id, run_id))
         assert asked["subject"] == f"Surveys to the customers: {answer}"
         assert "3 texts would be sent." in asked["body"]
     assert default_sandbox.stats()["requests"] == 0
-    for answer, question in questions.items():
-        airflow.call("PATCH", question, json={"chosen_options": [answer]})
+    for answer, run_id in runs.items():
+        airflow.call("PATCH", question_path(dag_id, run_id), json={"chosen_options": [answer]})
     states = {
-        answer: wait_for("a run's end", partial(final_states, airflow, dag_id, run_id), patience=WITH_A_RETRY)
+        answer: airflow.wait_for("a run's end", dag_id, partial(final_states, airflow, dag_id, run_id))
         for answer, run_id in runs.items()
     }
     first = {"preview_surveys": "success", "approve": "success"}

@@ -10,7 +10,7 @@ from signal import SIGKILL
 import pytest
 
 from tests.support.databases import Database
-from tests.support.deployment import ENDED, Deployment, TaskInstance, wait_for
+from tests.support.deployment import ENDED, Deployment, TaskInstance
 from tests.support.sandbox_process import SandboxProcess
 from tests.system.people import ROWS, outcome
 
@@ -59,10 +59,10 @@ def shards(airflow: Deployment, sandboxes: dict[str, SandboxProcess]) -> Shards:
         return len(tasks) == SHARDS and all(task.state in ENDED for task in tasks)
 
     airflow.start_run(DAG_ID)
-    killed = wait_for("ten batches", victim, pause=0.05)
+    killed = airflow.wait_for("ten batches", DAG_ID, victim, pause=0.05)
     assert airflow.owns(killed.pid)
     os.kill(killed.pid, SIGKILL)
-    wait_for("the end of all shards", has_ended, pause=0.2)
+    airflow.wait_for("the end of all shards", DAG_ID, has_ended, pause=0.2)
     return Shards(airflow.tasks(DAG_ID), airflow.results(DAG_ID), killed.map_index, at_a_time)
 
 
