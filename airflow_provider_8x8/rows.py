@@ -124,7 +124,7 @@ class FunctionRows:
                 raise
             log.info("%s: there are none: %s", self, mask_phone_numbers(str(error)))
         except Exception as error:
-            # Without the error's own text, which may hold a row.
+            # Where in the function; its text stands, numbers masked, in what the task fails with.
             trace = mask_phone_numbers("".join(traceback.format_tb(error.__traceback__)))
             log.error("%s: %s at:\n%s", self, type(error).__name__, trace)
             raise
