@@ -137,7 +137,7 @@ def test_without_time_for_the_logs_to_settle() -> None:
         def settings(self) -> Settings:
             return dataclasses.replace(super().settings(), log_settle_time=timedelta())
 
-    assert texted_twice(Hasty, has_canary=True)
+    assert texted_twice(Hasty, has_canary=True, pace=0.2)
 
 
 def test_without_a_watermark(monkeypatch: pytest.MonkeyPatch) -> None:
