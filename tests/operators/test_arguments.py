@@ -66,8 +66,12 @@ WRONG: dict[str, tuple[dict[str, tuple[Make, ...]], list[Any]]] = {
         [0, 0.0, -0.5, 1.01, 2, True, False, math.nan, math.inf, "0.5", "", None, Decimal("0.5")],
     ),
     "numbers or shares": (
-        {"max_rejected": (batch, decorated), "max_invalid": (batch,), "min_delivered": (report,)},
+        {"max_rejected": (batch, decorated), "max_invalid": (batch,)},
         [-1, -0.5, 0.0, 1.0, 1.5, True, False, math.nan, math.inf, "0.5", "", Decimal("0.5")],
+    ),
+    "numbers or shares that may be all": (
+        {"min_delivered": (report,)},
+        [-1, -0.5, 0.0, 1.001, 1.5, True, False, math.nan, math.inf, "0.5", "", Decimal("0.5")],
     ),
     "whole numbers": (
         {"batch_size": (batch, preview), "brake_after": (batch,), "first_batch_size": (batch,)},
@@ -119,6 +123,7 @@ def test_what_an_argument_cannot_be_is_named(name: str, make: Make, value: Any) 
         (decorated, {"deferrable": False, "max_rejected": 0, "max_invalid": 0.999}),
         (report, {"deferrable": True, "final_share": 1, "timeout": timedelta(), "poll_interval": timedelta(days=30)}),
         (report, {"final_share": 0.001, "min_delivered": 0, "poll_interval": timedelta(seconds=1)}),
+        (report, {"min_delivered": 1.0}),
         (
             report,
             {"sent_after": "{{ ts }}", "outcome_table": "{{ params.table }}", "outcome_conn_id": "{{ params.c }}"},
