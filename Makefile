@@ -21,7 +21,7 @@ TESTS_OF_PYTHONS := tests/api tests/surveys tests/sandbox tests/simulation/test_
 	tests/simulation/test_outcome_tables.py
 
 # What mostly waits, for Airflow's processes and for time to go by, and what is computed without Airflow: tested beside all
-# else where there is more than one processor (make -j2 test), and begun first, for it takes the longest.
+# else where there is more than one processor (make -j2 test).
 TESTS_THAT_WAIT := tests/system tests/demo tests/simulation
 
 VENV := .venv

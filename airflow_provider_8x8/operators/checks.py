@@ -220,8 +220,8 @@ def _number_or_share(*, may_be_all: bool) -> Callable[[str, Any], Any]:
         is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
         is_share = isinstance(value, float) and (0 < value < 1 or (may_be_all and value == 1))
         if not is_number and not is_share:
-            least = "above 0 and at most 1" if may_be_all else "between 0 and 1"
-            refuse(name, value, f"a whole number, or a float {least} as a share")
+            bounds = "above 0 and at most 1" if may_be_all else "between 0 and 1"
+            refuse(name, value, f"a whole number, or a float {bounds} as a share")
         return value
 
     return check

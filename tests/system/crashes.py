@@ -1,4 +1,4 @@
-"""What is done to campaigns while they are sent, each a function that returns once it is done."""
+"""A campaign of the crash tests, and what is done to one while it is sent: functions that return once it is done."""
 
 from __future__ import annotations
 

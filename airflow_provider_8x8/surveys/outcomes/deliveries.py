@@ -39,7 +39,6 @@ class Message(NamedTuple):
 
     umid: str
     batch_id: str
-    client_batch_id: str
     client_message_id: str
 
 
@@ -130,7 +129,7 @@ class Deliveries:
         self._ids = frozenset(batches.ids)
         self._client_ids = frozenset(batches.client_ids)
         self._fates: dict[str, Fate] = {}
-        self._found: dict[str, Message] = {}
+        self._found: defaultdict[str, dict[str, Message]] = defaultdict(dict)
         self._shared: dict[Fate, Fate] = {}
 
     def add(self, lines: Iterable[LogLine]) -> None:
@@ -140,16 +139,17 @@ class Deliveries:
             if line.batch_id not in ids:
                 if not client_ids or line.client_batch_id not in client_ids:
                     continue
-                self._found[line.umid] = Message(line.umid, line.batch_id, line.client_batch_id, line.client_message_id)
+                message = Message(line.umid, line.batch_id, line.client_message_id)
+                self._found[line.client_batch_id][line.umid] = message
             before = fates.get(line.umid)
             if before is not None and before.status in FINAL and line.status not in FINAL:
                 continue
             fate = Fate(line.batch_id, line.status, line.detail, line.code, line.description, line.currency, line.price)
             fates[line.umid] = shared.setdefault(fate, fate)
 
-    def found(self) -> Iterable[Message]:
-        """Return the messages of batches of which only our own id was known: nobody knew their umids either."""
-        return self._found.values()
+    def found(self) -> dict[str, list[Message]]:
+        """Return the messages of batches of which only our own id was known, by that: nobody knew their umids."""
+        return {client_batch_id: list(by_umid.values()) for client_batch_id, by_umid in self._found.items()}
 
     def by_fate(self) -> dict[Fate, list[str]]:
         """Return the umids of all messages, by what became of them."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -52,7 +51,7 @@ class DeliveryColumns:
         """
         changed = 0
         try:
-            for client_batch_id, messages in _by_batch(deliveries.found()).items():
+            for client_batch_id, messages in deliveries.found().items():
                 self._database.run(partial(self._identify, client_batch_id, messages), "be written")
             for fate, umids in deliveries.by_fate().items():
                 for some in pieces(umids):
@@ -123,10 +122,3 @@ class DeliveryColumns:
         if count:
             connection.execute(sa.update(table).where(these, is_older, sa.or_(*is_other)).values(**values))
         return int(count)
-
-
-def _by_batch(messages: Iterable[Message]) -> dict[str, list[Message]]:
-    batches: defaultdict[str, list[Message]] = defaultdict(list)
-    for message in messages:
-        batches[message.client_batch_id].append(message)
-    return batches
