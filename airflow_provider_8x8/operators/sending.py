@@ -100,7 +100,7 @@ def send(
             stop,
             metrics,
             journal_conn_id=journals.journal_conn_id,
-            outcome_table=_outcome_table(task, context, run.campaign_id),
+            outcome_table=_outcome_table(task, context, run),
             resumed=resumed,
         )
         rows = source_of_rows(task)
@@ -164,7 +164,7 @@ def _sender(
     )
 
 
-def _outcome_table(task: EightByEightSurveyBatchOperator, context: Context, campaign_id: str) -> OutcomeTable | None:
+def _outcome_table(task: EightByEightSurveyBatchOperator, context: Context, run: Run) -> OutcomeTable | None:
     """
     Return the table that each row's outcome goes into, if there is to be one; nothing is opened yet.
 
@@ -178,8 +178,9 @@ def _outcome_table(task: EightByEightSurveyBatchOperator, context: Context, camp
 
     return OutcomeTable(
         database_of(task.outcome_table, str(task.outcome_conn_id)),
-        campaign_id,
+        run.campaign_id,
         task_instance_of(context),
+        run.task_instance,
         texts=Texts(template_of(task), unmasked(task.encoding) or None),
         clock=SystemClock(threading.Event()),
     )

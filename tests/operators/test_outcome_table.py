@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -219,3 +221,64 @@ def test_rows_are_there_once_where_the_campaign_was_changed_before_anything_was_
     assert run.task_states == {"send": "success"}, run.log[-3000:]
     assert warehouse.outcomes() == EXPECTED
     assert warehouse.rows("DISTINCT campaign_id") == [("April",)]
+
+
+@only_sqlite
+@pytest.mark.parametrize(
+    ("fault", "becomes", "after_clearing"),
+    [
+        ("close_after_accept", {"already_sent": 10}, {"accepted": 10}),
+        ("close_before_accept", {"accepted": 5, "already_sent": 5}, {"accepted": 5, "already_sent": 5}),
+    ],
+)
+def test_each_run_of_a_campaign_has_its_own_rows_also_of_a_batch_that_another_run_has_found_out_about(
+    run_dag: Run,
+    clear_and_run: Run,
+    sandbox: Any,
+    connection: str,
+    warehouse: Warehouse,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: str,
+    becomes: dict[str, int],
+    after_clearing: dict[str, int],
+) -> None:
+    from tests.operators.send_within import send_within
+
+    def has(run: DagRunResult) -> dict[str, int]:
+        """Return what the table has of a run, which is what its result says."""
+        outcomes = dict(warehouse.rows("outcome, count(*)", rest=f"WHERE run_id = '{run.run_id}' GROUP BY outcome"))
+        counts = {name.removesuffix("_count"): its for name, its in result_of(run).items() if name.endswith("_count")}
+        assert outcomes == {name: its for name, its in counts.items() if its}
+        lines = [
+            json.loads(line)["outcome"]
+            for file in (tmp_path / "reports").rglob("*.jsonl")
+            if quote(run.run_id).lower() in file.name.lower() or file.stem in result_of(run)["client_batch_ids"]
+            for line in file.read_text().splitlines()
+        ]
+        assert Counter(lines) == outcomes
+        return outcomes
+
+    def sending(**arguments: Any) -> Any:
+        rows = [person(number) for number in range(10)]
+        folder = (tmp_path / "reports").as_uri()
+        proof = {"log_settle_time": timedelta(seconds=1), "canary_destination": "+12025550199"}
+        known = {"batch_size": 5, "campaign_id": "March", "report_path": folder, **proof, **journal}
+        return into_table(rows=rows, **known, **arguments)
+
+    send_within(monkeypatch, 1.0)
+    journal = sql_journal(tmp_path, monkeypatch)
+    hidden = {"on": "log_export", "kind": "404"}
+    sandbox.faults([{"on": "survey_batch", "kind": fault}, hidden])
+    lost = run_dag(sending(reconcile_timeout=timedelta()))
+    assert has(lost) == {"accepted": 5, "unknown": 5}
+    sandbox.faults([hidden])
+    does_not_know = run_dag(sending(reconcile_timeout=timedelta()))
+    assert has(does_not_know) == {"already_sent": 5, "unknown": 5}
+    finds_out = run_dag(sending(reconcile_timeout=timedelta(minutes=1)))
+    assert has(finds_out) == becomes
+    for first in (lost, does_not_know):
+        again = clear_and_run(sending(reconcile_timeout=timedelta(minutes=1)), first.run_id)
+        assert again.task_states == {"send": "success"}, again.log[-3000:]
+        assert has(again) == (after_clearing if first is lost else {"already_sent": 10})
+    assert sandbox.stats()["max_per_key"] == 1

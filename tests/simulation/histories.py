@@ -346,10 +346,14 @@ class History:
             limits=self.plan.limits,
             may_try_again=self.plan.journal is not Where.MEMORY,
         ).ending
-        properties.check_try(self, task, done, ending)
+        self.check_try(task, done, ending)
         if task.processes[-1] is process:
             task.last = done
         return ending
+
+    def check_try(self, task: TaskInstance, done: Try, ending: Ending) -> None:
+        """Check what a try says of itself, and what it leaves behind."""
+        properties.check_try(self, task, done, ending)
 
     def _sender(
         self, task: TaskInstance, process: Process, number: int, journal: Journal, resumed: Pause | None

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.simulation.histories import History, TaskInstance, Try
 
 
-_ROW_FILES = ("invalid", "duplicate", "already_sent", "not_sent")
+_ROW_FILES = ("invalid", "duplicate", "already_sent", "not_sent", "unknown")
 
 
 def check_try(history: History, task: TaskInstance, done: Try, ending: Ending) -> None:
@@ -155,7 +155,7 @@ def _waits_for_another_run(history: History, task: TaskInstance) -> bool:
 def _check_report(history: History, task: TaskInstance) -> None:
     """Check that each row that the last try has read is in the report, once."""
     done = task.last
-    if done is None or done.disk is None or task.ending is not Ending.SUCCESS or not _was_alone(history):
+    if done is None or done.disk is None or task.ending is not Ending.SUCCESS or not is_alone(task, done):
         return
     batches, rows = _lines(history, task, done)
     for client_batch_id in done.summary.client_batch_ids:
@@ -168,12 +168,12 @@ def _check_report(history: History, task: TaskInstance) -> None:
         history.world.violate(f"{done.process.name}: the report has {dict(found)}, the summary {dict(expected)}")
 
 
-def _was_alone(history: History) -> bool:
-    """Tell whether no two processes were ever alive at once: the last to write a file may not know most."""
-    processes = sorted(
-        (process for each in history.tasks for process in each.processes), key=lambda process: process.began
+def is_alone(task: TaskInstance, done: Try) -> bool:
+    """Tell whether no other try of a task instance has been alive beside or after this one: else it may know more."""
+    processes = sorted(task.processes, key=lambda process: process.began)
+    return processes[-1] is done.process and all(
+        one.ended <= other.began for one, other in itertools.pairwise(processes)
     )
-    return all(one.ended <= other.began for one, other in itertools.pairwise(processes))
 
 
 def _lines(history: History, task: TaskInstance, done: Try) -> tuple[dict[str, list[Any]], list[Any]]:

@@ -22,6 +22,19 @@ def test_random_histories() -> None:
     assert not run_seeds(range(2_000_000, 2_000_040), make=HistoryWithTable)
 
 
+@pytest.mark.parametrize(
+    "seed",
+    [
+        2_000_038,  # another run finds out about a batch, and has it in the table as its own
+        2_000_427,  # an earlier try's batch is unknown, and this one ends before it has looked
+        2_001_246,  # another run finds out that the batch was not sent, which this one has there as unknown
+        2_002_430,  # or that it was sent
+    ],
+)
+def test_what_others_find_out(seed: int) -> None:
+    assert not run_seeds(range(seed, seed + 1), make=HistoryWithTable)
+
+
 def test_every_single_death_from_the_first_batch_on() -> None:
     for touch in range(40, 100):
         assert not with_deaths_at(Where.CAMPAIGN, "all taken", range(touch, touch + 1)), touch

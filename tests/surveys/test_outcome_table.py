@@ -33,7 +33,8 @@ SENT = Entry(
 def table_in(file: Path) -> OutcomeTable:
     database = TableDatabase(sa.create_engine(f"sqlite:///{file}", future=True), "outcomes", "warehouse")
     name = TaskInstanceName("dag", "task", "run", -1)
-    return OutcomeTable(database, "campaign", name, texts=Texts(None, None), clock=SystemClock(threading.Event()))
+    texts, clock = Texts(None, None), SystemClock(threading.Event())
+    return OutcomeTable(database, "campaign", name, SENT.task_instance, texts=texts, clock=clock)
 
 
 def test_a_batch_that_is_taken_back_leaves_the_rows_of_the_last_reading_as_they_are(tmp_path: Path) -> None:
@@ -44,7 +45,9 @@ def test_a_batch_that_is_taken_back_leaves_the_rows_of_the_last_reading_as_they_
     with table_in(file) as table:
         table.forget_rows()
         table.write_answers(
-            SENT, sent, [ReportLine(1, Outcome.ACCEPTED, "ann"), ReportLine(2, Outcome.ACCEPTED, "bob")]
+            SENT,
+            sent,
+            [ReportLine(1, Outcome.ACCEPTED, "ann", code=21), ReportLine(2, Outcome.ACCEPTED, "bob", code=21)],
         )
         table.end_reading()
     with table_in(file) as table:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
+from airflow_provider_8x8.surveys.journal.entries import KEYS_BY_OUTCOME, Entry, EntryState
 from airflow_provider_8x8.surveys.journal.errors import JournalMismatchError, SupersededError
 from airflow_provider_8x8.surveys.journal.header import Header
 from airflow_provider_8x8.surveys.journal.held_keys import HeldKeys
@@ -37,6 +37,7 @@ class Ledger:
         self._held = HeldKeys()
         self._times_changed = 0
         self._begun: set[str] = set()
+        self._changed_by_others: set[str] = set()
         self._cancelled_before: frozenset[str] = frozenset()
         self._unique_by: str | None = None
 
@@ -89,7 +90,12 @@ class Ledger:
 
     def refresh(self) -> None:
         """Take note of what others have entered and settled."""
-        self._learn(self._journal.news())
+        self._learn_news(self._journal.news())
+
+    def take_changed_by_others(self) -> list[Entry]:
+        """Return the task instance's own batches that others have settled since the journal was opened, each once."""
+        changed, self._changed_by_others = self._changed_by_others, set()
+        return [self._entries[client_batch_id] for client_batch_id in changed]
 
     def begin_reading(self) -> None:
         """Hold the row keys of what the reading before has begun, as of any other entry: the source is read anew."""
@@ -152,13 +158,14 @@ class Ledger:
         """
 
         def learn_and_compose(news: Sequence[Entry]) -> Entry | None:
-            self._learn(news)
+            self._learn_news(news)
             return compose()
 
         if answered is None:
             entry = self._journal.begin(learn_and_compose)
         else:
             settled, entry = self._journal.settle_and_begin(answered, learn_and_compose)
+            self._note_change(settled, answered)
             self._learn([settled])
         if entry is not None:
             self._entries[entry.client_batch_id] = entry
@@ -168,9 +175,26 @@ class Ledger:
 
     def settle(self, entry: Entry, **changes: Any) -> Entry:
         """Write down what became of a batch, and return its entry as it now stands."""
-        settled = self._journal.settle(msgspec.structs.replace(entry, **changes))
+        ours = msgspec.structs.replace(entry, **changes)
+        settled = self._journal.settle(ours)
+        self._note_change(settled, ours)
         self._learn([settled])
         return settled
+
+    def _learn_news(self, news: Sequence[Entry]) -> None:
+        for entry in news:
+            before = self._entries.get(entry.client_batch_id)
+            if before is not None:
+                self._note_change(entry, before)
+        self._learn(news)
+
+    def _note_change(self, entry: Entry, ours: Entry) -> None:
+        """Note that the journal has something else of a batch of the task instance than this try has put there."""
+        is_other = entry.state is not ours.state or any(
+            getattr(entry, name) != getattr(ours, name) for name in KEYS_BY_OUTCOME
+        )
+        if is_other and entry.is_batch and self.is_own(entry):
+            self._changed_by_others.add(entry.client_batch_id)
 
     def _learn(self, entries: Iterable[Entry]) -> None:
         for entry in entries:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection
 from types import TracebackType
 from typing import Self
@@ -13,7 +14,7 @@ from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError, R
 from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
 from airflow_provider_8x8.surveys.outcomes.report import ReportLine
 from airflow_provider_8x8.surveys.outcomes.sinks import Sink
-from airflow_provider_8x8.surveys.outcomes.summary import Tally
+from airflow_provider_8x8.surveys.outcomes.summary import Tally, outcomes_for_another_run
 
 
 class Fates:
@@ -24,6 +25,7 @@ class Fates:
     from then on what becomes of it. Whatever ends the reading, the rows that are then still in hand are not sent.
 
     What is noted is counted first and reported then: whatever fails, no row that was read is missing from the counts.
+    Rows that another run's batch of unknown outcome has wait for :meth:`conclude`.
 
     :param ledger: knows the entries
     :param report: gets a line for each row that no batch of this task instance has
@@ -34,6 +36,7 @@ class Fates:
         self._report = report
         self._in_hand: set[int] = set()
         self._taken: list[RowMessages] = []  # have at least the rows in hand
+        self._undecided: defaultdict[str, list[ReportLine]] = defaultdict(list)  # beside the tally's row keys
         self.tally = Tally()
 
     def __enter__(self) -> Self:
@@ -78,15 +81,18 @@ class Fates:
         :param holder: the entry's client batch id
         """
         entry = self._ledger[holder]
-        self.tally.hold(entry, row.row_key)
+        self.tally.hold(entry)
         self._in_hand.discard(row.number)
         if self._ledger.is_own(entry):
             if self._report:
                 self._report.note_own(row, holder)
-        else:
-            self.tally.of_others += 1
-            said = f"batch {holder} of another run of the campaign has it"
-            self._write(row, Outcome.ALREADY_SENT, said, batch_id=entry.batch_id)
+            return
+        self.tally.of_others += 1
+        if entry.is_open and row.row_key is not None:
+            self.tally.undecided[holder].append(row.row_key)
+            self._undecided[holder].append(ReportLine.of(row, Outcome.UNKNOWN))
+        elif self._report:
+            self._report.write_row(_held_by_another(ReportLine.of(row, Outcome.ALREADY_SENT), entry))
 
     def note_invalid(self, row: InvalidRowError, *, is_overdue: bool) -> None:
         """
@@ -112,6 +118,17 @@ class Fates:
         for row in rows:
             self._write(row, Outcome.NOT_SENT)
 
+    def conclude(self) -> None:
+        """Report the rows that other runs' batches of unknown outcome had, by what is known of these now."""
+        if not self._report:
+            return
+        for holder, lines in self._undecided.items():
+            entry = self._ledger[holder]
+            outcomes = outcomes_for_another_run(entry, self.tally.undecided[holder])
+            for line, outcome in zip(lines, outcomes, strict=True):
+                line.outcome = outcome
+                self._report.write_row(line if outcome is Outcome.NOT_SENT else _held_by_another(line, entry))
+
     def have_open_rows(self) -> bool:
         """Tell whether it is not known of some rows whether 8x8 has accepted them."""
         return any(
@@ -119,13 +136,14 @@ class Fates:
             for entry in self._ledger.entries()
         )
 
-    def _write(
-        self,
-        row: RowMessage | InvalidRowError,
-        outcome: Outcome,
-        description: str | None = None,
-        *,
-        batch_id: str | None = None,
-    ) -> None:
+    def _write(self, row: RowMessage | InvalidRowError, outcome: Outcome, description: str | None = None) -> None:
         if self._report:
-            self._report.write_row(ReportLine.of(row, outcome, batch_id=batch_id, description=description))
+            self._report.write_row(ReportLine.of(row, outcome, description=description))
+
+
+def _held_by_another(line: ReportLine, entry: Entry) -> ReportLine:
+    """Say in a row's line which batch of another run has it."""
+    has = "may have" if line.outcome is Outcome.UNKNOWN else "has"
+    line.batch_id = entry.batch_id
+    line.description = f"batch {entry.client_batch_id} of another run of the campaign {has} it"
+    return line

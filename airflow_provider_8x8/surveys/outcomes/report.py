@@ -39,7 +39,7 @@ from airflow_provider_8x8.surveys.outcomes.sinks import SinkError
 log = logging.getLogger(__name__)
 
 # Of rows that are in no batch.
-_ROW_OUTCOMES = (Outcome.INVALID, Outcome.DUPLICATE, Outcome.ALREADY_SENT, Outcome.NOT_SENT)
+_ROW_OUTCOMES = (Outcome.INVALID, Outcome.DUPLICATE, Outcome.ALREADY_SENT, Outcome.NOT_SENT, Outcome.UNKNOWN)
 
 # With its hash, an outcome and an ending, a name still fits into the 255 bytes that file systems give it.
 _MAX_NAME_LENGTH = 200
@@ -194,11 +194,17 @@ class Report:
         with self._naming_failures():
             return bool(self._batch_file(client_batch_id).exists())
 
+    def write_batch_from_journal(self, entry: Entry, row_keys: RowKeys) -> None:
+        """Write the file of a batch of unknown outcome, unless it is there; a sent one would never get its umids."""
+        if entry.is_open and not self.has_batch(entry.client_batch_id):
+            self.write_batch_from_logs(entry, {}, row_keys)
+
     def write_batch_from_logs(self, entry: Entry, found: Mapping[bytes, LogLine], row_keys: RowKeys) -> None:
         """
         Write the file of a batch whose answer was lost, or bring it up to date.
 
-        Row number, row key and destination stand only in a file that was there before: 8x8's logs lack them.
+        Row number, row key and destination stand only in a file that was there before: 8x8's logs lack them. Another
+        run's batch is written, too: the folder is the campaign's, and that run may have no other try.
 
         :param found: 8x8's log lines of the batch, by row key
         """

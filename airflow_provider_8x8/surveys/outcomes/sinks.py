@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 from airflow_provider_8x8.api.models import LogLine
 from airflow_provider_8x8.surveys.journal.entries import Entry
@@ -14,6 +14,8 @@ from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError, R
 
 if TYPE_CHECKING:
     from airflow_provider_8x8.surveys.outcomes.report import ReportLine
+
+Result = TypeVar("Result")
 
 
 class SinkError(Exception):
@@ -25,6 +27,7 @@ class Sink(Protocol):
     A place for the outcomes of one task instance's rows; a context manager, entered before anything is sent.
 
     A row that is in a batch belongs to it, over all tries; one that is in none belongs to one reading of the source.
+    Of another run's batches it may be told as well, when 8x8's logs are found to have them.
     Every method may raise a :class:`SinkError`.
     """
 
@@ -62,8 +65,8 @@ class Sink(Protocol):
         :param lines: of each of its rows
         """
 
-    def has_batch(self, client_batch_id: str) -> bool:
-        """Tell whether something of a batch is there."""
+    def write_batch_from_journal(self, entry: Entry, row_keys: RowKeys) -> None:
+        """Write a batch as far as the journal knows it, unless it is there so."""
 
     def write_batch_from_logs(self, entry: Entry, found: Mapping[bytes, LogLine], row_keys: RowKeys) -> None:
         """
@@ -74,14 +77,14 @@ class Sink(Protocol):
 
     def take_back_batch(self, client_batch_id: str, *, with_rows: bool) -> None:
         """
-        Remove a batch that was not sent after all.
+        Remove a batch of the task instance that was not sent after all.
 
         :param with_rows: its rows are then in no batch
         """
 
 
 class Sinks:
-    """Several places at once; see :class:`Sink`."""
+    """Several places at once, see :class:`Sink`: where one of them fails, the others have it all the same."""
 
     def __init__(self, *sinks: Sink) -> None:
         self._sinks = sinks
@@ -101,47 +104,53 @@ class Sinks:
 
     def compare(self, own: Sequence[Entry]) -> set[str]:
         """See :meth:`Sink.compare`."""
-        return set().union(*(sink.compare(own) for sink in self._sinks))
+        return set().union(*self._each(lambda sink: sink.compare(own)))
 
     def forget_rows(self) -> None:
         """See :meth:`Sink.forget_rows`."""
-        for sink in self._sinks:
-            sink.forget_rows()
+        self._each(lambda sink: sink.forget_rows())
 
     def write_row(self, line: ReportLine) -> None:
         """See :meth:`Sink.write_row`."""
-        for sink in self._sinks:
-            sink.write_row(line)
+        self._each(lambda sink: sink.write_row(line))
 
     def note_own(self, row: RowMessage | InvalidRowError, client_batch_id: str) -> None:
         """See :meth:`Sink.note_own`."""
-        for sink in self._sinks:
-            sink.note_own(row, client_batch_id)
+        self._each(lambda sink: sink.note_own(row, client_batch_id))
 
     def end_reading(self) -> None:
         """See :meth:`Sink.end_reading`."""
-        for sink in self._sinks:
-            sink.end_reading()
+        self._each(lambda sink: sink.end_reading())
 
     def write_answers(self, entry: Entry, rows: RowMessages, lines: Iterable[ReportLine]) -> None:
         """See :meth:`Sink.write_answers`."""
         lines = list(lines)
-        for sink in self._sinks:
-            sink.write_answers(entry, rows, lines)
+        self._each(lambda sink: sink.write_answers(entry, rows, lines))
 
-    def has_batch(self, client_batch_id: str) -> bool:
-        """See :meth:`Sink.has_batch`."""
-        return all(sink.has_batch(client_batch_id) for sink in self._sinks)
+    def write_batch_from_journal(self, entry: Entry, row_keys: RowKeys) -> None:
+        """See :meth:`Sink.write_batch_from_journal`."""
+        self._each(lambda sink: sink.write_batch_from_journal(entry, row_keys))
 
     def write_batch_from_logs(self, entry: Entry, found: Mapping[bytes, LogLine], row_keys: RowKeys) -> None:
         """See :meth:`Sink.write_batch_from_logs`."""
-        for sink in self._sinks:
-            sink.write_batch_from_logs(entry, found, row_keys)
+        self._each(lambda sink: sink.write_batch_from_logs(entry, found, row_keys))
 
     def take_back_batch(self, client_batch_id: str, *, with_rows: bool) -> None:
         """See :meth:`Sink.take_back_batch`."""
+        self._each(lambda sink: sink.take_back_batch(client_batch_id, with_rows=with_rows))
+
+    def _each(self, work: Callable[[Sink], Result]) -> list[Result]:
+        """Have each place do something, and raise the first failure after that."""
+        results: list[Result] = []
+        failures: list[SinkError] = []
         for sink in self._sinks:
-            sink.take_back_batch(client_batch_id, with_rows=with_rows)
+            try:
+                results.append(work(sink))
+            except SinkError as failure:
+                failures.append(failure)
+        if failures:
+            raise failures[0]
+        return results
 
 
 def both(one: Sink | None, other: Sink | None) -> Sink | None:

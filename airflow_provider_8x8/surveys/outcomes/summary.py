@@ -203,7 +203,7 @@ class Tally:
     :ivar not_sent: how many rows went into no entry because sending ended
     :ivar rows_by_entry: how many of its rows each entry holds, by client batch id: begun in this reading or before
     :ivar seen_open: the entries among them that were open, as they were when the first of their rows came up
-    :ivar seen_unknown: the row keys of those rows, where a sent batch left some unknown, by client batch id
+    :ivar undecided: the row keys of rows that other runs' open entries held when they came up, by client batch id
     """
 
     is_whole: bool = False
@@ -215,7 +215,7 @@ class Tally:
     not_sent: int = 0
     rows_by_entry: Counter[str] = field(default_factory=Counter)
     seen_open: dict[str, Entry] = field(default_factory=dict)
-    seen_unknown: defaultdict[str, set[bytes]] = field(default_factory=lambda: defaultdict(set))
+    undecided: defaultdict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
     invalid_samples: list[str] = field(default_factory=list)
     invalid_reasons: Reasons = field(default_factory=Reasons)
 
@@ -229,13 +229,11 @@ class Tally:
         """How many rows are this task instance's to send, or were sent by it."""
         return self.distinct - self.of_others
 
-    def hold(self, entry: Entry, row_key: bytes | None) -> None:
+    def hold(self, entry: Entry) -> None:
         """Note that an entry of before holds a row."""
         self.rows_by_entry[entry.client_batch_id] += 1
         if entry.is_open:
             self.seen_open.setdefault(entry.client_batch_id, entry)
-            if entry.unknown_keys and row_key is not None:
-                self.seen_unknown[entry.client_batch_id].add(row_key)
 
     def sample(self, number: int, reason: str) -> None:
         """Keep the reason why a row is invalid, if there are not enough yet."""
@@ -288,7 +286,7 @@ def summarize(run: Run, entries: Iterable[Entry], tally: Tally, *, open_before: 
             summary.rows_read += counted - min(rows, counted)
             _count_own(summary, entry)
         elif rows:
-            _count_anothers(summary, entry, rows, tally.seen_unknown.get(entry.client_batch_id, set()))
+            _count_anothers(summary, entry, rows, tally.undecided.get(entry.client_batch_id, []))
     return summary
 
 
@@ -309,13 +307,26 @@ def _count_posted(summary: Summary, entry: Entry, this_try: int, *, was_open: bo
     posted.unanswered += unanswered
 
 
-def _count_anothers(summary: Summary, entry: Entry, rows: int, seen_unknown: set[bytes]) -> None:
+def outcomes_for_another_run(entry: Entry, row_keys: Collection[bytes]) -> list[Outcome]:
+    """Return what has become of rows that an entry has or had, for a run that did not make it but has them, too."""
+    if not entry.is_in_effect:
+        return [Outcome.NOT_SENT] * len(row_keys)
+    if entry.state is EntryState.PENDING:
+        return [Outcome.UNKNOWN] * len(row_keys)
+    unknown, free = set(unpack(entry.unknown_keys)), set(unpack(entry.rejected_keys + entry.resent_keys))
+    return [
+        Outcome.UNKNOWN if row_key in unknown else Outcome.NOT_SENT if row_key in free else Outcome.ALREADY_SENT
+        for row_key in row_keys
+    ]
+
+
+def _count_anothers(summary: Summary, entry: Entry, rows: int, undecided: Collection[bytes]) -> None:
     """Count rows that another run of the campaign has in one of its batches."""
-    still_unknown = seen_unknown.intersection(unpack(entry.unknown_keys))
-    unknown = rows if entry.state is EntryState.PENDING else len(still_unknown)
-    if unknown:
+    outcomes = Counter(outcomes_for_another_run(entry, undecided))
+    if outcomes[Outcome.UNKNOWN]:
         summary.unknown_client_batch_ids.append(entry.client_batch_id)
-    summary.outcomes.update({Outcome.UNKNOWN: unknown, Outcome.ALREADY_SENT: rows - unknown})
+    outcomes[Outcome.ALREADY_SENT] += rows - len(undecided)
+    summary.outcomes.update(outcomes)
 
 
 def _count_own(summary: Summary, entry: Entry) -> None:

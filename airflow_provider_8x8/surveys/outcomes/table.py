@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
 from types import TracebackType
@@ -64,6 +65,29 @@ class _Known(NamedTuple):
     parts: int | None
 
 
+@dataclass(slots=True)
+class _There:
+    """
+    What is there of a batch.
+
+    :ivar outcomes: how many rows have each
+    :ivar numbered: how many rows have their number in the source
+    :ivar with_code: how many have 8x8's code, which its answers and its logs give
+    """
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    numbered: int = 0
+    with_code: int = 0
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return self.outcomes.total()
+
+
+_NOTHING = _There()
+
+
 class OutcomeTable:
     """
     Writes what becomes of one task instance's rows; see :class:`~airflow_provider_8x8.surveys.outcomes.sinks.Sink`.
@@ -71,14 +95,23 @@ class OutcomeTable:
     :param database: the table
     :param campaign_id: the rows' campaign
     :param task: whose rows they are
+    :param run: the same task instance, as the journal names it
     :param texts: tell how many parts a message takes
     :param clock: tells the time
     """
 
     def __init__(
-        self, database: TableDatabase, campaign_id: str, task: TaskInstanceName, *, texts: Texts, clock: Clock
+        self,
+        database: TableDatabase,
+        campaign_id: str,
+        task: TaskInstanceName,
+        run: str,
+        *,
+        texts: Texts,
+        clock: Clock,
     ) -> None:
         self._database = database
+        self._run = run
         self._texts = texts
         self._clock = clock
         self._common: Values = {"campaign_id": campaign_id, **task._asdict()}
@@ -115,19 +148,22 @@ class OutcomeTable:
 
     def compare(self, own: Sequence[Entry]) -> set[str]:
         """Hold the table against the journal."""
-        there, without_number = self._database.run(partial(self._count, own), "be read")
+        there = self._there(own)
         lacking = set()
         for entry in own:
-            name, is_there = entry.client_batch_id, entry.client_batch_id in there
+            name = entry.client_batch_id
+            its = there.get(name, _NOTHING)
             if not entry.is_in_effect:
-                if is_there:
+                if its.rows:
                     self.take_back_batch(name, with_rows=False)
                 continue
-            if not is_there or name in without_number:
+            if not its.rows or its.numbered < its.rows:
                 self._lacking.add(name)
-            if entry.state is EntryState.SENT and there.get(name) != _outcomes_of(entry):
-                lacking.add(name)
-            elif entry.state is EntryState.ASSUMED_SENT and there.get(name) != _outcomes_of(entry):
+            if entry.state is EntryState.SENT:
+                is_from_journal = entry.batch_id is not None and not its.with_code
+                if its.outcomes != _outcomes_of(entry) or is_from_journal:
+                    lacking.add(name)
+            elif entry.state is EntryState.ASSUMED_SENT and its.outcomes != _outcomes_of(entry):
                 self._write_settled(entry, {})
         return lacking
 
@@ -166,16 +202,20 @@ class OutcomeTable:
         parts = self._texts.parts_of(rows.messages)
         self._submit_batch(entry, zip(rows.row_keys, lines, parts, strict=True))
 
-    def has_batch(self, client_batch_id: str) -> bool:
-        """Tell whether something of a batch is there."""
-        self._write_kept()
-        table = self._database.table
-        one = sa.select(table.columns.row_id).where(table.columns.owner == client_batch_id).limit(1)
-        return self._database.run(lambda connection: connection.execute(one).first() is not None, "be read")
+    def write_batch_from_journal(self, entry: Entry, row_keys: RowKeys) -> None:
+        """Write a batch as far as the journal knows it, unless its rows have these outcomes; umids can follow."""
+        if self._there([entry]).get(entry.client_batch_id, _NOTHING).outcomes != _outcomes_of(entry):
+            self.write_batch_from_logs(entry, {}, row_keys)
 
     def write_batch_from_logs(self, entry: Entry, found: Mapping[bytes, LogLine], row_keys: RowKeys) -> None:
-        """Write a batch as the journal and 8x8's logs have it; what the table knows of its rows beside that stays."""
-        if entry.client_batch_id not in self._known and not self.has_batch(entry.client_batch_id):
+        """
+        Write a batch as the journal and 8x8's logs have it; what the table knows of its rows beside that stays.
+
+        Another run's batch is left to that run: its rows would stand here as this one's.
+        """
+        if entry.task_instance != self._run:
+            return
+        if entry.client_batch_id not in self._known and not self._there([entry]):
             self._lacking.add(entry.client_batch_id)
         self._write_settled(entry, found)
 
@@ -295,22 +335,31 @@ class OutcomeTable:
         for ids in pieces(row_ids):
             connection.execute(sa.delete(table).where(columns.owner == client_batch_id, columns.row_id.in_(ids)))
 
-    def _count(self, own: Sequence[Entry], connection: Connection) -> tuple[dict[str, Counter[str]], set[str]]:
-        """Return how many rows of each batch have each outcome, and of which batches some lack their numbers."""
+    def _count(self, own: Sequence[Entry], connection: Connection) -> dict[str, _There]:
         columns = self._database.table.columns
-        there: dict[str, Counter[str]] = {}
-        without_number: set[str] = set()
+        there: defaultdict[str, _There] = defaultdict(_There)
         for names in pieces([entry.client_batch_id for entry in own]):
             counted = (
-                sa.select(columns.owner, columns.outcome, sa.func.count(), sa.func.count(columns.source_row))
+                sa.select(
+                    columns.owner,
+                    columns.outcome,
+                    sa.func.count(),
+                    sa.func.count(columns.source_row),
+                    sa.func.count(columns.code),
+                )
                 .where(columns.owner.in_(names))
                 .group_by(columns.owner, columns.outcome)
             )
-            for name, outcome, rows, numbered in connection.execute(counted).all():
-                there.setdefault(name, Counter())[outcome] = rows
-                if numbered < rows:
-                    without_number.add(name)
-        return there, without_number
+            for name, outcome, rows, numbered, with_code in connection.execute(counted).all():
+                there[name].outcomes[outcome] = rows
+                there[name].numbered += numbered
+                there[name].with_code += with_code
+        return there
+
+    def _there(self, own: Sequence[Entry]) -> dict[str, _There]:
+        """Return what is there of batches, by client batch id; without those of which nothing is."""
+        self._write_kept()
+        return self._database.run(partial(self._count, own), "be read")
 
     # when it is written
 

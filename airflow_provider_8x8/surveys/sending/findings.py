@@ -48,14 +48,32 @@ class Findings:
             if settled != entry:  # somebody was faster, and knew better
                 self._write(settled, finding, tally)
 
-    def report_unknown(self, entry: Entry) -> None:
-        """Report a batch of which nothing is known, unless something of it is reported already."""
-        if self._report and not self._report.has_batch(entry.client_batch_id):
+    def report_change(self, entry: Entry, tally: Tally) -> None:
+        """
+        Report a batch of the task instance that others have settled; only the logs know the umids of a sent one.
+
+        :param tally: of the last reading of the source
+        """
+        if self._report is None:
+            return
+        if entry.state is EntryState.SENT:
+            self.unreported.add(entry.client_batch_id)
+        elif entry.state is EntryState.ASSUMED_SENT:
             self._report.write_batch_from_logs(entry, {}, self._row_keys)
+        elif not entry.is_in_effect:
+            self._take_back(self._report, entry, tally)
+
+    def report_as_known(self, entry: Entry) -> None:
+        """Report a batch by the journal alone, unless it is reported so already."""
+        if self._report:
+            self._report.write_batch_from_journal(entry, self._row_keys)
 
     def _write(self, entry: Entry, finding: Finding, tally: Tally) -> None:
         if self._report and entry.is_in_effect:
             self._report.write_batch_from_logs(entry, finding.lines, self._row_keys)
-        elif self._report:
-            is_of_this_reading = tally.rows_by_entry[entry.client_batch_id] > 0
-            self._report.take_back_batch(entry.client_batch_id, with_rows=is_of_this_reading)
+        elif self._report and self._ledger.is_own(entry):
+            self._take_back(self._report, entry, tally)  # what another run's rows are then, that run reports
+
+    def _take_back(self, report: Sink, entry: Entry, tally: Tally) -> None:
+        is_of_this_reading = tally.rows_by_entry[entry.client_batch_id] > 0
+        report.take_back_batch(entry.client_batch_id, with_rows=is_of_this_reading)

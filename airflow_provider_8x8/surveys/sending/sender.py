@@ -14,8 +14,8 @@ from __future__ import annotations
 import logging
 import threading
 import traceback
-from collections.abc import Callable
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 
 from airflow_provider_8x8.api.advice import with_advice
@@ -24,7 +24,7 @@ from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.api.models import SurveyMessage
 from airflow_provider_8x8.surveys.chance import Chance, SystemChance
 from airflow_provider_8x8.surveys.clock import Clock, SystemClock
-from airflow_provider_8x8.surveys.journal.errors import JournalError
+from airflow_provider_8x8.surveys.journal.errors import JournalError, SupersededError
 from airflow_provider_8x8.surveys.journal.header import Header
 from airflow_provider_8x8.surveys.journal.ledger import Ledger
 from airflow_provider_8x8.surveys.journal.protocol import Journal
@@ -174,7 +174,7 @@ class SurveySender:
 
     def _summary_of(self, work: Callable[[], None]) -> Summary:
         try:
-            with self._outcomes or nullcontext():
+            with self._outcomes or nullcontext(), self._concluding():
                 work()
         except LogsAwaited as awaited:
             self.pause = self._pause(awaited.wait)
@@ -189,6 +189,25 @@ class SurveySender:
         finally:
             self._poster.close()
         return self._summary()
+
+    @contextmanager
+    def _concluding(self) -> Iterator[None]:
+        """Have all rows of the last reading reported in the end, whatever else fails."""
+        try:
+            yield
+        except (SinkError, SupersededError):
+            raise  # they cannot be, or are the newest try's to report
+        except Exception:
+            try:
+                self._conclude_report()
+            except SinkError as failure:
+                log.warning("%s", failure)  # what ends the try matters more
+            raise
+        self._conclude_report()
+
+    def _conclude_report(self) -> None:
+        self._settling.conclude()
+        self._fates.conclude()
 
     def _send(self, rows: Rows) -> None:
         self._open()

@@ -199,6 +199,13 @@ class Settling:
         tally.rows_by_entry.update(pause.rows_by_entry)
         self.settle(tally)
 
+    def conclude(self) -> None:
+        """Report what the journal knows of the task instance's batches, where the logs were not found to know more."""
+        self._report_changes_of_others()
+        for entry in self._ledger.entries():
+            if entry.is_batch and self._ledger.is_own(entry) and self._is_wanted(entry, self._clock.now()):
+                self._findings.report_as_known(entry)
+
     def has_set_rows_free(self) -> bool:
         """Tell whether rows that the last reading left to a batch may be sent now, as :meth:`settle` has seen it."""
         return any(self._has_been_freed(self._ledger[holder]) for holder in self._tally.rows_by_entry)
@@ -209,6 +216,14 @@ class Settling:
         tries = replace(self._tries, left=0) if is_last_try else self._tries
         wanted = [entry for entry in self._ledger.entries() if entry.is_open and self._is_wanted(entry, now)]
         return outlook(self._prospects.unanswered(wanted, now), tries, now=now) if wanted else None
+
+    def _refresh(self) -> None:
+        self._ledger.refresh()
+        self._report_changes_of_others()
+
+    def _report_changes_of_others(self) -> None:
+        for entry in self._ledger.take_changed_by_others():
+            self._findings.report_change(entry, self._tally)
 
     # looking
 
@@ -245,7 +260,7 @@ class Settling:
         """
         decides = self._settings.on_unknown is not OnUnknown.FAIL
         while not self._stop.is_set():
-            self._ledger.refresh()
+            self._refresh()
             held = [self._ledger[holder] for holder in self._tally.rows_by_entry]
             pending = [entry for entry in held if entry.state is EntryState.PENDING]
             ends_at = max(
@@ -277,7 +292,7 @@ class Settling:
                 waiting.is_over = True
             elif self._keeps_worker:
                 self._clock.sleep(next_look - self._clock.now())
-                self._ledger.refresh()
+                self._refresh()
             else:
                 raise LogsAwaited(Wait(next_look))
 
@@ -327,7 +342,7 @@ class Settling:
         finally:
             waiting.exports_left -= self._logs.exports - exports
         waiting.looks += 1
-        self._ledger.refresh()
+        self._refresh()
         wanted = self._wanted()
         if not wanted or self._stop.is_set():
             return None
@@ -363,7 +378,7 @@ class Settling:
             self._resends += 1
         if not self._wanted():
             return
-        self._ledger.refresh()  # a canary may have taken its time
+        self._refresh()  # a canary may have taken its time
         for entry in self._wanted():
             if entry.is_open and self._may_be_decided(entry):
                 settled = decided(entry, on_unknown, may_resend=self._resends <= MAX_RESENDS)
@@ -373,8 +388,6 @@ class Settling:
                     continue
                 if on_unknown is OnUnknown.RESEND:
                     log.warning("%s", is_resent_too_often(entry.client_batch_id, messages_of(entry), MAX_RESENDS))
-            if entry.is_open:
-                self._findings.report_unknown(entry)
 
     def _may_be_decided(self, entry: Entry) -> bool:
         """Tell whether nobody can still get 8x8's answer."""
