@@ -282,3 +282,36 @@ def test_each_run_of_a_campaign_has_its_own_rows_also_of_a_batch_that_another_ru
         assert again.task_states == {"send": "success"}, again.log[-3000:]
         assert has(again) == (after_clearing if first is lost else {"already_sent": 10})
     assert sandbox.stats()["max_per_key"] == 1
+
+
+@only_sqlite
+def test_what_a_person_tells_one_run_of_anothers_batch_the_other_takes_from_the_journal(
+    run_dag: Run,
+    clear_and_run: Run,
+    sandbox: Any,
+    connection: str,
+    warehouse: Warehouse,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """8x8's logs never have the batch: they are not waited for, since nobody asked them."""
+    from tests.operators.send_within import send_within
+
+    send_within(monkeypatch, 1.0)
+    folder = (tmp_path / "reports").as_uri()
+    known = {"campaign_id": "March", "report_path": folder, **sql_journal(tmp_path, monkeypatch)}
+    sending = {"rows": ROWS[:5], "reconcile_timeout": timedelta(), **known}
+    sandbox.faults([{"on": "survey_batch", "kind": "close_before_accept"}])
+    first = run_dag(into_table(**sending))
+    (lost,) = result_of(first)["client_batch_ids"]
+    assert warehouse.outcomes() == {"unknown": 5}
+    for file in (tmp_path / "reports").rglob("*.jsonl"):
+        file.unlink()
+    other = run_dag(survey_dag(**sending, settled_batches={lost: "accepted"}))
+    assert other.task_states == {"send": "success"}, other.log[-3000:]
+    assert result_of(other)["already_sent_count"] == 5
+    again = clear_and_run(into_table(**sending), first.run_id)
+    assert again.task_states == {"send": "success"}, again.log[-3000:]
+    assert warehouse.outcomes() == {"accepted": 5}
+    (file,) = (tmp_path / "reports").rglob(f"{lost}.jsonl")
+    assert len(file.read_text().splitlines()) == 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
 from airflow_provider_8x8.surveys.journal.ledger import Ledger
@@ -50,18 +51,27 @@ class Findings:
 
     def report_change(self, entry: Entry, tally: Tally) -> None:
         """
-        Report a batch of the task instance that others have settled; only the logs know the umids of a sent one.
+        Report a batch of the task instance that others have settled since it was last reported.
 
         :param tally: of the last reading of the source
         """
+        if self._report is None or entry.state is EntryState.PENDING:
+            return
+        if not entry.is_in_effect:
+            self._take_back(self._report, entry, tally)
+        elif entry.batch_id is None:  # a person or on_unknown has said so: the logs may never have it
+            self._report.write_batch_from_logs(entry, {}, self._row_keys)
+        else:
+            self.unreported.add(entry.client_batch_id)
+
+    def catch_up(self, own: Sequence[Entry]) -> None:
+        """Hold what is reported of the task instance's batches against the journal, and report what it lacks."""
         if self._report is None:
             return
-        if entry.state is EntryState.SENT:
-            self.unreported.add(entry.client_batch_id)
-        elif entry.state is EntryState.ASSUMED_SENT:
-            self._report.write_batch_from_logs(entry, {}, self._row_keys)
-        elif not entry.is_in_effect:
-            self._take_back(self._report, entry, tally)
+        lacking = self._report.compare(own)
+        for entry in own:
+            if entry.client_batch_id in lacking:
+                self.report_change(entry, Tally())
 
     def report_as_known(self, entry: Entry) -> None:
         """Report a batch by the journal alone, unless it is reported so already."""

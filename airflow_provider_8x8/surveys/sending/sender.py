@@ -338,9 +338,7 @@ class SurveySender:
         )
         if self._settings.settled_batches:
             self._settling.apply_what_a_person_says(self._settings.settled_batches)
-        if self._outcomes:
-            own = [entry for entry in self._ledger.entries() if self._ledger.is_own(entry) and entry.is_batch]
-            self._settling.unreported |= self._outcomes.compare(own)
+        self._settling.catch_up()
 
     def _send_missing(self, rows: Rows) -> None:
         """Read the source, twice if something has to be known before the first is sent, and send what is missing."""

@@ -115,6 +115,12 @@ class Settling:
         """Why the last look at the logs failed, if it did."""
         return self._logs.problem
 
+    def catch_up(self) -> None:
+        """Have the report say of the task instance's batches what the journal says, as far as only it is needed."""
+        self._findings.catch_up(
+            [entry for entry in self._ledger.entries() if self._ledger.is_own(entry) and entry.is_batch]
+        )
+
     def apply_what_a_person_says(self, said: Mapping[str, Said]) -> None:
         """
         Settle batches as somebody has seen them in 8x8's portal.
