@@ -194,6 +194,8 @@ class Delivery:
         self._finish()
         self._brake.judge_first()
         self._start(batch)
+        if self._on_wire is None:
+            self._brake.note_not_begun()
         if is_source_slow:  # if the process is killed before there is another batch, 8x8's answer is not lost
             self.wind_up()
         self._reads_since = self._clock.now()
