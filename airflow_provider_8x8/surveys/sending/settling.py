@@ -120,7 +120,7 @@ class Settling:
         Settle batches as somebody has seen them in 8x8's portal.
 
         :param said: by client batch id
-        :raises JournalMismatchError: the campaign has none of them, or another one of unknown outcome instead
+        :raises JournalMismatchError: one is none of the campaign's, which has another one of unknown outcome
         """
         entries = [entry for entry in self._ledger.entries() if entry.is_batch]
         for entry, what in said_of(said, entries, self._run.campaign_id):
