@@ -265,6 +265,13 @@ def test_the_journal_may_be_the_connections_and_the_campaign_a_task_instance(
     assert set(texted(sandbox).values()) == {1}
 
 
+def test_a_campaign_may_be_a_task_instance_of_a_long_name(run_dag: Run, sandbox: Any, connection: str) -> None:
+    sent = sent_by(run_dag(sending(people(5), dag_id="s" * 240, campaign_id=None)))
+    assert len(sent["campaign_id"]) > 250
+    run = run_dag(cancelling(sent, campaign_id=sent["campaign_id"], journal_conn_id="journal"))
+    assert (run.task_states, report_of(run)["freed_count"]) == ({"cancel": "success"}, 5)
+
+
 def test_a_campaign_without_a_journal_is_refused(run_dag: Run, sandbox: Any, connection: str) -> None:
     run = run_dag(cancelling([NOBODY], campaign_id="orders", retries=1))
     assert (run.task_states["cancel"], run.try_numbers["cancel"]) == ("failed", 1)
@@ -316,7 +323,7 @@ def test_no_batches_cancel_nothing(
     [
         {"on_empty": "ignore"},
         {"campaign_id": ""},
-        {"campaign_id": "x" * 251},
+        {"campaign_id": "x" * 769},
         {"journal_conn_id": "sqlite://secret"},
         {"subaccount_id": "?"},
         {"eight_by_eight_conn_id": ""},
