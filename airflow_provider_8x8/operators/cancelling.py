@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -19,17 +19,20 @@ from airflow_provider_8x8.surveys.journal.errors import JournalMismatchError
 from airflow_provider_8x8.surveys.journal.header import JOURNAL_FORMAT
 from airflow_provider_8x8.surveys.outcomes.cancellations import Cancellation
 from airflow_provider_8x8.surveys.sending.cancelling import CampaignCancels, Canceller, TryCancels
+from airflow_provider_8x8.surveys.sending.unanswered import counted
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_8x8.api.client import EightByEightClient
     from airflow_provider_8x8.operators.cancel_batch import EightByEightCancelBatchOperator
+    from airflow_provider_8x8.surveys.journal.entries import Entry
 
 log = logging.getLogger(__name__)
 
 NOT_IN_JOURNAL = "campaign {campaign!r} is not in the journal (connection {conn_id!r})"
 _ANSWERED_KEY = "8x8/cancelled"
+_NAMED = 20
 
 
 def cancel(
@@ -95,11 +98,26 @@ def _campaign_cancels(
             journal_format=JOURNAL_FORMAT,
         )
         journal.open(ours, must_exist=True)
-        yield CampaignCancels(
-            journal, journal.news(), task.batch_ids.batches.ids, campaign_id=campaign_id, chance=SystemChance()
-        )
+        entries, batch_ids = journal.news(), task.batch_ids.batches.ids
+        by_journal = CampaignCancels(journal, entries, batch_ids, campaign_id=campaign_id, chance=SystemChance())
+        _say_what_is_left_out(entries, batch_ids)
+        yield by_journal
     finally:
         journal.close()
+
+
+def _say_what_is_left_out(entries: Sequence[Entry], batch_ids: Sequence[str]) -> None:
+    """Say which other batches the campaign has: a task that was killed has left no result that would name its own."""
+    others = [
+        entry for entry in entries if entry.is_batch and entry.is_in_effect and entry.batch_id not in set(batch_ids)
+    ]
+    if messages := sum(entry.most_accepted for entry in others):
+        log.warning(
+            "Not among the batches to cancel are others of the campaign, with %s that 8x8 has or may have. "
+            "Client batch ids: %s",
+            counted(messages, "message"),
+            ", ".join(entry.client_batch_id for entry in others[:_NAMED]) + (", ..." if len(others) > _NAMED else ""),
+        )
 
 
 def _share_total(cancellations: list[Cancellation], accepted: int | None) -> None:

@@ -123,7 +123,7 @@ class CountedJournal:
     def _count(self, entry: Entry, settled: Entry) -> None:
         accepted, rejected = self._counted.get(settled.client_batch_id, (0, 0))
         self._note([settled])
-        if settled == entry:  # else somebody else has settled it before, and counted
+        if settled is entry:  # else somebody else has settled it before, and counted
             self._metrics.count(Outcome.ACCEPTED, settled.accepted_count - accepted)
             self._metrics.count(Outcome.REJECTED, settled.rejected_count - rejected)
 

@@ -93,7 +93,7 @@ WRONG: dict[str, tuple[dict[str, tuple[Make, ...]], list[Any]]] = {
         },
         ["", " ", 7.5, ["a"], "mysql://me:secret@db"],
     ),
-    "campaigns": ({"campaign_id": (batch, preview, cancel)}, ["", " ", "x" * 251, "a\nb", True, 7.5, ["a"]]),
+    "campaigns": ({"campaign_id": (batch, preview, cancel)}, ["", " ", "x" * 769, "a\nb", True, 7.5, ["a"]]),
     "sub-accounts": ({"subaccount_id": (batch, preview, report, cancel)}, ["", "a b", "ab", True, ["hq"]]),
     "tables": ({"outcome_table": (batch, report)}, ["", " ", True, 7.5, ["a"]]),
 }

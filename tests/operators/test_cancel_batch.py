@@ -265,6 +265,46 @@ def test_the_journal_may_be_the_connections_and_the_campaign_a_task_instance(
     assert set(texted(sandbox).values()) == {1}
 
 
+def test_a_campaign_may_be_a_task_instance_of_a_long_name(run_dag: Run, sandbox: Any, connection: str) -> None:
+    sent = sent_by(run_dag(sending(people(5), dag_id="s" * 240, campaign_id=None)))
+    assert len(sent["campaign_id"]) > 250
+    run = run_dag(cancelling(sent, campaign_id=sent["campaign_id"], journal_conn_id="journal"))
+    assert (run.task_states, report_of(run)["freed_count"]) == ({"cancel": "success"}, 5)
+
+
+def test_batches_of_a_shard_that_has_left_no_result_are_named(
+    run_dag: Run, sandbox: Any, connection: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.providers.common.compat.sdk import DAG
+
+    from airflow_provider_8x8.operators import conclusion, survey_batch
+    from airflow_provider_8x8.operators.cancel_batch import EightByEightCancelBatchOperator
+
+    def die(task: Any, context: Any, *arguments: Any, **options: Any) -> Any:
+        if context["ti"].map_index == 1:
+            raise RuntimeError("the worker is gone")
+        return conclusion.conclude(task, context, *arguments, **options)
+
+    monkeypatch.setattr(survey_batch, "conclude", die)
+    with DAG("shards", schedule=None, start_date=START, catchup=False) as dag:
+        send = survey_batch.EightByEightSurveyBatchOperator.partial(
+            task_id="send", survey_id="orders", template_body=BODY, scheduled=LATER, retries=0, **BY_JOURNAL
+        ).expand(rows=[people(10)[:4], people(10)[4:7], people(10)[7:]])
+        EightByEightCancelBatchOperator(
+            task_id="cancel", batch_ids=send.output, trigger_rule="all_done", retries=0, **BY_JOURNAL
+        )
+    run = run_dag(dag)
+    assert run.task_states == {"send[0]": "success", "send[1]": "failed", "send[2]": "success", "cancel": "success"}
+    assert report_of(run)["freed_count"] == 7
+    said = "Not among the batches to cancel are others of the campaign, with 3 messages that 8x8 has or may have."
+    assert run.task_logs["cancel"].count(said) == 1
+    assert "Not among the batches" not in run_dag(cancelling(still_held(sandbox), **BY_JOURNAL)).log
+
+
+def still_held(sandbox: Any) -> list[Any]:
+    return list({message["batch_id"] for message in sandbox.messages() if message["status"] == "queued"})
+
+
 def test_a_campaign_without_a_journal_is_refused(run_dag: Run, sandbox: Any, connection: str) -> None:
     run = run_dag(cancelling([NOBODY], campaign_id="orders", retries=1))
     assert (run.task_states["cancel"], run.try_numbers["cancel"]) == ("failed", 1)
@@ -316,7 +356,7 @@ def test_no_batches_cancel_nothing(
     [
         {"on_empty": "ignore"},
         {"campaign_id": ""},
-        {"campaign_id": "x" * 251},
+        {"campaign_id": "x" * 769},
         {"journal_conn_id": "sqlite://secret"},
         {"subaccount_id": "?"},
         {"eight_by_eight_conn_id": ""},

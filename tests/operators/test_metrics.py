@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from packaging.version import Version
 
+from airflow_provider_8x8.journals.sql import engine_of
+from airflow_provider_8x8.surveys.clock import SystemClock
+from airflow_provider_8x8.surveys.journal.database import JournalDatabase
+from airflow_provider_8x8.surveys.journal.sql_memory import SqlMemory
+from airflow_provider_8x8.surveys.journal.task_memory import TaskMemory
+from tests.journals.entries import HEADER, always, entry_of, keys, settled
 from tests.operators.changes import lead
 from tests.operators.test_survey_batch import person, result_of, survey_dag
 from tests.support.airflow_version import AIRFLOW
@@ -142,6 +150,32 @@ def test_a_row_that_8x8_refuses_alone_is_counted_as_rejected(
     run = run_dag(survey_dag(rows=[*map(person, range(4)), person(4, country="ZZ")]))
     assert result_of(run)["rejected_count"] == 1
     assert statsd.counted() == {"accepted": 4, "rejected": 1}
+
+
+def test_of_two_runs_that_find_out_about_a_batch_one_counts_it(
+    sandbox: Any, connection: str, statsd: StatsdServer, journal: dict[str, Any]
+) -> None:
+    from airflow_provider_8x8.operators.metrics import CountedJournal, Metrics
+
+    # One has it from 8x8's logs while the other, which has sent it, still waits for the answer.
+    memories = [task_memory("one"), task_memory("other")]
+    metrics = Metrics(SimpleNamespace(dag_id="survey", task_id="send"))
+    one, other = (CountedJournal(memory.journal("orders"), metrics) for memory in memories)
+    for each in (one, other):
+        each.open(HEADER)
+    one.begin(always(entry_of("batch-1", keys(1, 2, 3))))
+    other.news()
+    for each in (other, one):
+        each.settle(settled(entry_of("batch-1", keys(1, 2, 3)), rejected_keys=keys(1)))
+    for memory in memories:
+        memory.close()
+    assert statsd.counted() == {"accepted": 2, "rejected": 1}
+
+
+def task_memory(task_instance: str) -> TaskMemory:
+    memory = SqlMemory(JournalDatabase(engine_of("journal"), "journal"), task_instance)
+    clock = SystemClock(threading.Event())
+    return TaskMemory(task_instance, 1, [memory], connect=lambda name: memory, clock=clock)
 
 
 def test_a_backend_that_fails_keeps_no_survey_from_being_sent(

@@ -313,3 +313,27 @@ def test_rows_whose_umid_nobody_knew_are_found_by_their_client_message_ids(wareh
         ("ours", "b", "umid 8", "theirs", "delivered"),
         ("ours", "c", None, None, None),
     ]
+
+
+@pytest.mark.parametrize(
+    ("exports", "state", "as_of"),
+    [
+        ([(100, "sent"), (300, "delivered"), (200, "sent")], "delivered", 300),
+        ([(100, "delivered"), (300, "delivered"), (200, "sent")], "delivered", 100),
+        ([(100, "delivered"), (200, "sent")], "delivered", 100),
+        ([(100, "delivered"), (200, "read")], "read", 200),
+        ([(100, "queued"), (200, "sent")], "sent", 200),
+    ],
+)
+def test_a_message_that_has_come_to_its_end_stays_there_whichever_export_is_read_last(
+    warehouse: Warehouse, exports: list[tuple[int, str]], state: str, as_of: int
+) -> None:
+    prepare()
+    database = database_of("outcomes", "warehouse")
+    database.run(lambda connection: database.write(connection, [a_row(umid="umid 1")]), "be written")
+    for asked_at, said in exports:
+        deliveries = Deliveries(SentBatches(("theirs",)))
+        deliveries.add([LogLine("umid 1", "order 1", "ours", "theirs", said, None, None)])
+        assert DeliveryColumns(database).write(deliveries, asked_at) is None
+    ((found, when),) = warehouse.rows("delivery_state, delivery_as_of")
+    assert (found, str(when)[:19]) == (state, str(utc(as_of)))

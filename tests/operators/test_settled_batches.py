@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -12,7 +13,14 @@ from airflow_provider_8x8.api.client import EightByEightClient
 from airflow_provider_8x8.api.models import BatchResponse
 from tests.operators.changes import PEOPLE, STORE, A, Run, any_journal, assert_sent_once, dag_of, empty_the_store
 from tests.operators.send_within import send_within
-from tests.operators.test_survey_batch import COUNTS, result_of, with_state_store, without_state_store
+from tests.operators.test_survey_batch import (
+    BODY,
+    COUNTS,
+    START,
+    result_of,
+    with_state_store,
+    without_state_store,
+)
 
 pytestmark = pytest.mark.usefixtures("databases")
 
@@ -57,14 +65,57 @@ def test_a_person_settles_what_8x8s_logs_do_not_tell(
 
 
 @any_journal
-def test_a_batch_that_is_none_of_the_campaigns_is_refused_by_name(
-    run_dag: Run, clear_and_run: Run, sandbox: Any, connection: str, journal: dict[str, Any]
+@pytest.mark.parametrize("on_unknown", ["fail", "assume_sent"])
+def test_a_batch_that_is_none_of_the_campaigns_is_refused_by_name_where_another_is_unknown(
+    run_dag: Run, clear_and_run: Run, sandbox: Any, connection: str, journal: dict[str, Any], on_unknown: str
 ) -> None:
-    first = run_dag(dag_of(**journal, rows=PEOPLE[:5]))
-    run = clear_and_run(dag_of(**journal, settled_batches={"nobody-knows-it": "not_accepted"}), first.run_id)
+    sandbox.faults([{"on": "survey_batch", "kind": "close_before_accept"}])
+    arguments = {**journal, "rows": PEOPLE[:5], "on_unknown": on_unknown}
+    first = run_dag(dag_of(**arguments))
+    (unknown,) = result_of(first)["client_batch_ids"]
+    said = {"nobody-knows-it": "not_accepted"}
+    run = clear_and_run(dag_of(**{**arguments, "rows": PEOPLE}, settled_batches=said), first.run_id)
     assert run.task_states == {"send": "failed"}
     assert "settled_batches names nobody-knows-it" in run.log
-    assert sandbox.stats()["accepted"] == 5
+    assert f"those of unknown outcome are: {unknown}" in run.log
+    assert sandbox.stats()["accepted"] == 0
+
+
+@any_journal
+def test_shards_that_are_campaigns_of_their_own_may_all_be_told_of_ones_batch(
+    run_dag: Run,
+    clear_and_run: Run,
+    sandbox: Any,
+    connection: str,
+    monkeypatch: pytest.MonkeyPatch,
+    journal: dict[str, Any],
+) -> None:
+    send_within(monkeypatch, 1.0)
+    sandbox.faults([{"on": "survey_batch", "kind": "close_before_accept"}])
+    first = run_dag(in_shards(**journal))
+    assert first.task_states == {"send[0]": "failed", "send[1]": "success"}
+    (unknown,) = first.xcoms["send[0]"]["client_batch_ids"]
+    run = clear_and_run(in_shards(**journal, settled_batches={unknown: "not_accepted"}), first.run_id)
+    assert run.task_states == {"send[0]": "success", "send[1]": "success"}, run.log[-3000:]
+    assert f"settled_batches names batches that are none of this campaign's: {unknown}" in run.task_logs["send[1]"]
+    assert sandbox.stats()["accepted"] == 10
+
+
+def in_shards(**arguments: Any) -> Any:
+    from airflow.providers.common.compat.sdk import DAG
+
+    from airflow_provider_8x8.operators.survey_batch import EightByEightSurveyBatchOperator
+
+    with DAG("survey", schedule=None, start_date=START, catchup=False) as dag:
+        EightByEightSurveyBatchOperator.partial(
+            task_id="send",
+            survey_id="orders",
+            template_body=BODY,
+            retries=0,
+            reconcile_timeout=timedelta(),
+            **arguments,
+        ).expand(rows=[PEOPLE[:5], PEOPLE[5:10]])
+    return dag
 
 
 @any_journal

@@ -351,8 +351,8 @@ def test_jinja_goes_into_template_variables(run_dag: Any, sandbox: Any, connecti
         ({"rows": [], "campaign_id": "march"}, "campaign_id needs journal_conn_id"),
         ({"rows": [], "not_after": "2026-01-31T09:00:00"}, "without an offset from UTC"),
         ({"rows": [], "not_after": ""}, "not_after is ''; expected a datetime, or ISO 8601 with offset"),
-        ({"rows": [], "campaign_id": "", "journal_conn_id": "journal"}, "1 to 250 characters"),
-        ({"rows": [], "campaign_id": "m" * 251, "journal_conn_id": "journal"}, "1 to 250 characters"),
+        ({"rows": [], "campaign_id": "", "journal_conn_id": "journal"}, "1 to 768 characters"),
+        ({"rows": [], "campaign_id": "m" * 769, "journal_conn_id": "journal"}, "1 to 768 characters"),
     ],
 )
 def test_wrong_arguments_show_when_the_dag_is_parsed(wrong: dict[str, Any], message: str) -> None:

@@ -145,11 +145,13 @@ class Rows:
 
     columns = ("destination",)
 
-    def __init__(self, numbers: Sequence[str]) -> None:
+    def __init__(self, numbers: Sequence[str], read: Callable[[], None]) -> None:
         self._numbers = numbers
+        self._read = read
 
     def __iter__(self) -> Generator[tuple[str], None, None]:
         yield from ((number,) for number in self._numbers)
+        self._read()
 
 
 class Campaign:
@@ -168,9 +170,14 @@ class Campaign:
         *,
         task: str = "task",
         said: dict[str, Said] | None = None,
+        read: Callable[[], None] = lambda: None,
         **settings: Any,
     ) -> Summary:
-        """Run one try, and return its summary."""
+        """
+        Run one try, and return its summary.
+
+        :param read: called each time that the source was read to its end, before what was read last is sent
+        """
         number = self._tries[task] = self._tries.get(task, 0) + 1
         engine = sa.create_engine(f"sqlite:///{self._path}", future=True)
         memory = SqlMemory(JournalDatabase(engine, "journal"), task)
@@ -185,9 +192,13 @@ class Campaign:
                 journal=TaskMemory(task, number, [memory], connect=_nowhere, clock=self.clock).journal("campaign"),
                 stop=self.stop,
                 clock=self.clock,
-            ).send(Rows(numbers))
+            ).send(Rows(numbers, read))
         finally:
             memory.close()
+
+    def forget_tries(self) -> None:
+        """Have the next try of each task be its first, as after its run was deleted and made again."""
+        self._tries.clear()
 
 
 def _nowhere(name: Any) -> Any:

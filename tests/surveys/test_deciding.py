@@ -89,6 +89,26 @@ def test_nobody_decides_about_a_batch_whose_call_can_still_be_answered(
     assert summary.outcomes["accepted"] == 2
 
 
+@pytest.mark.parametrize("on_unknown", [OnUnknown.RESEND, OnUnknown.ASSUME_SENT])
+def test_nor_does_a_run_that_was_made_again_about_a_call_of_the_deleted_one(
+    campaign: Campaign, on_unknown: OnUnknown
+) -> None:
+    at: list[float] = []
+
+    def made_again(batch: SurveyBatch, answer: BatchResponse) -> BatchResponse:
+        # While this call is out, its run is deleted, and made again under the same id: its first try is this one's.
+        campaign.eight_by_eight.lag = 10_000_000.0
+        campaign.forget_tries()
+        summary = campaign.run(NUMBERS[:2], on_unknown=on_unknown, reconcile_timeout=timedelta(seconds=1))
+        at.append(campaign.clock.time)
+        assert sum(summary.outcomes.values()) == 2
+        return answer
+
+    campaign.eight_by_eight.fates = [made_again]
+    assert campaign.run(NUMBERS[:2]).batch_ids, "what 8x8 has answered is not lost"
+    assert at[0] - START > 90, "30 s to send it and 60 s for its answer"
+
+
 # a person
 
 
@@ -137,6 +157,20 @@ def test_what_a_person_says_waits_until_the_call_cannot_be_answered_any_more(cam
 
     campaign.eight_by_eight.fates = [while_it_is_out]
     assert campaign.run(NUMBERS[:2], task="first").batch_ids, "what 8x8 has answered is not lost"
+    assert at[0] - START > 90, "30 s to send it and 60 s for its answer"
+
+
+def test_nor_is_a_person_believed_before_by_a_run_that_was_made_again(campaign: Campaign) -> None:
+    at: list[float] = []
+
+    def while_it_is_out(batch: SurveyBatch, answer: BatchResponse) -> BatchResponse:
+        campaign.forget_tries()
+        campaign.run(NUMBERS[:2], said={str(batch.client_batch_id): "accepted"})
+        at.append(campaign.clock.time)
+        return answer
+
+    campaign.eight_by_eight.fates = [while_it_is_out]
+    assert campaign.run(NUMBERS[:2]).batch_ids, "what 8x8 has answered is not lost"
     assert at[0] - START > 90, "30 s to send it and 60 s for its answer"
 
 

@@ -44,6 +44,7 @@ class EntryLog(Protocol):
         Write what became of an entry if the one that is there gives way to it, and return it as it then stands.
 
         :param entry: the entry with its new state; see :meth:`Entry.gives_way_to`
+        :return: this very object if it was written by this call, for sure; else what was there
         """
 
     def settle_and_begin(self, entry: Entry, compose: Compose) -> tuple[Entry, Entry | None]:

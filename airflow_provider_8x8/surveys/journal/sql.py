@@ -22,7 +22,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from airflow_provider_8x8.surveys.journal.database import JournalDatabase
-from airflow_provider_8x8.surveys.journal.entries import KEYS_BY_OUTCOME, Entry, states_that_give_way_to
+from airflow_provider_8x8.surveys.journal.entries import (
+    KEYS_BY_OUTCOME,
+    MAX_CAMPAIGN_ID_LENGTH,
+    Entry,
+    states_that_give_way_to,
+)
 from airflow_provider_8x8.surveys.journal.errors import CorruptJournalError, JournalLostError
 from airflow_provider_8x8.surveys.journal.header import Header, check_header, completed_header
 from airflow_provider_8x8.surveys.journal.protocol import Compose
@@ -30,7 +35,6 @@ from airflow_provider_8x8.surveys.journal.tables import (
     BATCH,
     CAMPAIGN,
     FIND_CAMPAIGN,
-    MAX_STORED_CAMPAIGN_ID_LENGTH,
     OF_CAMPAIGN,
     READ_ALL,
     entry_of,
@@ -300,10 +304,8 @@ class SqlJournal:
 
 
 def _check_campaign_id(campaign_id: str) -> None:
-    if not 0 < len(campaign_id) <= MAX_STORED_CAMPAIGN_ID_LENGTH:
-        raise ValueError(
-            f"the campaign id has {len(campaign_id)} characters; expected 1 to {MAX_STORED_CAMPAIGN_ID_LENGTH}"
-        )
+    if not 0 < len(campaign_id) <= MAX_CAMPAIGN_ID_LENGTH:
+        raise ValueError(f"the campaign id has {len(campaign_id)} characters; expected 1 to {MAX_CAMPAIGN_ID_LENGTH}")
     if campaign_id.endswith(" "):
         raise ValueError(f"the campaign id {campaign_id!r} ends with a space, which MySQL does not tell from none")
 

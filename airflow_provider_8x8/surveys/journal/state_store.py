@@ -166,7 +166,7 @@ class StateStoreJournal:
         if self._entries[entry.client_batch_id].gives_way_to(entry):
             record = _Settled(**{name: getattr(entry, name) for name in _Settled.__struct_fields__})
             self._write(record)
-            self._apply(record)
+            self._entries[entry.client_batch_id] = entry
         return self._entries[entry.client_batch_id]
 
     def settle_and_begin(self, entry: Entry, compose: Compose) -> tuple[Entry, Entry | None]:

@@ -19,14 +19,11 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.mysql import LONGBLOB
 
-from airflow_provider_8x8.surveys.journal.entries import Entry
+from airflow_provider_8x8.surveys.journal.entries import MAX_CAMPAIGN_ID_LENGTH, Entry
 from airflow_provider_8x8.surveys.journal.header import JOURNAL_FORMAT, Header
 from airflow_provider_8x8.surveys.messages.row_keys import ROW_KEY_BYTES
 
 Struct = TypeVar("Struct", bound=msgspec.Struct)
-
-MAX_STORED_CAMPAIGN_ID_LENGTH = 768
-"""Four bytes each make 3072, the most that InnoDB indexes; Airflow's ids of a task instance come to 764."""
 
 _MYSQL_OPTIONS: dict[str, Any] = {
     f"{dialect}_{option}": value
@@ -42,7 +39,7 @@ CAMPAIGN = sa.Table(
     "eight_by_eight_campaign",
     METADATA,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("campaign_id", sa.String(MAX_STORED_CAMPAIGN_ID_LENGTH), nullable=False, unique=True),
+    sa.Column("campaign_id", sa.String(MAX_CAMPAIGN_ID_LENGTH), nullable=False, unique=True),
     sa.Column("survey_id", sa.Text, nullable=False),
     sa.Column("subaccount_id", sa.Text, nullable=False),
     sa.Column("row_key_rules", sa.Integer, nullable=False, comment="how values become row keys"),

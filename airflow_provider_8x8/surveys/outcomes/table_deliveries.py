@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from airflow_provider_8x8.surveys.messages.row_keys import fold_message_id
-from airflow_provider_8x8.surveys.outcomes.deliveries import Deliveries, Fate, Message, price_of
+from airflow_provider_8x8.surveys.outcomes.deliveries import FINAL, Deliveries, Fate, Message, price_of
 from airflow_provider_8x8.surveys.outcomes.sinks import SinkError
 from airflow_provider_8x8.surveys.outcomes.table_database import TableDatabase, Values, pieces, utc
 
@@ -45,7 +45,8 @@ class DeliveryColumns:
         """
         Write what an export says; return why that failed, None if it has not.
 
-        What a later one has said stays, and so does what is there as it is.
+        What a later one has changed stays, and so does what is there as it is. A message that has come to its end stays
+        there: that a later export says otherwise only shows that 8x8's logs lag.
 
         :param as_of: when 8x8 was asked for it, in seconds since 1970
         """
@@ -115,10 +116,10 @@ class DeliveryColumns:
             if name != "delivery_as_of"
         ]
         is_older = sa.or_(columns.delivery_as_of.is_(None), columns.delivery_as_of <= values["delivery_as_of"])
-        these = columns.umid.in_(umids)
-        count = connection.execute(
-            sa.select(sa.func.count()).select_from(table).where(these, is_older, sa.or_(*is_other))
-        ).scalar_one()
+        these = sa.and_(columns.umid.in_(umids), is_older, sa.or_(*is_other))
+        if values["delivery_state"] not in FINAL:
+            these &= sa.or_(columns.delivery_state.is_(None), columns.delivery_state.not_in(FINAL))
+        count = connection.execute(sa.select(sa.func.count()).select_from(table).where(these)).scalar_one()
         if count:
-            connection.execute(sa.update(table).where(these, is_older, sa.or_(*is_other)).values(**values))
+            connection.execute(sa.update(table).where(these).values(**values))
         return int(count)

@@ -92,6 +92,10 @@ class Brake:
             self._first.add(entry)
         self._all.add(entry)
 
+    def note_not_begun(self) -> None:
+        """Take note that a batch was not begun after all, since others have all of its rows: the next may be first."""
+        self._first_begun_at = None
+
     def judge_first(self) -> None:
         """
         Look at the answer to the first batch, before one that is no part of it is begun.

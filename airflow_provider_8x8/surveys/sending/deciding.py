@@ -18,16 +18,16 @@ def said_of(said: Mapping[str, Said], entries: Sequence[Entry], campaign_id: str
     """
     Return of which batches a person says something, and what.
 
-    :raises JournalMismatchError: the campaign has none of them, or another one of unknown outcome instead
+    :raises JournalMismatchError: the campaign has none of some name, and one of unknown outcome that is not named
     """
     by_name = {entry.client_batch_id: entry for entry in entries}
     batches = {name: what for name, what in said.items() if not name.startswith(BEFORE_TRY)}
     strangers = sorted(set(batches) - set(by_name))
-    is_open = [name for name, entry in by_name.items() if entry.is_open and name not in batches]
-    if strangers and (is_open or len(strangers) == len(batches)):
+    unknown = [name for name, entry in by_name.items() if entry.unknown_count and name not in batches]
+    if strangers and unknown:
         raise JournalMismatchError(
             f"settled_batches names {', '.join(strangers)}, and campaign {campaign_id!r} has no such "
-            f"batch\nthose of unknown outcome are: {', '.join(is_open) or 'none'}"
+            f"batch\nthose of unknown outcome are: {', '.join(unknown)}"
         )
     if strangers:  # several tasks of a run may have been told the same
         log.warning("settled_batches names batches that are none of this campaign's: %s", ", ".join(strangers))

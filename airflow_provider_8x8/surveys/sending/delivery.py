@@ -194,6 +194,8 @@ class Delivery:
         self._finish()
         self._brake.judge_first()
         self._start(batch)
+        if self._on_wire is None:
+            self._brake.note_not_begun()
         if is_source_slow:  # if the process is killed before there is another batch, 8x8's answer is not lost
             self.wind_up()
         self._reads_since = self._clock.now()
@@ -308,6 +310,7 @@ class Delivery:
             batch_id=response.batch_id,
             rejected_keys=pack(rejected),
             unknown_keys=pack(answers.row_keys_of(Outcome.UNKNOWN)),
+            answer_by=self._clock.now(),  # there it is: whoever decides about what it leaves unknown need not wait
         )
         self._answered = _Answered(sent, entry, answers, response)
         self._on_wire = None

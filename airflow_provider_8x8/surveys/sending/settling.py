@@ -126,7 +126,7 @@ class Settling:
         Settle batches as somebody has seen them in 8x8's portal.
 
         :param said: by client batch id
-        :raises JournalMismatchError: the campaign has none of them, or another one of unknown outcome instead
+        :raises JournalMismatchError: one is none of the campaign's, which has another one of unknown outcome
         """
         entries = [entry for entry in self._ledger.entries() if entry.is_batch]
         for entry, what in said_of(said, entries, self._run.campaign_id):
@@ -249,7 +249,7 @@ class Settling:
         if not entry.is_open:
             return False
         return self._ledger.is_own(entry) or (
-            self._tally.rows_by_entry[entry.client_batch_id] > 0 and now >= entry.send_by
+            self._tally.rows_by_entry[entry.client_batch_id] > 0 and now >= _may_be_on_the_wire_until(entry)
         )
 
     def _look(self, wanted: Sequence[Entry], by: float, patience: float = math.inf) -> None:
@@ -270,11 +270,7 @@ class Settling:
             held = [self._ledger[holder] for holder in self._tally.rows_by_entry]
             pending = [entry for entry in held if entry.state is EntryState.PENDING]
             ends_at = max(
-                (
-                    entry.may_be_answered_until if decides else entry.send_by
-                    for entry in pending
-                    if not self._ledger.is_of_this_try(entry)
-                ),
+                (entry.may_be_answered_until if decides else _may_be_on_the_wire_until(entry) for entry in pending),
                 default=0.0,
             )
             left = ends_at - self._clock.now()
@@ -397,7 +393,7 @@ class Settling:
 
     def _may_be_decided(self, entry: Entry) -> bool:
         """Tell whether nobody can still get 8x8's answer."""
-        return self._ledger.is_of_this_try(entry) or self._clock.now() >= entry.may_be_answered_until
+        return self._clock.now() >= entry.may_be_answered_until
 
     def _has_been_freed(self, entry: Entry) -> bool:
         if not entry.is_in_effect:
@@ -408,6 +404,10 @@ class Settling:
         met = self._tally.seen_open.get(entry.client_batch_id)
         # What was free already when the entry came up was not left to it.
         return met is not None and free_keys != self._ledger.free_keys(met)
+
+
+def _may_be_on_the_wire_until(entry: Entry) -> float:
+    return min(entry.send_by, entry.may_be_answered_until)
 
 
 def _pause_after(looks: int, first: float) -> float:
