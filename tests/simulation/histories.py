@@ -395,7 +395,8 @@ class History:
         return None
 
     def _check_post(self, task: TaskInstance, process: Process, sender: SurveySender) -> None:
-        braking.check_post(self, task, process, sender._ledger.entries(), sender._fates.tally)
+        if not sender._ledger._changed_by_others:  # what others found out counts from the next reading on
+            braking.check_post(self, task, process, sender._ledger.entries(), sender._fates.tally)
 
     def settings(self) -> Settings:
         """Return how it is sent."""

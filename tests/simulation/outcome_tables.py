@@ -12,6 +12,7 @@ from sqlalchemy.pool import StaticPool
 
 from airflow_provider_8x8.surveys.messages.template import Template
 from airflow_provider_8x8.surveys.messages.texts import Texts
+from airflow_provider_8x8.surveys.outcomes.cause import Cause
 from airflow_provider_8x8.surveys.outcomes.table import OutcomeTable, TaskInstanceName
 from airflow_provider_8x8.surveys.outcomes.table_database import TableDatabase
 from airflow_provider_8x8.surveys.outcomes.verdict import Ending
@@ -89,6 +90,10 @@ class HistoryWithTable(History):
 
     def _may_differ(self, task: TaskInstance, done: Try) -> bool:
         """Tell whether the table may have something else than the result says, until the task is tried again."""
-        stop = done.summary.stop or ""
-        is_cut_short = "Terminated" in stop or stop.startswith(("the report", "somebody has cancelled"))
+        stop, cause = done.summary.stop or "", done.summary.cause
+        # An interruption may strike anywhere, and the first reason to stop hides those after it.
+        may_be_hidden = stop != "" and (self.plan.report_faults > 0 or len(self.plan.interruptions) > 0)
+        is_cut_short = (
+            may_be_hidden or cause is Cause.JOURNAL or stop.startswith(("the report", "somebody has cancelled"))
+        )
         return is_cut_short or not done.summary.was_begun or not is_alone(task, done)

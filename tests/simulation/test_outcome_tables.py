@@ -29,6 +29,7 @@ def test_random_histories() -> None:
         2_000_427,  # an earlier try's batch is unknown, and this one ends before it has looked
         2_001_246,  # another run finds out that the batch was not sent, which this one has there as unknown
         2_002_430,  # or that it was sent
+        2_021_471,  # or that it was sent, while this one decides that it was not
     ],
 )
 def test_what_others_find_out(seed: int) -> None:

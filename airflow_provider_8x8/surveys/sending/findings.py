@@ -39,15 +39,16 @@ class Findings:
         """
         entry = finding.entry
         is_settled = entry.state is not EntryState.PENDING  # else only something was seen of the logs
-        # The report first: if the worker dies in between, the next try finds the batch open, and does both again.
         if is_settled:
             log.info("Batch %s of %d messages is %s", entry.client_batch_id, len(entry), entry.state)
-            self._write(entry, finding, tally)
+            # The report first: if the worker dies in between, the next try finds the batch open, and does both again.
+            # But what the journal has as not sent is taken back in any case, and what is taken back cannot be had back.
+            if entry.is_in_effect:
+                self._write(entry, finding, tally)
             self.unreported.discard(entry.client_batch_id)
-        if entry != self._ledger[entry.client_batch_id]:
-            settled = self._ledger.settle(entry)
-            if settled != entry:  # somebody was faster, and knew better
-                self._write(settled, finding, tally)
+        settled = entry if entry == self._ledger[entry.client_batch_id] else self._ledger.settle(entry)
+        if is_settled and (settled != entry or not settled.is_in_effect):  # somebody was faster, and knew better
+            self._write(settled, finding, tally)
 
     def report_change(self, entry: Entry, tally: Tally) -> None:
         """

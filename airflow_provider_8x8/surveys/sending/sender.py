@@ -24,7 +24,7 @@ from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.api.models import SurveyMessage
 from airflow_provider_8x8.surveys.chance import Chance, SystemChance
 from airflow_provider_8x8.surveys.clock import Clock, SystemClock
-from airflow_provider_8x8.surveys.journal.errors import JournalError, SupersededError
+from airflow_provider_8x8.surveys.journal.errors import JournalError
 from airflow_provider_8x8.surveys.journal.header import Header
 from airflow_provider_8x8.surveys.journal.ledger import Ledger
 from airflow_provider_8x8.surveys.journal.protocol import Journal
@@ -192,11 +192,13 @@ class SurveySender:
 
     @contextmanager
     def _concluding(self) -> Iterator[None]:
-        """Have all rows of the last reading reported in the end, whatever else fails."""
+        """Have all rows of the last reading reported in the end, unless the journal or the report has failed."""
         try:
             yield
-        except (SinkError, SupersededError):
-            raise  # they cannot be, or are the newest try's to report
+        except LogsAwaited:
+            raise  # the try is not at its end
+        except (SinkError, JournalError):
+            raise  # they cannot be, or it is not known what the journal says of them by now
         except Exception:
             try:
                 self._conclude_report()
