@@ -17,6 +17,7 @@ import logging
 import os
 import re
 import secrets
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from hashlib import blake2b
@@ -194,9 +195,22 @@ class Report:
         with self._naming_failures():
             return bool(self._batch_file(client_batch_id).exists())
 
+    def has_as_settled(self, entry: Entry) -> bool:
+        """Tell whether a sent batch's file has the outcomes that the journal has."""
+        with self._naming_failures():
+            written = self._written(self._batch_file(entry.client_batch_id))
+        return Counter(line.outcome.value for line in written) == outcomes_of(entry)
+
     def write_batch_from_journal(self, entry: Entry, row_keys: RowKeys) -> None:
-        """Write the file of a batch of unknown outcome, unless it is there; a sent one would never get its umids."""
-        if entry.is_open and not self.has_batch(entry.client_batch_id):
+        """
+        Write the file of a batch of unknown outcome, unless it is there.
+
+        A sent one would never get its umids: if its file says something else, it is removed, for the next try to miss.
+        """
+        if not entry.is_open:
+            if not self.has_as_settled(entry):
+                self.take_back_batch(entry.client_batch_id, with_rows=False)
+        elif not self.has_batch(entry.client_batch_id):
             self.write_batch_from_logs(entry, {}, row_keys)
 
     def write_batch_from_logs(self, entry: Entry, found: Mapping[bytes, LogLine], row_keys: RowKeys) -> None:
@@ -261,6 +275,16 @@ class Report:
 
     def _row_file(self, outcome: Outcome) -> Any:
         return self.folder / f"{self._row_file_prefix}{outcome}.jsonl"
+
+
+def outcomes_of(entry: Entry) -> Counter[str]:
+    """Return how many rows of a batch have each outcome, as the journal has it."""
+    counts = {
+        Outcome.ACCEPTED: entry.accepted_count,
+        Outcome.REJECTED: entry.rejected_count,
+        Outcome.UNKNOWN: entry.unknown_count,
+    }
+    return Counter({outcome.value: count for outcome, count in counts.items() if count})
 
 
 def lines_of_journal(entry: Entry, found: Mapping[bytes, LogLine]) -> dict[bytes, ReportLine]:

@@ -65,8 +65,11 @@ class Sink(Protocol):
         :param lines: of each of its rows
         """
 
+    def has_as_settled(self, entry: Entry) -> bool:
+        """Tell whether a sent batch is there with the outcomes that the journal has."""
+
     def write_batch_from_journal(self, entry: Entry, row_keys: RowKeys) -> None:
-        """Write a batch as far as the journal knows it, unless it is there so."""
+        """Write a batch as far as the journal knows it, unless it is there so; the next try may know more."""
 
     def write_batch_from_logs(self, entry: Entry, found: Mapping[bytes, LogLine], row_keys: RowKeys) -> None:
         """
@@ -126,6 +129,10 @@ class Sinks:
         """See :meth:`Sink.write_answers`."""
         lines = list(lines)
         self._each(lambda sink: sink.write_answers(entry, rows, lines))
+
+    def has_as_settled(self, entry: Entry) -> bool:
+        """See :meth:`Sink.has_as_settled`."""
+        return all(self._each(lambda sink: sink.has_as_settled(entry)))
 
     def write_batch_from_journal(self, entry: Entry, row_keys: RowKeys) -> None:
         """See :meth:`Sink.write_batch_from_journal`."""

@@ -30,7 +30,7 @@ from airflow_provider_8x8.surveys.messages.row_keys import RowKeys, unpack
 from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError, RowMessage, RowMessages
 from airflow_provider_8x8.surveys.messages.texts import Texts
 from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
-from airflow_provider_8x8.surveys.outcomes.report import ReportLine, lines_of_journal, settled_lines
+from airflow_provider_8x8.surveys.outcomes.report import ReportLine, lines_of_journal, outcomes_of, settled_lines
 from airflow_provider_8x8.surveys.outcomes.sinks import SinkError
 from airflow_provider_8x8.surveys.outcomes.table_database import TableDatabase, Values, pieces, utc
 
@@ -83,6 +83,10 @@ class _There:
     def rows(self) -> int:
         """How many rows there are."""
         return self.outcomes.total()
+
+    def is_as_settled(self, entry: Entry) -> bool:
+        """Tell whether the outcomes are those of a sent entry, and not known from the journal alone."""
+        return self.outcomes == outcomes_of(entry) and (self.with_code > 0 or entry.batch_id is None)
 
 
 _NOTHING = _There()
@@ -160,10 +164,9 @@ class OutcomeTable:
             if not its.rows or its.numbered < its.rows:
                 self._lacking.add(name)
             if entry.state is EntryState.SENT:
-                is_from_journal = entry.batch_id is not None and not its.with_code
-                if its.outcomes != _outcomes_of(entry) or is_from_journal:
+                if not its.is_as_settled(entry):
                     lacking.add(name)
-            elif entry.state is EntryState.ASSUMED_SENT and its.outcomes != _outcomes_of(entry):
+            elif entry.state is EntryState.ASSUMED_SENT and its.outcomes != outcomes_of(entry):
                 self._write_settled(entry, {})
         return lacking
 
@@ -202,9 +205,13 @@ class OutcomeTable:
         parts = self._texts.parts_of(rows.messages)
         self._submit_batch(entry, zip(rows.row_keys, lines, parts, strict=True))
 
+    def has_as_settled(self, entry: Entry) -> bool:
+        """Tell whether a sent batch is there with the outcomes that the journal has."""
+        return self._there([entry]).get(entry.client_batch_id, _NOTHING).is_as_settled(entry)
+
     def write_batch_from_journal(self, entry: Entry, row_keys: RowKeys) -> None:
         """Write a batch as far as the journal knows it, unless its rows have these outcomes; umids can follow."""
-        if self._there([entry]).get(entry.client_batch_id, _NOTHING).outcomes != _outcomes_of(entry):
+        if self._there([entry]).get(entry.client_batch_id, _NOTHING).outcomes != outcomes_of(entry):
             self.write_batch_from_logs(entry, {}, row_keys)
 
     def write_batch_from_logs(self, entry: Entry, found: Mapping[bytes, LogLine], row_keys: RowKeys) -> None:
@@ -385,16 +392,6 @@ class OutcomeTable:
                 self._not_before = time.monotonic() + _NEXT_ATTEMPT
                 return
             self._kept.popleft()
-
-
-def _outcomes_of(entry: Entry) -> Counter[str]:
-    """Return how many rows of a batch have each outcome, as the journal has it."""
-    counts = {
-        Outcome.ACCEPTED: entry.accepted_count,
-        Outcome.REJECTED: entry.rejected_count,
-        Outcome.UNKNOWN: entry.unknown_count,
-    }
-    return Counter({outcome.value: count for outcome, count in counts.items() if count})
 
 
 def _storable(text: str | None) -> str | None:

@@ -62,7 +62,7 @@ class Findings:
             self._take_back(self._report, entry, tally)
         elif entry.batch_id is None:  # a person or on_unknown has said so: the logs may never have it
             self._report.write_batch_from_logs(entry, {}, self._row_keys)
-        else:
+        elif not self._report.has_as_settled(entry):
             self.unreported.add(entry.client_batch_id)
 
     def catch_up(self, own: Sequence[Entry]) -> None:
