@@ -120,7 +120,7 @@ def test_without_withholding_the_last_piece() -> None:
 @pytest.mark.usefixtures("overtaken_while_storing")
 def test_without_the_owner_check(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_Store, "check", lambda self, key, value: None)
-    assert texted_twice(History, journal=Where.STATE_STORE, pace=0.5)
+    assert texted_twice(History, journal=Where.STATE_STORE, pace=0.5, has_report=False)
 
 
 def test_without_the_lock_of_the_campaign() -> None:
