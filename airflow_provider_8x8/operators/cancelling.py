@@ -108,9 +108,8 @@ def _campaign_cancels(
 
 def _say_what_is_left_out(entries: Sequence[Entry], batch_ids: Sequence[str]) -> None:
     """Say which other batches the campaign has: a task that was killed has left no result that would name its own."""
-    others = [
-        entry for entry in entries if entry.is_batch and entry.is_in_effect and entry.batch_id not in set(batch_ids)
-    ]
+    given = set(batch_ids)
+    others = [entry for entry in entries if entry.is_batch and entry.is_in_effect and entry.batch_id not in given]
     if messages := sum(entry.most_accepted for entry in others):
         log.warning(
             "Not among the batches to cancel are others of the campaign, with %s that 8x8 has or may have. "
