@@ -48,6 +48,10 @@ class Ledger:
         """Return all entries that are known."""
         return self._entries.values()
 
+    def own_batches(self) -> list[Entry]:
+        """Return the entries of the task instance's batches."""
+        return [entry for entry in self._entries.values() if entry.is_batch and self.is_own(entry)]
+
     def is_own(self, entry: Entry) -> bool:
         """Tell whether a try of this task instance made an entry."""
         return entry.task_instance == self._run.task_instance

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
 from airflow_provider_8x8.surveys.journal.ledger import Ledger
@@ -65,10 +64,11 @@ class Findings:
         elif not self._report.has_as_settled(entry):
             self.unreported.add(entry.client_batch_id)
 
-    def catch_up(self, own: Sequence[Entry]) -> None:
+    def catch_up(self) -> None:
         """Hold what is reported of the task instance's batches against the journal, and report what it lacks."""
         if self._report is None:
             return
+        own = self._ledger.own_batches()
         lacking = self._report.compare(own)
         for entry in own:
             if entry.client_batch_id in lacking:

@@ -117,9 +117,7 @@ class Settling:
 
     def catch_up(self) -> None:
         """Have the report say of the task instance's batches what the journal says, as far as only it is needed."""
-        self._findings.catch_up(
-            [entry for entry in self._ledger.entries() if self._ledger.is_own(entry) and entry.is_batch]
-        )
+        self._findings.catch_up()
 
     def apply_what_a_person_says(self, said: Mapping[str, Said]) -> None:
         """
@@ -208,8 +206,8 @@ class Settling:
     def conclude(self) -> None:
         """Report what the journal knows of the task instance's batches, where the logs were not found to know more."""
         self._report_changes_of_others()
-        for entry in self._ledger.entries():
-            if entry.is_batch and self._ledger.is_own(entry) and self._is_wanted(entry, self._clock.now()):
+        for entry in self._ledger.own_batches():
+            if self._is_wanted(entry, self._clock.now()):
                 self._findings.report_as_known(entry)
 
     def has_set_rows_free(self) -> bool:
