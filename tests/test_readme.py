@@ -11,7 +11,7 @@ import shlex
 import sqlite3
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -113,7 +113,11 @@ def test_the_report_is_read_as_it_says(run_dag: Any, sandbox: Any, connection: s
 
 # the first DAG, on the days that Airflow's kinds of runs have
 
-MIDNIGHT = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
+OFFSET = (12 - datetime.now(UTC).hour) % 24 * 3600
+"""Of a time zone where it is noon now: no day of it ends, and no not_after of such a day passes, while these run."""
+MIDNIGHT = datetime.now(timezone(timedelta(seconds=OFFSET))).replace(hour=0, minute=0, second=0, microsecond=0)
+MIDNIGHT -= timedelta(days=1)
+ZONE = f"""__import__("pendulum").FixedTimezone({OFFSET})"""
 DAYS = {-2: ["Uma"], -1: ["Yan", "Zoë"], 0: ["Noa"]}
 """Who ordered how many days before that midnight."""
 
@@ -122,13 +126,13 @@ _NUMBERS = itertools.count()
 only_airflow_3 = pytest.mark.skipif(version("apache-airflow").startswith("2."), reason="Airflow 2's runs have a date")
 
 
-def first_dag(schedule: str = '"@daily"', start: str = "datetime(2026, 1, 1, tzinfo=UTC)") -> Any:
-    """The DAG under an id that no other test's runs have, in SQLite's style of parameters."""
+def first_dag(schedule: str = '"@daily"', zone: str = ZONE) -> Any:
+    """The DAG in a time zone, under an id that no other test's runs have, in SQLite's style of parameters."""
     code = PYTHON[0].replace("catchup=False)", "catchup=False) as dag").replace("%(day)s", ":day")
     code = (
         code.replace('"survey_orders"', f'"survey_orders_{next(_NUMBERS)}"')
         .replace('"@daily"', schedule)
-        .replace("datetime(2026, 1, 1, tzinfo=UTC)", start)
+        .replace("tzinfo=UTC", f"tzinfo={zone}")
     )
     namespace: dict[str, Any] = {"__name__": "readme"}
     exec(compile(code, "README.md", "exec"), namespace)  # noqa: S102  # our own README
@@ -153,7 +157,7 @@ def surveyed(sandbox: Any) -> list[str]:
 
 
 def timetable(module: str, name: str) -> str:
-    return f"""__import__("importlib").import_module("airflow.timetables.{module}").{name}("@daily", timezone="UTC")"""
+    return f"""__import__("importlib").import_module("airflow.timetables.{module}").{name}("@daily", timezone={ZONE})"""
 
 
 SCHEDULES = [
@@ -214,7 +218,7 @@ def test_the_first_dag_sends_nothing_when_it_is_days_late(run_due: Any, sandbox:
 def test_the_first_dags_day_is_that_of_its_time_zone(due: str, day: str) -> None:
     import pendulum
 
-    dag = first_dag(start='__import__("pendulum").datetime(2026, 1, 1, tz="America/New_York")')
+    dag = first_dag(zone='__import__("pendulum").timezone("America/New_York")')
     template = dag.get_task("send_surveys").parameters["day"]
     macros = importlib.import_module(
         "airflow.macros" if version("apache-airflow").startswith("2.") else "airflow.sdk.execution_time.macros"

@@ -23,7 +23,7 @@ from tests.support.dag_runs import DagRunResult
 
 Run = Callable[..., DagRunResult]
 NOBODY = "d0b3e4c8-3f38-4a7c-9d1e-5c1f2a6b7e90"
-LATER = datetime.now(UTC) + timedelta(hours=1)
+LATER = datetime.now(UTC) + timedelta(days=1)
 
 
 @pytest.fixture(autouse=True)

@@ -206,9 +206,29 @@ def test_too_few_delivered_fail_the_task_after_its_result_was_pushed(
     assert run.task_states["report"] == "success"
 
 
+@pytest.fixture
+def tomorrow_comes_once_looked_for(sandbox: Any, monkeypatch: pytest.MonkeyPatch) -> datetime:
+    """A time tomorrow, which it is to the sandbox after an export of its logs was read."""
+    from airflow_provider_8x8.sandbox.platform import api
+
+    late = datetime.now(UTC) + timedelta(days=1)
+    was_read = threading.Event()
+    real_to_csv, real_now = api.to_csv, api._now
+
+    def to_csv(*args: Any) -> Any:
+        yield from real_to_csv(*args)
+        was_read.set()
+
+    monkeypatch.setattr(api, "to_csv", to_csv)
+    monkeypatch.setattr(api, "_now", lambda: api.to_text(late) if was_read.is_set() else real_now())
+    return late
+
+
 @both_ways
-def test_all_can_be_wanted_and_are_waited_for(run_dag: Run, sandbox: Any, connection: str, deferrable: bool) -> None:
-    late = (datetime.now(UTC) + timedelta(seconds=6)).isoformat()
+def test_all_can_be_wanted_and_are_waited_for(
+    run_dag: Run, sandbox: Any, connection: str, tomorrow_comes_once_looked_for: datetime, deferrable: bool
+) -> None:
+    late = tomorrow_comes_once_looked_for.isoformat()
     rows = [person(number) for number in range(19)] + [person(19, scheduled=late)]
     run = run_dag(sent_and_reported(rows, min_delivered=1.0, deferrable=deferrable))
     assert run.task_states == {"send": "success", "report": "success"}, run.log[-3000:]
@@ -218,9 +238,11 @@ def test_all_can_be_wanted_and_are_waited_for(run_dag: Run, sandbox: Any, connec
     assert run_dag(sent_and_reported(rows, min_delivered=1.0)).task_states["report"] == "success"
 
 
-def test_what_is_scheduled_is_seen_when_it_is_due(run_dag: Run, sandbox: Any, connection: str) -> None:
-    due = datetime.now(UTC) + timedelta(seconds=8)
-    run = run_dag(sent_and_reported([person(1)], sending={"scheduled": due}, deferrable=True, final_share=1))
+def test_what_is_scheduled_is_seen_when_it_is_due(
+    run_dag: Run, sandbox: Any, connection: str, tomorrow_comes_once_looked_for: datetime
+) -> None:
+    sending = {"scheduled": tomorrow_comes_once_looked_for}
+    run = run_dag(sent_and_reported([person(1)], sending=sending, deferrable=True, final_share=1))
     assert "have 1 messages of 1 accepted: 1 queued" in run.log
     assert report_of(run)["states"] == {"delivered": 1}
 

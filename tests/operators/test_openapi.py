@@ -16,7 +16,7 @@ from tests.sandbox.test_openapi import BATCH, OpenApi, openapi
 
 __all__ = ["openapi"]  # a fixture, used by its name
 
-SOON = datetime.now(UTC) + timedelta(hours=1)
+SOON = datetime.now(UTC) + timedelta(days=1)
 
 
 @pytest.mark.parametrize(
