@@ -81,9 +81,10 @@ bench: $(VENV)/.ready  ## speed and memory beside what people write by hand; ROW
 crashes: $(VENV)/.ready  ## kill campaigns, ours and one written by hand, and count who is texted twice; CRASHES=20 for more
 	@CRASHES=$(or $(CRASHES),8) $(VENV)/bin/python -m pytest -q tests/system/test_crashes.py
 
-simulation: $(VENV)/.ready  ## 100,000 simulated histories and every double crash of a small campaign; HISTORIES=... for more
+simulation: $(VENV)/.ready  ## 100,000 simulated histories, a tenth as many with a table, and every double crash; HISTORIES=... for more
 	@echo "== Simulated histories"
-	@$(VENV)/bin/python -m tests.simulation --histories $(or $(HISTORIES),100000) --doubles --every $(or $(EVERY),1) --processes 2
+	@$(VENV)/bin/python -m tests.simulation --processes 2 --tables --histories $(or $(TABLES),10000)
+	@$(VENV)/bin/python -m tests.simulation --processes 2 --histories $(or $(HISTORIES),100000) --doubles --every $(or $(EVERY),1)
 
 lint: $(VENV)/.ready  ## ruff and mypy
 	@echo "== Lint and types"

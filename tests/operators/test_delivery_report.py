@@ -210,17 +210,19 @@ def test_too_few_delivered_fail_the_task_after_its_result_was_pushed(
 def tomorrow_comes_once_looked_for(sandbox: Any, monkeypatch: pytest.MonkeyPatch) -> datetime:
     """A time tomorrow, which it is to the sandbox after an export of its logs was read."""
     from airflow_provider_8x8.sandbox.platform import api
+    from airflow_provider_8x8.sandbox.platform.log_exports import to_csv
+    from airflow_provider_8x8.sandbox.wire.times import to_text
 
     late = datetime.now(UTC) + timedelta(days=1)
     was_read = threading.Event()
-    real_to_csv, real_now = api.to_csv, api._now
+    now = api._now
 
-    def to_csv(*args: Any) -> Any:
-        yield from real_to_csv(*args)
+    def noted(*args: Any) -> Any:
+        yield from to_csv(*args)
         was_read.set()
 
-    monkeypatch.setattr(api, "to_csv", to_csv)
-    monkeypatch.setattr(api, "_now", lambda: api.to_text(late) if was_read.is_set() else real_now())
+    monkeypatch.setattr(api, "to_csv", noted)
+    monkeypatch.setattr(api, "_now", lambda: to_text(late) if was_read.is_set() else now())
     return late
 
 

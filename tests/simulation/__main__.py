@@ -1,9 +1,10 @@
 """
 Simulated histories from the command line.
 
-``python -m tests.simulation --histories 100000`` runs so many, each from its own seed, and with ``--doubles`` every
-double crash of small campaigns; ``--seed N`` runs one history, and prints what happened in it; ``--lost`` prints how
-long it takes until a lost batch is settled.
+``python -m tests.simulation --histories 100000`` runs so many, each from its own seed; with ``--tables`` their outcomes
+go into a table, too, which is held against what is counted, and takes ten times as long. With ``--doubles`` every
+double crash of small campaigns is run after them. ``--seed N`` runs one history, and prints what happened in it;
+``--lost`` prints how long it takes until a lost batch is settled.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import sys
 import time
 
 from tests.simulation.crashes import explore_doubles
+from tests.simulation.histories import History
 from tests.simulation.lost_batches import table
+from tests.simulation.outcome_tables import HistoryWithTable
 from tests.simulation.seeds import explore, replay
 
 
@@ -24,6 +27,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--histories", type=int, default=5000, help="how many")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--tables", action="store_true", help="write the outcomes into a table, too")
     parser.add_argument("--doubles", action="store_true", help="run every double crash of small campaigns, too")
     parser.add_argument("--every", type=int, default=1, help="or every so many-th of them")
     parser.add_argument("--lost", action="store_true", help="print how long it takes until a lost batch is settled")
@@ -31,17 +35,19 @@ def main() -> int:
     if arguments.lost:
         print(table())  # noqa: T201
         return 0
+    make = HistoryWithTable if arguments.tables else History
     if arguments.seed is not None:
-        text = replay(arguments.seed)
+        text = replay(arguments.seed, make)
         print(text)  # noqa: T201
         return int("VIOLATION" in text)
     began = time.monotonic()
-    failed = explore(arguments.first, arguments.histories, processes=arguments.processes)
+    failed = explore(arguments.first, arguments.histories, processes=arguments.processes, make=make)
     seconds = time.monotonic() - began
+    option, added = (" --tables", " with a table") if arguments.tables else ("", "")
     for seed, violations in failed.items():
-        print(f"python -m tests.simulation --seed {seed}: {'; '.join(violations)}")  # noqa: T201
+        print(f"python -m tests.simulation --seed {seed}{option}: {'; '.join(violations)}")  # noqa: T201
     print(  # noqa: T201
-        f"{arguments.histories} histories in {seconds:.0f} s ({arguments.histories / seconds:.0f} a second), "
+        f"{arguments.histories} histories{added} in {seconds:.0f} s ({arguments.histories / seconds:.0f} a second), "
         f"{len(failed)} of them with a violation"
     )
     return int(bool(failed) | (arguments.doubles and run_doubles(arguments.processes, arguments.every)))

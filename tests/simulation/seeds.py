@@ -8,29 +8,33 @@ from functools import partial
 from multiprocessing import get_context
 
 from tests.simulation.histories import History
-from tests.simulation.plans import Plan, draw
+from tests.simulation.plans import draw
 
 _SEEDS_AT_A_TIME = 100
 
 
-def explore(first: int, count: int, *, processes: int = 1) -> dict[int, list[str]]:
+def explore(
+    first: int, count: int, *, processes: int = 1, make: Callable[..., History] = History
+) -> dict[int, list[str]]:
     """
     Run the histories of so many seeds.
 
+    :param make: makes each of them
     :return: of the seeds of which a property does not hold, which
     """
     starts = range(first, first + count, _SEEDS_AT_A_TIME)
     pieces = [range(start, min(start + _SEEDS_AT_A_TIME, first + count)) for start in starts]
+    run = partial(run_seeds, make=make)
     found: Iterator[dict[int, list[str]]]
     if processes == 1:
-        found = map(run_seeds, pieces)
+        found = map(run, pieces)
         return {seed: violations for piece in found for seed, violations in piece.items()}
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        found = pool.map(run_seeds, pieces)
+        found = pool.map(run, pieces)
         return {seed: violations for piece in found for seed, violations in piece.items()}
 
 
-def run_seeds(seeds: range, *, make: Callable[[Plan, int], History] = History) -> dict[int, list[str]]:
+def run_seeds(seeds: range, *, make: Callable[..., History] = History) -> dict[int, list[str]]:
     """Run some, and return what is wrong."""
     found = {}
     for seed in seeds:
