@@ -31,6 +31,37 @@ def test_a_store_that_was_emptied_is_refused_by_every_try_after_it(task: TaskIns
         assert task.values == {}
 
 
+@pytest.mark.parametrize("late", ["8x8/header", "8x8/begun/1", "8x8/mark/1"])
+def test_a_store_that_was_emptied_is_missed_though_a_value_of_an_overtaken_try_is_stored_late(
+    task: TaskInstance, late: str
+) -> None:
+    assert task.values is not None
+    task.next_try(STORE).open()
+    value = task.values[late]
+    task.next_try(STORE).send("batch-1")
+    task.values.clear()
+    task.values[late] = value
+    for _ in range(2):
+        with pytest.raises(JournalLostError, match=NOTHING_KNOWN):
+            task.next_try(STORE).open()
+
+
+def test_it_is_missed_though_the_late_one_says_that_another_journal_was_used(task: TaskInstance) -> None:
+    assert task.values is not None
+    begun = task.next_try("a")
+    first = dict(task.values)
+    begun.open()
+    late = task.values["8x8/mark/1"]
+    task.values.clear()
+    task.values.update(first)  # the second try does not see yet that the first has opened its journal
+    task.next_try("b").send("batch-1")
+    task.values.clear()
+    task.values["8x8/mark/1"] = late
+    for _ in range(2):
+        with pytest.raises(JournalLostError, match=NOTHING_KNOWN):
+            task.next_try("a").open()
+
+
 def test_a_store_that_was_emptied_does_not_matter_to_a_sql_journal(task: TaskInstance) -> None:
     assert task.values is not None
     task.next_try("a").send("batch-1")

@@ -36,6 +36,7 @@ MAX_VALUE_LENGTH = 60_000
 
 _PREFIX = "8x8"
 _HEADER = f"{_PREFIX}/header"
+_FORMAT_WITHOUT_MARKS = 1
 _TRIES = 4
 _NOT_FOUND = 404
 
@@ -279,6 +280,7 @@ class StateStoreMemory:
         self._task_instance = task_instance
         self._try_number = try_number
         self._never_expire = never_expire
+        self._has_begun = False
 
     def marks(self) -> Sequence[Mark]:
         """See :class:`~airflow_provider_8x8.surveys.journal.marks.Memory`."""
@@ -287,13 +289,25 @@ class StateStoreMemory:
             for try_number in range(1, self._try_number + 1)
             if (written := self._store.get(_mark_key(try_number))) is not None
         ]
-        if not found and self._store.get(_HEADER) is not None:  # as versions without marks have left it
+        if not found and self._is_of_version_without_marks(self._store.get(_HEADER)):
             here = Place(self.name, self._task_instance)
             return [Mark(try_number=1, began=time.time(), places=[here], had_store=True)]
+        earlier = [mark.try_number for mark in found if mark.try_number < self._try_number]
+        if earlier and self._is_alone(earlier[-1]):
+            return [mark for mark in found if mark.try_number not in earlier]
         return found
 
     def leave(self, mark: Mark) -> None:
-        """See :class:`~airflow_provider_8x8.surveys.journal.marks.Memory`."""
+        """
+        See :class:`~airflow_provider_8x8.surveys.journal.marks.Memory`.
+
+        A mark counts only with another value beside it, which was there before. Airflow may store late what a try has
+        asked for, and by then it may have thrown away what later ones have sent: a mark that is left over alone would
+        look as if they had sent nothing. After the one value that comes late, an overtaken try can write no other.
+        """
+        if not self._has_begun:
+            self._store.set(_begun_key(mark.try_number), True)
+            self._has_begun = True
         value = msgspec.to_builtins(mark)
         key = _mark_key(mark.try_number)
         self._store.set(key, value)
@@ -312,6 +326,14 @@ class StateStoreMemory:
     def close(self) -> None:
         """Do nothing: the store has no connections of its own."""
 
+    def _is_alone(self, try_number: int) -> bool:
+        """Tell whether a try has left nothing but its mark."""
+        return self._store.get(_begun_key(try_number)) is None
+
+    def _is_of_version_without_marks(self, header: Any) -> bool:
+        # Any other header without marks may be one that was stored late, see leave().
+        return isinstance(header, dict) and header.get("journal_format") == _FORMAT_WITHOUT_MARKS
+
     def _mark(self, try_number: int, written: Any) -> Mark:
         try:
             return msgspec.convert(written, Mark)
@@ -320,6 +342,10 @@ class StateStoreMemory:
                 f"what try {try_number} of {self._task_instance} has left in Airflow's task state store is not what "
                 f"this provider writes ({error})"
             ) from None
+
+
+def _begun_key(try_number: int) -> str:
+    return f"{_PREFIX}/begun/{try_number}"
 
 
 def _mark_key(try_number: int) -> str:
