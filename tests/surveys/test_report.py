@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_8x8.surveys.journal.entries import EntryState
 from airflow_provider_8x8.surveys.journal.memory import MemoryJournal
 from airflow_provider_8x8.surveys.messages.builder import MessageBuilder
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
@@ -19,6 +20,7 @@ from airflow_provider_8x8.surveys.outcomes.report import Report, ReportError, Re
 from airflow_provider_8x8.surveys.outcomes.summary import Summary
 from airflow_provider_8x8.surveys.sending.sender import SurveySender
 from airflow_provider_8x8.surveys.settings import Run, Settings
+from tests.journals.entries import entry_of, keys
 from tests.surveys.test_sender import Client, SomeRows, rows, taken
 
 FULL_DISK = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -234,3 +236,23 @@ def test_an_error_of_a_storage_shows_no_number() -> None:
 
     summary = send(Report(Telling("nothing"), "campaign", "run"))
     assert summary.stop == "the report in memory://reports failed: ValueError: cannot store +12*******23"
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "is_lacking"),
+    [
+        ([Outcome.ACCEPTED] * 3, False),
+        ([], True),
+        ([Outcome.ACCEPTED] * 2, True),
+        ([Outcome.UNKNOWN] * 3, True),  # by a process that stood still, over what was found out meanwhile
+        ([Outcome.ACCEPTED, Outcome.UNKNOWN, Outcome.ACCEPTED], True),
+    ],
+)
+def test_a_sent_batch_is_lacking_unless_its_file_says_what_the_journal_does(
+    tmp_path: Path, outcomes: list[Outcome], *, is_lacking: bool
+) -> None:
+    sent = entry_of("batch-1", keys(1, 2, 3), state=EntryState.SENT)
+    with Report(tmp_path, "campaign", "campaign") as report:
+        if outcomes:
+            report.write_batch("batch-1", [ReportLine(number, its) for number, its in enumerate(outcomes, 1)])
+        assert report.compare([sent]) == ({"batch-1"} if is_lacking else set())
