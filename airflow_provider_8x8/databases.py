@@ -197,7 +197,11 @@ def driver_of(connection: Any) -> str:
 
 
 def _plain(connection: Any) -> Any:
-    """Return a connection with the cursors that SQLAlchemy expects, and no open transaction."""
+    """
+    Return a connection with the cursors that SQLAlchemy expects, and no open transaction.
+
+    It speaks UTF-8, whatever the extra or the driver's default is: else it may have no word for most letters.
+    """
     driver = driver_of(connection)
     if driver == "duckdb":
         from airflow_provider_8x8.duckdb_dialect import OneTransaction
@@ -206,12 +210,16 @@ def _plain(connection: Any) -> Any:
     _keep_what_was_set(connection)
     if driver == "psycopg2":
         connection.cursor_factory = None
+        connection.set_client_encoding("UTF8")
     elif driver == "psycopg":
         from psycopg.rows import tuple_row
 
         connection.row_factory = tuple_row
+        connection.execute("SET client_encoding TO 'UTF8'")
+        connection.commit()
     elif driver in ("pymysql", "MySQLdb"):
         connection.cursorclass = import_module(f"{driver}.cursors").Cursor
+        connection.set_character_set("utf8mb4")
     elif driver == "mysql":
         connection.can_consume_results = True
     elif driver == "sqlite3":

@@ -337,3 +337,103 @@ def test_a_message_that_has_come_to_its_end_stays_there_whichever_export_is_read
         assert DeliveryColumns(database).write(deliveries, asked_at) is None
     ((found, when),) = warehouse.rows("delivery_state, delivery_as_of")
     assert (found, str(when)[:19]) == (state, str(utc(as_of)))
+
+
+@pytest.mark.parametrize(
+    ("warehouse", "extra"),
+    [("mariadb", {"charset": "latin1"}), ("mariadb", {"charset": "utf8"}), ("postgres", {"client_encoding": "LATIN1"})],
+    indirect=["warehouse"],
+)
+def test_every_letter_is_written_whatever_the_connection_speaks(
+    run_dag: Run,
+    sandbox: Any,
+    connection: str,
+    warehouse: Warehouse,
+    monkeypatch: pytest.MonkeyPatch,
+    extra: dict[str, str],
+) -> None:
+    fields = {**warehouse.fields, "extra": {**warehouse.fields.get("extra", {}), **extra}}
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(fields))
+    rows = [person(1, key="ключ 😀"), person(2, key="Zoë")]
+    run = run_dag(survey_dag(rows=rows, unique_by="key", outcome_table="outcomes", outcome_conn_id="warehouse"))
+    assert run.task_states == {"send": "success"}, run.log[-3000:]
+    ((found,), (other,)) = warehouse.rows("row_key", rest="ORDER BY source_row")
+    assert (found, other) == ("ключ 😀", "Zoë")
+
+
+@pytest.mark.parametrize("warehouse", ["sqlite"], indirect=True)
+def test_what_a_driver_cannot_hand_on_is_a_failure_of_the_table(warehouse: Warehouse) -> None:
+    prepare()
+    database = database_of("outcomes", "warehouse")
+
+    def write(connection: Any) -> None:
+        database.write(connection, [a_row(parts=2**70)])
+
+    with pytest.raises(OutcomeTableError, match="could not be written: OverflowError: Python int too large"):
+        database.run(write, "be written")
+    assert str(database.attempt(write)).startswith("OverflowError")
+    database.close()
+
+
+def test_no_number_is_in_what_8x8_says_of_a_message_and_no_more_of_it_than_fits(
+    run_dag: Run, sandbox: Any, connection: str, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow_provider_8x8.sandbox.platform import surveys
+
+    monkeypatch.setattr(surveys, "_QUEUED", "queued for +12025550123" + "!" * 70_000)
+    run = run_dag(
+        survey_dag(rows=[person(1, key="a")], unique_by="key", outcome_table="outcomes", outcome_conn_id="warehouse")
+    )
+    assert run.task_states == {"send": "success"}, run.log[-3000:]
+    ((description,),) = warehouse.rows("description")
+    assert description.startswith("queued for +12*******23!!!")
+
+
+@pytest.mark.parametrize("warehouse", ["sqlite"], indirect=True)
+def test_no_number_is_in_what_8x8_says_of_a_delivery(warehouse: Warehouse) -> None:
+    prepare()
+    database = database_of("outcomes", "warehouse")
+    database.run(lambda connection: database.write(connection, [a_row(umid="umid 1")]), "be written")
+    deliveries = Deliveries(SentBatches(("theirs",)))
+    said = ("undelivered", "12025550123", None, "no such number: +1 (202) 555-0123")
+    deliveries.add([LogLine("umid 1", "order 1", "ours", "theirs", *said)])
+    assert DeliveryColumns(database).write(deliveries, 1_000_000) is None
+    assert warehouse.rows("delivery_error, delivery_detail") == [("12*******23", "no such number: +12*******23")]
+
+
+@pytest.mark.parametrize(
+    ("warehouse", "session", "change"),
+    [
+        ("postgres", "ALTER DATABASE {} SET timezone = 'America/New_York'", "ALTER COLUMN sent_at TYPE timestamptz"),
+        ("mariadb", "SET GLOBAL time_zone = '-05:00'", "MODIFY sent_at TIMESTAMP NULL"),
+    ],
+    indirect=["warehouse"],
+)
+def test_times_are_in_utc_whatever_the_sessions_time_zone(warehouse: Warehouse, session: str, change: str) -> None:
+    prepare()
+    warehouse.execute(f"ALTER TABLE outcomes {change}")
+    is_mariadb = warehouse.fields["conn_type"] == "mysql"
+    warehouse.execute(session.format(warehouse.fields["schema"]))
+    try:
+        database = database_of("outcomes", "warehouse")
+        values = a_row(sent_at=utc(1_800_000_000))
+        database.run(lambda connection: database.write(connection, [values]), "be written")
+        database.close()
+        seconds = "UNIX_TIMESTAMP(sent_at)" if is_mariadb else "extract(epoch FROM sent_at)"
+        ((found,),) = warehouse.rows(seconds)
+        assert int(found) == 1_800_000_000
+    finally:
+        if is_mariadb:
+            warehouse.execute("SET GLOBAL time_zone = 'SYSTEM'")
+
+
+@pytest.mark.parametrize("warehouse", ["mariadb"], indirect=True)
+def test_a_lax_mysql_cuts_nothing_off_either(warehouse: Warehouse, no_pauses: None) -> None:
+    prepare()
+    warehouse.execute("ALTER TABLE outcomes MODIFY row_id VARCHAR(3)")
+    fields = {**warehouse.fields, "extra": {**warehouse.fields["extra"], "init_command": "SET sql_mode = ''"}}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(fields))
+        with pytest.raises(OutcomeTableError, match=r"INSERT has failed: .*too long for column"):
+            prepare()
+    assert count(warehouse) == 0

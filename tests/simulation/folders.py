@@ -7,6 +7,7 @@ disk: there at once, and cut off when its process dies.
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,7 +44,9 @@ class SimulatedPath:
     def __str__(self) -> str:
         return f"memory://{self._name}"
 
-    def __truediv__(self, name: str) -> SimulatedPath:
+    def __truediv__(self, name: str) -> SimulatedPath | _Trial:
+        if name.endswith(".part"):
+            return _Trial()
         return SimulatedPath(self._process, self._disk, f"{self._name}/{name}")
 
     def mkdir(self, *, parents: bool = False, exist_ok: bool = False) -> None:
@@ -81,6 +84,17 @@ class SimulatedPath:
         process.touch(f"report: {what} {self._name}" if process.world.trace is not None else "")
         if process.world.touches in self._disk.fails_at or process.world.happens(self._disk.faults):
             raise OSError("the disk is full")
+
+
+class _Trial:
+    """What is written before anything else, and deleted: who dies of it dies as of making the folder."""
+
+    def open(self, mode: str) -> io.BytesIO:
+        """Write it."""
+        return io.BytesIO()
+
+    def unlink(self, *, missing_ok: bool = False) -> None:
+        """Delete it."""
 
 
 class _OpenFile:

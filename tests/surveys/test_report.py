@@ -6,7 +6,7 @@ import errno
 import logging
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -129,16 +129,17 @@ class FailingFile:
 
 
 class FailingPath:
-    """A path of a storage on which one kind of call fails."""
+    """A path of a storage on which one kind of call fails; the trial is over by then."""
 
     protocol = "memory"
+    fails_at_trial = False
 
     def __init__(self, fails_at: str, name: str = "memory://reports") -> None:
-        self._fails_at = fails_at
+        self._fails_at = fails_at if self.fails_at_trial or not name.endswith(".part") else "nothing"
         self._name = name
 
-    def __truediv__(self, name: str) -> FailingPath:
-        return FailingPath(self._fails_at, f"{self._name}/{name}")
+    def __truediv__(self, name: str) -> Self:
+        return type(self)(self._fails_at, f"{self._name}/{name}")
 
     def __str__(self) -> str:
         return self._name
@@ -165,6 +166,12 @@ class FailingPath:
             raise FULL_DISK
 
 
+class UnwritablePath(FailingPath):
+    """One on which it fails from the beginning."""
+
+    fails_at_trial = True
+
+
 def send(report: Report, source: SomeRows | None = None, client: Client | None = None) -> Summary:
     row_keys = RowKeys("campaign")
     sender = SurveySender(
@@ -177,6 +184,21 @@ def send(report: Report, source: SomeRows | None = None, client: Client | None =
         report=report,
     )
     return sender.send(source or rows(5))
+
+
+@pytest.mark.parametrize("fails_at", ["unlink", "open", "write", "close"])
+def test_nobody_is_texted_where_the_folder_cannot_be_written(fails_at: str) -> None:
+    """Making an object store's folder proves nothing, nor does one on a disk that is there."""
+    client = Client(taken)
+    summary = send(Report(UnwritablePath(fails_at), "campaign", "run"), client=client)
+    assert summary.stop == "the report in memory://reports/campaign failed: OSError: No space left on device"
+    assert not summary.is_final
+    assert not client.batches
+
+
+def test_the_trial_leaves_nothing_in_the_folder(tmp_path: Path) -> None:
+    with Report(tmp_path, "campaign", "run") as report:
+        assert list(report.folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("fails_at", ["mkdir", "unlink", "open", "write", "close", "write_bytes"])

@@ -5,8 +5,8 @@ JSON Lines in a folder of the campaign: a file for each batch, named after its c
 instance a file of the rows that went into no batch, by outcome. The umid in it is the only link between a survey
 answer, which comes by webhook and holds no client message id, and the row that the survey was sent for.
 
-Names are quoted as in URLs; one with capital letters, or too long for a file system, ends with a hash. On a local disk
-a file whose name ends with ``.part`` was left by a process that died, and can be deleted.
+Names are quoted as in URLs; one with capital letters, or too long for a file system, ends with a hash. A file whose
+name ends with ``.part`` was left by a process that died, and can be deleted.
 
 The report holds whole phone numbers, since that is what it is for: keep the folder as you keep the source's data.
 """
@@ -130,9 +130,13 @@ class Report:
         self._open_files = ExitStack()
 
     def __enter__(self) -> Self:
-        # Made before anything is sent: a folder that cannot be written shows now.
+        # Before anything is sent: a folder that cannot be written shows now. Object stores make none, and always can.
         with self._naming_failures():
             self.folder.mkdir(parents=True, exist_ok=True)
+            trial = self.folder / f"{secrets.token_hex(4)}.part"
+            with trial.open("wb") as file:
+                file.write(b"\n")
+            trial.unlink(missing_ok=True)
         return self
 
     def __exit__(

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, Self
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from airflow_provider_8x8.api.masking import quotable
 from airflow_provider_8x8.api.models import LogLine
 from airflow_provider_8x8.surveys.clock import Clock
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
@@ -269,8 +270,9 @@ class OutcomeTable:
             "row_key": _storable(line.row_key),
             "client_message_id": _storable(line.client_message_id),
             "outcome": line.outcome.value,
-            "code": None if line.code is None else _storable(str(line.code)[:_LONGEST_CODE]),
-            "description": _storable(line.description),
+            # 8x8's words may quote the number, and be of any length.
+            "code": None if line.code is None else _storable(quotable(str(line.code))[:_LONGEST_CODE]),
+            "description": line.description and _storable(quotable(line.description)),
             "batch_id": line.batch_id,
             "client_batch_id": None,
             "umid": line.umid,

@@ -61,6 +61,10 @@ _RETRYING = retrying(
 )
 
 
+# Drivers raise the latter two as they are, of a value that they cannot hand on.
+_FAILURES = (SQLAlchemyError, ValueError, OverflowError)
+
+
 class OutcomeTableError(SinkError):
     """The outcome table could not be made, written or read; the text holds no row and no secret."""
 
@@ -187,7 +191,7 @@ class TableDatabase:
         """
         try:
             result: Result = _RETRYING(self._once, work)
-        except SQLAlchemyError as error:
+        except _FAILURES as error:
             raise OutcomeTableError(f"{self} could not {purpose}: {in_short(error)}") from None
         return result
 
@@ -196,7 +200,7 @@ class TableDatabase:
         self._lock_seconds = IMPATIENT_LOCK_SECONDS
         try:
             self._once(work)
-        except SQLAlchemyError as error:
+        except _FAILURES as error:
             return in_short(error)
         finally:
             self._lock_seconds = LOCK_SECONDS
@@ -302,7 +306,7 @@ class TableDatabase:
 
         try:
             count, price = _RETRYING(self._once, work, commits=False)
-        except SQLAlchemyError as error:
+        except _FAILURES as error:
             raise OutcomeTableError(
                 f"{self} cannot be written, {doing} has failed: {in_short(error)}. {_RIGHTS}, and "
                 "columns as docs/warehouse.md has them"
@@ -321,10 +325,11 @@ class TableDatabase:
         Do some work in a transaction of its own.
 
         :raises SQLAlchemyError: it failed, or the commit's answer did not come
+        :raises ValueError: the driver cannot hand on a value; likewise :class:`OverflowError`
         """
         try:
             with self._engine.connect() as connection, connection.begin() as transaction:
-                self._limit_waiting(connection)
+                self._prepare_session(connection)
                 result = work(connection)
                 if not commits:
                     transaction.rollback()
@@ -333,11 +338,17 @@ class TableDatabase:
             if self._dialect == "duckdb":
                 self._engine.dispose()  # as long as it is open, no other process can open the file
 
-    def _limit_waiting(self, connection: Connection) -> None:
+    def _prepare_session(self, connection: Connection) -> None:
+        """Limit the waiting for locks. Columns that know time zones are given UTC, and MySQL is to cut nothing off."""
         if self._dialect == "postgresql":
-            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{self._lock_seconds}s'")
+            connection.exec_driver_sql(
+                f"SELECT set_config('lock_timeout', '{self._lock_seconds}s', true), set_config('TimeZone', 'UTC', true)"
+            )
         elif self._dialect in ("mysql", "mariadb"):
-            connection.exec_driver_sql(f"SET SESSION innodb_lock_wait_timeout = {self._lock_seconds}")
+            connection.exec_driver_sql(
+                f"SET SESSION innodb_lock_wait_timeout = {self._lock_seconds}, SESSION time_zone = '+00:00', "
+                "SESSION sql_mode = CONCAT(@@SESSION.sql_mode, ',STRICT_ALL_TABLES')"
+            )
 
     def _begin_on_sqlite(self, connection: Connection) -> None:
         """Take SQLite's write lock at once: taken later, it may be refused without waiting."""
@@ -352,7 +363,7 @@ def pieces(items: Sequence[Item], size: int = _NAMES_AT_A_TIME) -> Iterator[Sequ
         yield items[start : start + size]
 
 
-def in_short(error: SQLAlchemyError) -> str:
+def in_short(error: Exception) -> str:
     """Return the database's class of error and first line: what follows (DETAIL, the statement) may hold values."""
     cause = getattr(error, "orig", None) or error
     return f"{type(cause).__name__}: {mask_phone_numbers((str(cause).splitlines() or [''])[0])}"

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from airflow_provider_8x8.api.masking import quotable
 from airflow_provider_8x8.surveys.messages.row_keys import fold_message_id
 from airflow_provider_8x8.surveys.outcomes.deliveries import FINAL, Deliveries, Fate, Message, price_of
 from airflow_provider_8x8.surveys.outcomes.sinks import SinkError
@@ -100,10 +101,10 @@ class DeliveryColumns:
     def _values(self, fate: Fate, as_of: float) -> Values:
         price = price_of(fate.price)
         return {
-            "delivery_state": fate.status[:32],
-            "delivery_detail": fate.detail and fate.detail[:100],
-            "delivery_error": fate.code and fate.code[:64],
-            "currency": fate.currency and fate.currency[:8],
+            "delivery_state": quotable(fate.status)[:32],
+            "delivery_detail": fate.detail and quotable(fate.detail)[:100],
+            "delivery_error": fate.code and quotable(fate.code)[:64],
+            "currency": fate.currency and quotable(fate.currency)[:8],
             "price": None if price is None else float(price),
             "delivery_as_of": utc(as_of),
         }
