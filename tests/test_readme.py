@@ -69,6 +69,15 @@ def test_the_commands_exist(line: str) -> None:
         assert (command, arguments) == ("pip", ["install", "."])  # what that installs is tried in test_packaging
 
 
+def test_the_journal_to_try_it_with_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow_provider_8x8.journals.sql import prune_journal
+
+    (uri,) = re.findall(r"AIRFLOW_CONN_JOURNAL='(.*?)'", README)
+    monkeypatch.setenv("AIRFLOW_CONN_JOURNAL", uri.replace("/tmp/", f"{tmp_path}/"))  # noqa: S108  # the README's
+    assert prune_journal("journal", older_than=timedelta(days=400)) == 0
+    assert (tmp_path / "journal.sqlite").exists()
+
+
 def test_the_pages_that_it_links_to_exist() -> None:
     for link in re.findall(r"\]\((?!http|#)([^)]+)\)", README):
         assert (ROOT / link).exists(), link

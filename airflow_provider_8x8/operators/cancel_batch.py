@@ -62,9 +62,9 @@ class EightByEightCancelBatchOperator(BatchesOperator):
     (messages whose rows the journal has set free; None without ``campaign_id``), ``cancelled_batch_ids``,
     ``not_cancelled_batch_ids`` (not, or not wholly), ``unknown_batch_ids``, and ``batches``: of each ``batch_id``,
     ``outcome`` (``cancelled``, ``partly_cancelled``, ``not_cancelled`` or ``unknown``), ``accepted_count``,
-    ``cancelled_count``, ``is_free`` and ``reason``. Where nobody knows how many messages a batch has (ids alone, no
-    journal), it counts as ``cancelled`` if 8x8 has cancelled any. No phone number is in it. Airflow 3.0 takes no XCom
-    of None: there some entries may be in the return value only.
+    ``cancelled_count``, ``is_free`` and ``reason``. Where nobody knows how many messages a batch has (no journal, and
+    ids alone or the result of several batches), it counts as ``cancelled`` if 8x8 has cancelled any. No phone number is
+    in it. Airflow 3.0 takes no XCom of None: there some entries may be in the return value only.
 
     The task fails if a batch was not wholly cancelled, as far as that is known. It fails for good where another try
     could do no better.
@@ -129,7 +129,8 @@ class EightByEightCancelBatchOperator(BatchesOperator):
             reason = mask_phone_numbers(str(error))
             was_tried = context["ti"].try_number > 1
             nothing = [Cancellation(batch_id, is_unanswered=was_tried, reason=reason) for batch_id in batches.ids]
-            self._push(context, cancel_report(nothing, campaign_id=self._campaign_id()))
+            accepted = batches.accepted
+            self._push(context, cancel_report(nothing, accepted=accepted, campaign_id=self._campaign_id()))
             raise fail(reason) from None
         return self._conclude(context, cancellations, problem)
 

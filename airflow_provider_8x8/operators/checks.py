@@ -188,13 +188,14 @@ def _outcome_table(name: str, value: Any) -> str:
 
 
 def _report_path(name: str, value: Any) -> Any:
-    if hasattr(value, "protocol"):
-        return value  # an ObjectStoragePath
-    text = str(value) if isinstance(value, PurePath) else as_text(name, value)
+    is_path = isinstance(value, PurePath) or hasattr(value, "protocol")  # which an ObjectStoragePath has
+    text = str(value) if is_path else as_text(name, value)
     _, is_url, rest = text.partition("://")
     user = rest.partition("/")[0].rpartition("@")[0]
     if is_url and ":" in user:
         raise ValueError(f"{name} holds a password; expected the id of a connection, as in {_URL_OF_A_FOLDER}")
+    if hasattr(value, "protocol"):
+        return value
     if text and not is_url and not PurePath(text).is_absolute():
         refuse(name, text, f"an absolute path, or a URL such as {_URL_OF_A_FOLDER}")
     return text

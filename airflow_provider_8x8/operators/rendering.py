@@ -48,6 +48,9 @@ _NEEDED = frozenset(
         "survey_id",
         "sql",
         "sql_conn_id",
+        "parameters",
+        "sql_hook_params",
+        "template_variables",
         "campaign_id",
         "not_after",
         "sent_after",
@@ -57,8 +60,8 @@ _NEEDED = frozenset(
     }
 )
 """
-Templated arguments that may be left out, but not be rendered to nothing: no default could stand for a campaign or a
-query, and a limit that got lost would limit nothing.
+Templated arguments that may be left out, but not be rendered to nothing: no default could stand for a campaign, a query
+or what belongs to it, and a limit that got lost would limit nothing.
 """
 
 _SHOWN: dict[str, Callable[[Any], Any]] = {

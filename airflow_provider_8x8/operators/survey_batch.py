@@ -156,7 +156,7 @@ class EightByEightSurveyBatchOperator(SurveyTextsOperator):
         ``accepted`` or ``not_accepted``; a mapping, or JSON text, such as a Variable's that is set before Clear
         (templated). ``{"before try 3": "not_accepted"}`` says of all tries before one that they have sent nothing that
         no journal knows
-    :param campaign_id: what may not be surveyed twice, over all tasks and runs that share it; at most 250 characters
+    :param campaign_id: what may not be surveyed twice, over all tasks and runs that share it; at most 768 characters
         that can be printed (templated). Needs ``journal_conn_id``
     :param journal_conn_id: connection to PostgreSQL, MySQL, MariaDB or SQLite for the journal; by default the one that
         the connection to 8x8 names in its extra, if it does

@@ -270,6 +270,35 @@ def test_a_first_batch_that_was_bad_stops_a_cleared_task_at_once(
     assert sandbox.stats()["requests"] == 1
 
 
+@with_state_store
+@pytest.mark.parametrize(
+    ("limit", "larger", "goes_on"),
+    [
+        ({}, {"max_rejected": 100}, False),
+        ({}, {"first_batch_size": 8}, True),
+        ({}, {"first_batch_size": None}, True),
+        ({"max_rejected": 0.2}, {"max_rejected": 0.99}, False),
+        ({"max_rejected": 0.2}, {"max_rejected": 0.6, "first_batch_size": 8}, True),
+    ],
+)
+def test_after_a_first_batch_that_was_rejected_whole_another_one_goes_on_or_none_is_needed(
+    run_dag: Any,
+    clear_and_run: Any,
+    sandbox: Any,
+    connection: str,
+    limit: dict[str, Any],
+    larger: dict[str, Any],
+    goes_on: bool,
+) -> None:
+    rows = [*map(rejected, range(4)), *people(4, 40)]
+    arguments = {"batch_size": 20, "first_batch_size": 4, **limit}
+    first = run_dag(survey_dag(rows=rows, **arguments))
+    assert "clear the task with a larger first_batch_size, which sends another small batch, or without one" in first.log
+    run = clear_and_run(survey_dag(rows=rows, **{**arguments, **larger}), first.run_id)
+    assert run.task_states == {"send": "success" if goes_on else "failed"}
+    assert counts_of(run)[:2] == [36 if goes_on else 0, 4]
+
+
 def test_the_others_wait_until_it_is_known_what_became_of_the_first_batch(
     run_dag: Any, sandbox: Any, connection: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -234,6 +234,19 @@ def test_a_batch_that_is_not_the_campaigns_is_named_before_anything_is_cancelled
     assert set(texted(sandbox).values()) == {2}, "one of each campaign"
 
 
+def test_without_a_journal_nobody_knows_how_many_messages_each_of_several_batches_has(
+    run_dag: Run, sandbox: Any, connection: str
+) -> None:
+    rows = [person(number, scheduled=None if number == 0 else LATER.isoformat()) for number in range(10)]
+    sent = run_dag(sending(rows, scheduled=None))
+    run = run_dag(cancelling(sent_by(sent)))
+    assert run.task_states == {"cancel": "failed"}
+    assert "Not everything was cancelled: 8x8 has cancelled 9 of 10 messages" in run.log
+    result = report_of(run)
+    assert (result["accepted_count"], result["cancelled_batch_ids"]) == (10, result["batch_ids"])
+    assert [(each["accepted_count"], each["cancelled_count"]) for each in result["batches"]] == [(None, 4), (None, 5)]
+
+
 def test_another_8x8_cannot_set_rows_free(
     run_dag: Run, sandbox: Any, connection: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,6 +259,7 @@ def test_another_8x8_cannot_set_rows_free(
     assert "https://sms.example.com" in run.log
     run = run_dag(cancelling(sent_by(sent), campaign_id="order", journal_conn_id="journal"))
     assert "campaign 'order' is not in the journal (connection 'journal')" in run.log
+    assert report_of(run)["accepted_count"] == 5
     run = run_dag(cancelling(sent_by(sent), **BY_JOURNAL, subaccount_id="other_hq"))
     assert "was written for subaccount_id 'sandbox_hq', and this task has 'other_hq'" in run.log
     assert set(texted(sandbox).values()) == {1}

@@ -173,6 +173,16 @@ def test_a_campaign_that_jinja_has_no_value_for_is_not_another_one(
     assert sandbox.stats()["requests"] == 0
 
 
+@pytest.mark.parametrize("name", ["parameters", "sql_hook_params", "template_variables"])
+def test_a_mapping_that_jinja_has_no_value_for_is_not_an_absent_one(
+    run_dag: Any, sandbox: Any, connection: str, warehouse: dict[str, Any], name: str
+) -> None:
+    run = run_dag(native_dag({"params": {"given": None}}, **warehouse, rows=None, **{name: "{{ params.given }}"}))
+    assert run.task_states == {"send": "failed"}
+    assert f"{name} was rendered to None" in run.log
+    assert sandbox.stats()["requests"] == 0
+
+
 def test_a_sender_that_native_jinja_has_no_value_for_is_left_out(run_dag: Any, sandbox: Any, connection: str) -> None:
     run = run_dag(native_dag({"params": {"source": None}}, source="{{ params.source }}"))
     assert run.task_states == {"send": "success"}

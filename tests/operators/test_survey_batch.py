@@ -437,6 +437,15 @@ def test_each_argument_says_what_is_wrong_with_it(wrong: dict[str, Any], message
     assert "2025550123" not in str(refused.value)
 
 
+def test_a_path_of_airflows_holds_no_password_either() -> None:
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+    with pytest.raises(ValueError, match="report_path holds a password; expected the id of a") as refused:
+        survey_dag(rows=[], report_path=ObjectStoragePath("s3://key:s3cret@bucket/folder"))
+    assert "s3cret" not in str(refused.value)
+    survey_dag(rows=[], report_path=ObjectStoragePath("s3://connection@bucket/folder"))
+
+
 @pytest.mark.parametrize(
     "right",
     [

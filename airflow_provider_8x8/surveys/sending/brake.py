@@ -21,6 +21,11 @@ from airflow_provider_8x8.surveys.settings import TOO_MANY_REJECTED, Settings
 log = logging.getLogger(__name__)
 
 ALL_OF_FIRST_REJECTED = "8x8 rejected all {total} messages of the first batch"
+_RAISE_LIMIT = "To send what is missing, raise the limit or mend what is invalid, and clear the task"
+_ANOTHER_SAMPLE = (
+    "To send what is missing, mend it, and clear the task with a larger first_batch_size, which sends another small "
+    "batch, or without one"
+)
 FIRST_UNANSWERED = "8x8 has not answered the first batch: no other one is begun before it has"
 
 
@@ -114,11 +119,13 @@ class Brake:
                 raise HeldBack
         self._is_first_judged = True
         limit, first = self._limits.max_rejected, self._first
+        to_go_on = _RAISE_LIMIT if first.accepted else _ANOTHER_SAMPLE  # no limit allows all of them
         if isinstance(limit, float):
             if first.rejected / first.total > limit:
-                raise self._stop(TOO_MANY_REJECTED.format(limit=limit, count=first.rejected, total=first.total))
+                passed = TOO_MANY_REJECTED.format(limit=limit, count=first.rejected, total=first.total)
+                raise self._stop(passed, to_go_on)
         elif not first.accepted:  # a number may be larger than the first batch is
-            raise self._stop(ALL_OF_FIRST_REJECTED.format(total=first.total))
+            raise self._stop(ALL_OF_FIRST_REJECTED.format(total=first.total), to_go_on)
 
     def _has_open_batches(self) -> bool:
         """Tell whether it is not known what became of a batch of this task instance, which was a first one."""
@@ -150,13 +157,12 @@ class Brake:
             cause=Cause.UNKNOWN_OUTCOME,
         )
 
-    def _stop(self, passed: str) -> SendingStopped:
+    def _stop(self, passed: str, to_go_on: str = _RAISE_LIMIT) -> SendingStopped:
         self.passed = passed
         stopped = SendingStopped(
             with_advice(
                 f"{passed}: no other batch is begun",
-                "The log and the report say why. To send what is missing, raise the limit or mend what is invalid, and "
-                "clear the task",
+                f"The log and the report say why. {to_go_on}",
                 "What 8x8 has rejected stays so, and counts in every try of this task",
             ),
             is_final_once_settled=True,
