@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from itertools import islice
 from typing import Any
 
@@ -48,7 +48,8 @@ class GivenRows:
             self._rows = _KeptRows(rows) if isinstance(rows, Iterator) else rows
 
     def __iter__(self) -> Generator[Any, None, None]:
-        return _flat(self._rows)
+        with _endings_as_errors():
+            yield from _flat(self._rows)
 
     def __repr__(self) -> str:
         if isinstance(self._rows, list | tuple):
@@ -109,11 +110,12 @@ class FunctionRows:
     def __iter__(self) -> Generator[Any, None, None]:
         has_given = False
         try:
-            rows = self._called()
-            with closing(rows) if isinstance(rows, Generator) else nullcontext():
-                for row in _flat(rows, none_is_no_rows=False if isinstance(rows, Iterator) else None):
-                    has_given = True
-                    yield row
+            with _endings_as_errors():
+                rows = self._called()
+                with closing(rows) if isinstance(rows, Generator) else nullcontext():
+                    for row in _flat(rows, none_is_no_rows=False if isinstance(rows, Iterator) else None):
+                        has_given = True
+                        yield row
         except SourceError:
             raise
         except AirflowFailException as error:
@@ -153,6 +155,27 @@ class FunctionRows:
 
     def __repr__(self) -> str:
         return f"<rows of {self._name}()>"
+
+
+@contextmanager
+def _endings_as_errors() -> Iterator[None]:
+    """
+    Have what ends a process, such as ``sys.exit()``, end the source only: the result has to say what was sent, and to
+    Airflow 2 an exit without a status is a success.
+
+    What Airflow raises from outside in the midst of the source is none of the source's, nor is Ctrl-C.
+
+    :raises RuntimeError: in place of what is no :class:`Exception`
+    """
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException as error:
+        is_airflows = type(error).__module__.partition(".")[0] == "airflow"
+        if is_airflows or isinstance(error, GeneratorExit | KeyboardInterrupt):
+            raise
+        raise RuntimeError(f"{type(error).__name__}: {error}").with_traceback(error.__traceback__) from None
 
 
 def _may_be_rows(rows: Any) -> bool:

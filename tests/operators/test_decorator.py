@@ -264,6 +264,26 @@ def test_a_generator_that_raises_midway_ends_in_a_result_that_tells_what_was_sen
     assert NUMBER.lstrip("+") not in run.log + json.dumps(run.xcoms)
 
 
+class Panicked(BaseException):  # as those of extensions that are written in Rust
+    """What no ``except Exception`` catches."""
+
+
+@pytest.mark.parametrize("ending", [SystemExit(), SystemExit(0), SystemExit(f"no {NUMBER!r}"), Panicked(NUMBER)])
+def test_what_would_end_the_process_ends_the_source_only(
+    run_dag: Any, sandbox: Any, connection: str, ending: BaseException
+) -> None:
+    def send() -> Iterator[Any]:
+        yield from people(12)
+        raise ending
+
+    run = run_dag(dag_of(send, batch_size=5))
+    assert run.task_states == {"send": "failed"}
+    result = result_of(run)
+    assert (result["rows_read"], result["accepted_count"], result["not_sent_count"]) == (12, 10, 2)
+    assert f"was not read to its end: RuntimeError: {type(ending).__name__}: " in run.log
+    assert NUMBER.lstrip("+") not in run.log + json.dumps(run.xcoms)
+
+
 @with_state_store
 @pytest.mark.parametrize(("kind", "is_final"), [("AirflowFailException", True), ("AirflowException", False)])
 def test_a_function_says_whether_another_try_may_do_better(
