@@ -341,6 +341,19 @@ def test_what_arrived_is_told_also_where_it_is_too_little(
     assert run.xcoms["tell"]["return_value"] == "3 of 3 texts arrived, for 0.03 USD"
 
 
+def test_where_there_is_nobody_nothing_is_told_of_deliveries(
+    run_dag: Any, sandbox: Any, connection: str, duckdb_warehouse: None, tmp_path: Path
+) -> None:
+    import duckdb
+
+    with duckdb.connect(tmp_path / "warehouse.duckdb") as warehouse:
+        warehouse.execute("DELETE FROM customers")
+    dag = load("survey_delivery")
+    dag.get_task("tell").retries = 0
+    run = run_dag(dag)
+    assert run.task_states == dict.fromkeys(["send_surveys", "delivery_report", "tell"], "skipped")
+
+
 def test_a_table_has_what_became_of_each_row_of_a_function(
     run_dag: Any, sandbox: Any, connection: str, duckdb_warehouse: None, tmp_path: Path
 ) -> None:
