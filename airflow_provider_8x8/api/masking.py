@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
+
+HIDDEN = "***"
 
 MAX_QUOTED_LENGTH = 300
 """Characters that an error quotes of what came from outside."""
@@ -28,6 +30,7 @@ _BETWEEN = rf"{_UNSEEN}*+(?:{_MARK}{_UNSEEN}*+){{0,4}}"
 _ID = r"(?<![0-9A-Za-z])(?=[-\d]*[a-f])[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![0-9A-Za-z])"
 _PHONE_NUMBER = re.compile(rf"(?P<id>{_ID})|{_DIGIT}(?:{_BETWEEN}{_DIGIT}){{6,}}")
 _DIGITS = re.compile(_DIGIT)
+_URL = re.compile(r"\b[A-Za-z][A-Za-z0-9+.-]*+://[^\s'\"<>]+")
 _QUOTES = re.compile(_QUOTED)
 # How JSON and URLs may write the digits of other scripts.
 _ESCAPED_DIGIT = re.compile(r"\\+u[0-9A-Fa-f]{4}|%[C-Fc-f][0-9A-Fa-f](?:%[89ABab][0-9A-Fa-f]){1,3}")
@@ -44,9 +47,27 @@ def mask_phone_numbers(text: str) -> str:
 
 
 def quotable(text: str) -> str:
-    """Return what an error may quote of a text from outside: its beginning, with phone numbers masked."""
+    """
+    Return what an error may quote of a text from outside: its beginning, with phone numbers masked, and of URLs no more
+    than where they lead to.
+    """
     # Cut before, so that a huge text costs nothing, and after, so that no number is cut into two harmless halves.
-    return mask_phone_numbers(text[: 10 * MAX_QUOTED_LENGTH])[:MAX_QUOTED_LENGTH]
+    without_urls = _URL.sub(lambda found: mask_url(found.group()), text[: 10 * MAX_QUOTED_LENGTH])
+    return mask_phone_numbers(without_urls)[:MAX_QUOTED_LENGTH]
+
+
+def mask_url(url: str) -> str:
+    """Return where a URL leads to, without what may let one in there."""
+    try:
+        parts = urlsplit(url)
+        address = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+    except ValueError:
+        return HIDDEN
+    if not parts.hostname:
+        return HIDDEN
+    user = f"{HIDDEN}@" if "@" in parts.netloc else ""
+    rest = f"/{HIDDEN}" if parts.path.strip("/") or parts.query or parts.fragment else ""
+    return mask_phone_numbers(address.replace("://", f"://{user}", 1)) + rest
 
 
 def _digit_itself(match: re.Match[str]) -> str:

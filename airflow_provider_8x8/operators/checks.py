@@ -12,9 +12,9 @@ from typing import Any, get_args
 
 import msgspec
 
-from airflow_provider_8x8.api.masking import mask_phone_numbers
+from airflow_provider_8x8.api.masking import mask_phone_numbers, mask_url
 from airflow_provider_8x8.api.models import MAX_BATCH_SIZE, MAX_SOURCE_LENGTH, SubaccountId
-from airflow_provider_8x8.operators.masked import CanaryNumber, as_text, mask_url, quoted, refuse
+from airflow_provider_8x8.operators.masked import CanaryNumber, as_text, quoted, refuse
 from airflow_provider_8x8.surveys.journal.entries import MAX_CAMPAIGN_ID_LENGTH
 from airflow_provider_8x8.surveys.messages.builder import check_common
 from airflow_provider_8x8.surveys.messages.template import Template
@@ -35,6 +35,8 @@ COMMON_FIELDS = ("source", "encoding", "scheduled", "expiry", "dlr_callback_url"
 
 _PREFIX = re.compile(rf"(?:[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_CLIENT_BATCH_ID_PREFIX_LENGTH - 1}}})?")
 _TABLE = re.compile(r"(?:[A-Za-z_][A-Za-z0-9_$]*\.){0,2}[A-Za-z_][A-Za-z0-9_$]*")
+# What stands behind the scheme: a user with a password, which may have a slash, and is no host with a port; or a query.
+_SECRET_IN_PATH = re.compile(r"[^/@]*:(?![0-9]+(?:/|\Z))[^@]*@|[^?]*\?.*=")
 _URL_OF_A_FOLDER = "s3://connection@bucket/folder"
 
 
@@ -191,9 +193,10 @@ def _report_path(name: str, value: Any) -> Any:
     is_path = isinstance(value, PurePath) or hasattr(value, "protocol")  # which an ObjectStoragePath has
     text = str(value) if is_path else as_text(name, value)
     _, is_url, rest = text.partition("://")
-    user = rest.partition("/")[0].rpartition("@")[0]
-    if is_url and ":" in user:
-        raise ValueError(f"{name} holds a password; expected the id of a connection, as in {_URL_OF_A_FOLDER}")
+    if is_url and _SECRET_IN_PATH.match(rest):
+        raise ValueError(
+            f"{name} holds a password or a query; expected the id of a connection, as in {_URL_OF_A_FOLDER}"
+        )
     if hasattr(value, "protocol"):
         return value
     if text and not is_url and not PurePath(text).is_absolute():

@@ -10,7 +10,6 @@ from datetime import date, time
 from enum import Enum
 from numbers import Integral
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
 
 import msgspec
 from airflow.providers.common.compat.sdk import AirflowException, redact
@@ -19,8 +18,6 @@ from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.api.models import Destination
 from airflow_provider_8x8.surveys.messages.phone_numbers import to_phone_number
 from airflow_provider_8x8.surveys.messages.values import is_encodable
-
-HIDDEN = "***"
 
 _MAX_QUOTED_LENGTH = 60
 
@@ -160,20 +157,6 @@ def _mask_text(text: str) -> str:
         return text
     parts = _QUOTED_MOMENT.split(text)
     return "".join(part if index % 2 else mask_phone_numbers(part) for index, part in enumerate(parts))
-
-
-def mask_url(url: str) -> str:
-    """Return where a URL leads to, without what may let one in there."""
-    try:
-        parts = urlsplit(url)
-        address = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
-    except ValueError:
-        return HIDDEN
-    if not parts.hostname:
-        return HIDDEN
-    user = f"{HIDDEN}@" if "@" in parts.netloc else ""
-    rest = f"/{HIDDEN}" if parts.path.strip("/") or parts.query or parts.fragment else ""
-    return mask_phone_numbers(address.replace("://", f"://{user}", 1)) + rest
 
 
 def quoted(value: Any) -> str:

@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
 
-from airflow_provider_8x8.api.masking import mask_phone_numbers
+from airflow_provider_8x8.api.masking import HIDDEN, mask_phone_numbers, mask_url
 from airflow_provider_8x8.operators.checks import CHECKS, is_to_be_resolved
 from airflow_provider_8x8.operators.masked import (
-    HIDDEN,
     Masked,
     MaskedMapping,
     MaskedSequence,
     Unusable,
     mask,
     mask_argument,
-    mask_url,
     unmasked,
 )
 
@@ -71,6 +69,7 @@ _SHOWN: dict[str, Callable[[Any], Any]] = {
     "sql_hook_params": lambda given: MaskedMapping(given, dict.fromkeys(map(str, given), HIDDEN)),
     "source": lambda given: Masked(given, mask(given)),
     "dlr_callback_url": lambda given: Masked(given, mask_url(given)),
+    "report_path": lambda given: given if isinstance(given, str) else Masked(given, str(given)),  # without its options
     "op_args": lambda given: MaskedSequence(given, [mask_argument(item) for item in given]),
     "op_kwargs": lambda given: MaskedMapping(given, {name: mask_argument(item) for name, item in given.items()}),
 }

@@ -107,7 +107,8 @@ def send(
     except Exception as error:  # noqa: BLE001  # whatever it is, the result says what was sent before
         if not isinstance(error, TypeError | ValueError | AirflowException):
             # Without the error's own text, which may hold a row.
-            log.error("%s at:\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
+            trace = mask_phone_numbers("".join(traceback.format_tb(error.__traceback__)))
+            log.error("%s at:\n%s", type(error).__name__, trace)
         is_final = isinstance(error, AirflowFailException) or not may_go_better(error)
         reason = mask_phone_numbers(str(error))
         return _summary_of_before(journals, run, reason, is_final=is_final, cause=cause), None
@@ -137,7 +138,7 @@ def _sender(
     if task.report_path:
         from airflow.providers.common.compat.sdk import ObjectStoragePath  # slow, and needed by few
 
-        report = Report(ObjectStoragePath(task.report_path), run.campaign_id, run.task_instance)
+        report = Report(ObjectStoragePath(unmasked(task.report_path)), run.campaign_id, run.task_instance)
     client = EightByEightHook(task.eight_by_eight_conn_id, subaccount_id=task.subaccount_id).client
     log.info(
         "Survey %r by %s, campaign %r, journal: %s",

@@ -92,3 +92,8 @@ def test_an_id_of_8x8s_is_left_as_it_is(batch_id: UUID) -> None:
 def test_a_number_in_the_shape_of_an_id_is_none() -> None:
     assert mask_phone_numbers("12025550-1349-8765-4321-120255501349").count("*") == 28
     assert mask_phone_numbers("aac5-458885c43871 or x24c70ad8-847a-4ab1-aac5-458885c43871").count("*") == 6
+
+
+def test_of_a_url_from_outside_only_where_it_leads_to_is_quoted() -> None:
+    said = quotable("dlrCallbackUrl 'https://user:s3cret@example.com:8443/s3cret?token=s3cret' is not valid")
+    assert said == "dlrCallbackUrl 'https://***@example.com:8443/***' is not valid"

@@ -393,6 +393,36 @@ def test_what_lets_one_in_somewhere_is_not_shown(
     assert run.rendered["send"]["dlr_callback_url"] == "https://***@example.com:8443/***"
 
 
+@pytest.mark.parametrize(
+    "address", [f"example.com/{SECRET}", f"ftp://user:{SECRET}@example.com", f"htp://example.com?token={SECRET}"]
+)
+def test_what_lets_one_in_is_not_shown_of_a_rows_own_address(
+    run_dag: Any, sandbox: Any, connection: str, address: str
+) -> None:
+    run = run_dag(survey_dag(rows=[person(1), person(2, dlr_callback_url=address)]))
+    assert result_of(run)["invalid_count"] == 1
+    assert "expected an address that begins with" in result_of(run)["invalid_samples"][0]
+    assert SECRET not in everything(run)
+
+
+def test_the_options_of_a_reports_folder_are_not_shown(
+    run_dag: Any, sandbox: Any, connection: str, tmp_path: Path
+) -> None:
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+    folder = ObjectStoragePath(f"file://{tmp_path}", account_key=SECRET)
+    run = run_dag(survey_dag(rows=[person(1)], report_path=folder))
+    assert result_of(run)["report"].startswith(f"file://{tmp_path}/")
+    assert run.rendered["send"]["report_path"] == f"file://{tmp_path}"
+    assert SECRET not in everything(run)
+
+
+def test_a_rows_huge_time_is_quoted_shortly(run_dag: Any, sandbox: Any, connection: str) -> None:
+    run = run_dag(survey_dag(rows=[person(1), person(2, scheduled="soon " * 100_000)]))
+    assert result_of(run)["invalid_count"] == 1
+    assert len(result_of(run)["invalid_samples"][0]) < 500
+
+
 def test_a_number_that_all_messages_show_is_sent_and_not_shown(run_dag: Any, sandbox: Any, connection: str) -> None:
     run = run_dag(
         survey_dag(

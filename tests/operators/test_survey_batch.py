@@ -427,7 +427,9 @@ def test_wrong_arguments_show_when_the_dag_is_parsed(wrong: dict[str, Any], mess
         ({"subaccount_id": "a b"}, "subaccount_id is 'a b'; expected 3 to 50 letters"),
         ({"report_path": "reports"}, "report_path is 'reports'; expected an absolute path, or a URL"),
         ({"report_path": ["x"]}, "report_path is .* of type list; expected text"),
-        ({"report_path": "ftp://user:s3cret@example.com/x"}, "report_path holds a password; expected the id of a"),
+        ({"report_path": "ftp://user:s3cret@example.com/x"}, "report_path holds a password or a query; expected the"),
+        ({"report_path": "ftp://user:ab/s3cret@example.com/x"}, "report_path holds a password or a query"),
+        ({"report_path": "memory://bucket/folder?sig=s3cret"}, "report_path holds a password or a query"),
     ],
 )
 def test_each_argument_says_what_is_wrong_with_it(wrong: dict[str, Any], message: str) -> None:
@@ -453,6 +455,7 @@ def test_a_path_of_airflows_holds_no_password_either() -> None:
         {"client_batch_id_prefix": ""},
         {"report_path": Path("/reports")},
         {"report_path": "s3://connection@bucket/folder"},
+        {"report_path": "webhdfs://host:9870/folder@x"},
         {"report_path": ""},
         {"source": "", "encoding": "", "scheduled": "", "expiry": "", "dlr_callback_url": "", "canary_destination": ""},
         {"canary_destination": 12025550199},

@@ -116,7 +116,8 @@ class EightByEight:
             raise self.canary_trouble
         if self.canary_status == "QUEUED":
             self._log(str(message.client_message_id), "")
-        return SimpleNamespace(status=SimpleNamespace(code=self.canary_status, description="not a number of yours"))
+        said = f"{message.destination} is not a number of yours"
+        return SimpleNamespace(status=SimpleNamespace(code=self.canary_status, description=said))
 
     def start_log_export(self, request: LogExportRequest, *, max_tries: int, timeout: float) -> Any:
         self.trouble("start")

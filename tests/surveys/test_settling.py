@@ -228,13 +228,17 @@ def test_what_was_seen_with_a_shorter_settle_time_is_no_evidence_for_a_longer_on
 # the canary
 
 
-def test_a_canary_that_8x8_rejects_is_no_watermark_and_another_try_sends_another(campaign: Campaign) -> None:
+def test_a_canary_that_8x8_rejects_is_no_watermark_and_another_try_sends_another(
+    campaign: Campaign, caplog: pytest.LogCaptureFixture
+) -> None:
     campaign.eight_by_eight.fates, campaign.eight_by_eight.canary_status = [None], "REJECTED"
     for _ in range(4):
         summary = campaign.run(canary_destination=CANARY)
         campaign.clock.sleep(15 * MINUTE)
     assert summary.outcomes["unknown"] == 2
     assert len(campaign.eight_by_eight.canaries) == 3
+    assert "is not a number of yours" in caplog.text
+    assert CANARY.lstrip("+") not in caplog.text
     campaign.eight_by_eight.canary_status = "QUEUED"
     for _ in range(2):
         summary = campaign.run(canary_destination=CANARY)

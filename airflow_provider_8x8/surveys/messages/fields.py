@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from airflow_provider_8x8.api.masking import mask_phone_numbers
+from airflow_provider_8x8.api.masking import mask_url, quotable
 from airflow_provider_8x8.api.models import MAX_SOURCE_LENGTH, Encoding, SurveyMessage, is_destination
 from airflow_provider_8x8.surveys.messages.phone_numbers import (
     is_north_american,
@@ -86,7 +86,7 @@ def message_id_of(value: Any) -> str | None:
 def _time_of_row(field: str) -> Callable[[Any], datetime]:
     def parse(value: Any) -> datetime:
         try:
-            return parse_time(field, value, mask_phone_numbers)
+            return parse_time(field, value, quotable)
         except ValueError as error:
             raise InvalidRowError(str(error)) from None
 
@@ -179,7 +179,7 @@ def _cell(value: Any) -> str:
 
 def say_what_is_wrong(error: msgspec.ValidationError, fields: Mapping[str, Any]) -> str:
     """
-    Return in people's words what msgspec says about one of some fields, with its value, phone numbers masked.
+    Return in people's words what msgspec says about one of some fields, with its value, numbers and secrets masked.
 
     :param fields: by 8x8's names
     """
@@ -190,4 +190,5 @@ def say_what_is_wrong(error: msgspec.ValidationError, fields: Mapping[str, Any])
     at_most = _AT_MOST.match(said)
     expected = f"at most {at_most[1]} characters" if at_most else _EXPECTED.get(field, "a text that is not empty")
     kind = "" if isinstance(value, str) else f", of type {type(value).__name__}"
-    return f"{field} is {quoted(value)}{kind}; expected {expected}"
+    shown = mask_url(str(value)) if field == "dlr_callback_url" else quoted(value)  # which may hold a secret
+    return f"{field} is {shown}{kind}; expected {expected}"

@@ -8,6 +8,7 @@ import msgspec
 
 from airflow_provider_8x8.api.client import EightByEightClient
 from airflow_provider_8x8.api.errors import EightByEightError, UnknownOutcomeError
+from airflow_provider_8x8.api.masking import quotable
 from airflow_provider_8x8.api.models import SurveyMessage
 from airflow_provider_8x8.surveys.chance import Chance
 from airflow_provider_8x8.surveys.clock import Clock
@@ -87,7 +88,7 @@ class Canary:
             self._give_up(canary, str(error))
         else:
             if response.status.code == "REJECTED":
-                self._give_up(canary, f"8x8 rejected it: {response.status.description}")
+                self._give_up(canary, f"8x8 rejected it: {quotable(response.status.description)}")
                 return
             # When it was made 8x8 has it: it may have been held up on its way.
             self._ledger.settle(canary, state=EntryState.SENT, answer_by=self._clock.now())

@@ -184,7 +184,8 @@ class SurveySender:
             self._note(SendingStopped(str(error), is_final=not error.may_go_better, cause=Cause.JOURNAL))
         except Exception as error:  # noqa: BLE001  # whatever it is, the summary says what was sent
             # Without the error's own text, which may hold a row.
-            log.error("%s at:\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
+            trace = mask_phone_numbers("".join(traceback.format_tb(error.__traceback__)))
+            log.error("%s at:\n%s", type(error).__name__, trace)
             self._note(SendingStopped(f"{UNEXPECTED} {type(error).__name__}: {mask_phone_numbers(str(error))}"))
         finally:
             self._poster.close()
