@@ -265,8 +265,10 @@ class EightByEightDeliveryReportOperator(BatchesOperator):
         result = self._push(context, report)
         if self._stop is not None and self._stop.is_set():
             raise AirflowException("Deliveries are not waited for any more, since the task is to end")
+        if progress.is_hopeless:  # whatever was seen before: its time was not over
+            raise AirflowFailException(progress.problem)
         if report.as_of is None:
-            raise (AirflowFailException if progress.is_hopeless else AirflowException)(progress.problem)
+            raise AirflowException(progress.problem)
         if progress.table_problem is not None:
             raise AirflowException(progress.table_problem)
         if self.min_delivered is not None and not report.has_delivered(self.min_delivered):

@@ -330,6 +330,21 @@ def test_a_refused_key_fails_for_good_and_says_what_to_check(
     assert report_of(run)["as_of"] is None
 
 
+@pytest.mark.usefixtures("airflow_db")
+def test_what_8x8_refuses_while_it_waits_is_no_success(run_due: Run, sandbox: Any, connection: str) -> None:
+    sandbox.faults([{"on": "log_export", "kind": "log_lag_seconds", "seconds": 1_000_000, "times": 1}])
+    dag = sent_and_reported([person(1)], deferrable=True, retries=1)
+    run = run_due(dag, "manual", datetime.now(UTC))
+    sandbox.faults([{"on": "log_export", "kind": "404", "times": 9}])
+    while run.task_states["report"] == "deferred":
+        time.sleep(1)
+        run = go_on(dag, run.run_id)
+    assert (run.task_states["report"], run.try_numbers["report"]) == ("failed", 1), "its time was not over"
+    assert "HTTP 404" in run.log
+    result = report_of(run)
+    assert (result["messages_seen"], result["messages_expected"]) == (0, 1), "what the first look has seen"
+
+
 @both_ways
 def test_no_number_and_no_secret_is_shown(run_dag: Run, sandbox: Any, connection: str, deferrable: bool) -> None:
     rows = [person(1), person(2, destination=REFUSED)]
