@@ -52,6 +52,8 @@ ONE_LOOK = 30.0
 _FIRST_PAUSE = 2.0
 _FIRST_PAUSE_WITHOUT_WORKER = 5.0
 """Seconds: to go on in another process takes about as long."""
+_SHORT = 3.0
+"""Seconds: what takes less is waited for in the worker."""
 _PATIENCE = 5.0
 """Seconds that an export is waited for in the worker, where that can be done without one."""
 _LOOK_AT_OTHERS = 2.0
@@ -290,8 +292,10 @@ class Settling:
             next_look = self._look_once_more(waiting)
             if next_look is None:
                 waiting.is_over = True
-            elif self._keeps_worker:
-                self._clock.sleep(next_look - self._clock.now())
+                continue
+            left = next_look - self._clock.now()
+            if self._keeps_worker or left < _SHORT:
+                self._clock.sleep(left)
                 self._refresh()
             else:
                 raise LogsAwaited(Wait(next_look))
@@ -347,6 +351,8 @@ class Settling:
         if not wanted or self._stop.is_set():
             return None
         now, ends_at = self._clock.now(), waiting.ends_at
+        if began < ends_at <= now and self._settings.on_unknown is not OnUnknown.FAIL:
+            return now  # nothing is decided by logs of before the end, such as an export that a triggerer was late with
         due = self._prospects.canary_due_at(wanted, now, ends_at)
         if due and now >= due[0]:
             self._canary.send()
