@@ -56,6 +56,8 @@ def cancel(
     if campaign_id is None:
         accepted = batches.accepted if len(batches.ids) == 1 and not batches.without_id else None
         memory = TryCancels(accepted, _remembered(context))
+        if memory.answered:
+            _remember(context, memory.wholly_cancelled)  # of the others an answer is missing if this try is killed
         canceller = Canceller(client, memory, clock=clock, stop=stop)
         cancellations = canceller.cancel(batches.ids)
         _remember(context, memory.answered)

@@ -191,6 +191,37 @@ def test_without_a_journal_airflow_remembers_what_earlier_tries_were_answered(
     assert report_of(again)["cancelled_count"] == 10
 
 
+@with_state_store
+@pytest.mark.usefixtures("no_waits")
+def test_what_a_try_was_answered_that_has_died_is_not_taken_for_nothing(
+    run_dag: Run, sandbox: Any, connection: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """8x8 has cancelled nothing of the first batch when it is asked first, and all of it when it is asked again."""
+    from airflow.sdk.exceptions import AirflowTaskTimeout
+
+    from airflow_provider_8x8.api.client import EightByEightClient
+    from airflow_provider_8x8.api.errors import UnknownOutcomeError
+    from airflow_provider_8x8.api.models import CancelResponse
+
+    first, second = "11111111-3f38-4a7c-9d1e-5c1f2a6b7e90", NOBODY
+    answers: dict[str, list[Any]] = {
+        first: [0, 5, 0],
+        second: [*[UnknownOutcomeError("its answer was lost")] * 5, AirflowTaskTimeout("killed"), 5],
+    }
+
+    def answered(client: Any, batch_id: str, **how: Any) -> Any:
+        answer = answers[batch_id].pop(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        return CancelResponse(cancelled_count=answer)
+
+    monkeypatch.setattr(EightByEightClient, "cancel_batch", answered)
+    run = run_dag(cancelling([first, second], retries=2))
+    assert run.try_numbers["cancel"] == 3, run.log[-3000:]
+    assert report_of(run)["not_cancelled_batch_ids"] == []
+    assert report_of(run)["unknown_batch_ids"] == [first, second]
+
+
 @without_state_store
 def test_without_any_memory_a_second_try_knows_nothing_of_the_first(
     run_dag: Run, clear_and_run: Run, sandbox: Any, connection: str

@@ -30,7 +30,7 @@ from airflow_provider_8x8.surveys.chance import Chance
 from airflow_provider_8x8.surveys.clock import Clock
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
 from airflow_provider_8x8.surveys.journal.errors import JournalError, JournalMismatchError
-from airflow_provider_8x8.surveys.outcomes.cancellations import Cancellation
+from airflow_provider_8x8.surveys.outcomes.cancellations import Cancellation, CancelOutcome
 
 log = logging.getLogger(__name__)
 
@@ -180,6 +180,12 @@ class TryCancels:
         self._answered = answered
         self.answered: dict[str, int] = dict(answered or {})
         """What all tries were answered, by batch id, where no answer is missing."""
+
+    @property
+    def wholly_cancelled(self) -> dict[str, int]:
+        """Of what was answered, what no later answer can make another outcome of."""
+        whole = CancelOutcome.CANCELLED
+        return {batch_id: count for batch_id, count in self.answered.items() if self.known(batch_id).outcome is whole}
 
     def known(self, batch_id: str) -> Cancellation:
         """See :class:`CancelMemory`."""
