@@ -64,7 +64,8 @@ def explains(history: History, summary: Summary) -> bool:
     """Tell whether a task ends for good since a limit was passed, or 8x8 has refused all of its first batch."""
     outcomes, limits = summary.outcomes, history.plan.limits
     if history.plan.first_batch_size is not None and "8x8 has taken no batch" in (summary.stop or ""):
-        return outcomes["not_sent"] > 0 and not (outcomes["accepted"] or outcomes["rejected"])
+        # Rows that an earlier try has sent alone may be rejected: 8x8 has taken nothing by that.
+        return outcomes["not_sent"] > 0 and not outcomes["accepted"]
     return summary.braked is not None or (
         summary.stop is None
         and limits.passed(
