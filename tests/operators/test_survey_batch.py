@@ -442,7 +442,7 @@ def test_each_argument_says_what_is_wrong_with_it(wrong: dict[str, Any], message
 def test_a_path_of_airflows_holds_no_password_either() -> None:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-    with pytest.raises(ValueError, match="report_path holds a password; expected the id of a") as refused:
+    with pytest.raises(ValueError, match="report_path holds a password or a query; expected the id of a") as refused:
         survey_dag(rows=[], report_path=ObjectStoragePath("s3://key:s3cret@bucket/folder"))
     assert "s3cret" not in str(refused.value)
     survey_dag(rows=[], report_path=ObjectStoragePath("s3://connection@bucket/folder"))
