@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from itertools import islice
@@ -11,7 +10,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
 
-from airflow_provider_8x8.api.masking import mask_phone_numbers
+from airflow_provider_8x8.api.masking import mask_phone_numbers, where_raised
 from airflow_provider_8x8.databases import Database, driver_of, server_side_cursor
 from airflow_provider_8x8.surveys.messages.builder import ColumnsError, SourceError
 
@@ -126,9 +125,8 @@ class FunctionRows:
                 raise
             log.info("%s: there are none: %s", self, mask_phone_numbers(str(error)))
         except Exception as error:
-            # Where in the function; its text stands, numbers masked, in what the task fails with.
-            trace = mask_phone_numbers("".join(traceback.format_tb(error.__traceback__)))
-            log.error("%s: %s at:\n%s", self, type(error).__name__, trace)
+            # Its text stands, numbers masked, in what the task fails with.
+            log.error("%s: %s at:\n%s", self, type(error).__name__, where_raised(error))
             raise
 
     def _called(self) -> Iterable[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 from urllib.parse import unquote, urlsplit
 
 HIDDEN = "***"
@@ -54,6 +55,11 @@ def quotable(text: str) -> str:
     # Cut before, so that a huge text costs nothing, and after, so that no number is cut into two harmless halves.
     without_urls = _URL.sub(lambda found: mask_url(found.group()), text[: 10 * MAX_QUOTED_LENGTH])
     return mask_phone_numbers(without_urls)[:MAX_QUOTED_LENGTH]
+
+
+def where_raised(error: BaseException) -> str:
+    """Return the lines of code by which an error came, without its own text, which may hold a row."""
+    return mask_phone_numbers("".join(traceback.format_tb(error.__traceback__)))
 
 
 def mask_url(url: str) -> str:

@@ -190,14 +190,14 @@ def _outcome_table(name: str, value: Any) -> str:
 
 
 def _report_path(name: str, value: Any) -> Any:
-    is_path = isinstance(value, PurePath) or hasattr(value, "protocol")  # which an ObjectStoragePath has
-    text = str(value) if is_path else as_text(name, value)
+    is_airflows = hasattr(value, "protocol")  # as an ObjectStoragePath has
+    text = str(value) if is_airflows or isinstance(value, PurePath) else as_text(name, value)
     _, is_url, rest = text.partition("://")
     if is_url and _SECRET_IN_PATH.match(rest):
         raise ValueError(
             f"{name} holds a password or a query; expected the id of a connection, as in {_URL_OF_A_FOLDER}"
         )
-    if hasattr(value, "protocol"):
+    if is_airflows:
         return value
     if text and not is_url and not PurePath(text).is_absolute():
         refuse(name, text, f"an absolute path, or a URL such as {_URL_OF_A_FOLDER}")

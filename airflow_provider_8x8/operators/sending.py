@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-import traceback
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
-from airflow_provider_8x8.api.masking import mask_phone_numbers
+from airflow_provider_8x8.api.masking import mask_phone_numbers, where_raised
 from airflow_provider_8x8.hooks.eight_by_eight import EightByEightHook
 from airflow_provider_8x8.journals.at_hand import JournalsAtHand
 from airflow_provider_8x8.operators.arguments import warning_about_source
@@ -106,9 +105,7 @@ def send(
         rows = source_of_rows(task)
     except Exception as error:  # noqa: BLE001  # whatever it is, the result says what was sent before
         if not isinstance(error, TypeError | ValueError | AirflowException):
-            # Without the error's own text, which may hold a row.
-            trace = mask_phone_numbers("".join(traceback.format_tb(error.__traceback__)))
-            log.error("%s at:\n%s", type(error).__name__, trace)
+            log.error("%s at:\n%s", type(error).__name__, where_raised(error))
         is_final = isinstance(error, AirflowFailException) or not may_go_better(error)
         reason = mask_phone_numbers(str(error))
         return _summary_of_before(journals, run, reason, is_final=is_final, cause=cause), None

@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import logging
 import threading
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 
 from airflow_provider_8x8.api.advice import with_advice
 from airflow_provider_8x8.api.client import EightByEightClient
-from airflow_provider_8x8.api.masking import mask_phone_numbers
+from airflow_provider_8x8.api.masking import mask_phone_numbers, where_raised
 from airflow_provider_8x8.api.models import SurveyMessage
 from airflow_provider_8x8.surveys.chance import Chance, SystemChance
 from airflow_provider_8x8.surveys.clock import Clock, SystemClock
@@ -183,9 +182,7 @@ class SurveySender:
         except JournalError as error:
             self._note(SendingStopped(str(error), is_final=not error.may_go_better, cause=Cause.JOURNAL))
         except Exception as error:  # noqa: BLE001  # whatever it is, the summary says what was sent
-            # Without the error's own text, which may hold a row.
-            trace = mask_phone_numbers("".join(traceback.format_tb(error.__traceback__)))
-            log.error("%s at:\n%s", type(error).__name__, trace)
+            log.error("%s at:\n%s", type(error).__name__, where_raised(error))
             self._note(SendingStopped(f"{UNEXPECTED} {type(error).__name__}: {mask_phone_numbers(str(error))}"))
         finally:
             self._poster.close()
