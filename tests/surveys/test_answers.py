@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from airflow_provider_8x8.api.models import BatchResponse, MessageResponse, Mess
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys, fold_message_id
 from airflow_provider_8x8.surveys.messages.row_message import RowMessage, RowMessages
 from airflow_provider_8x8.surveys.outcomes.answers import RowAnswers, match
+from airflow_provider_8x8.surveys.outcomes.lines import BatchLines
 from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
 
 KEYS = RowKeys("c")
@@ -118,3 +120,26 @@ def test_an_answer_that_may_be_anothers_is_nobodys(
     ids: list[str], listed: Listed, counts: tuple[int, int], outcomes: list[str]
 ) -> None:
     assert answered(ids, listed, *counts).outcomes == outcomes
+
+
+WORDS = st.text(max_size=5) | st.sampled_from(['"', "\\", "\n", "é🎉", "\u2028", ""])
+
+
+@given(
+    st.lists(
+        st.tuples(WORDS, st.sampled_from(Outcome), st.none() | WORDS, st.none() | WORDS | st.integers(), WORDS),
+        max_size=8,
+    ),
+    st.none() | WORDS,
+)
+def test_lines_are_encoded_as_each_would_be(
+    given_lines: list[tuple[str, Outcome, str | None, str | int | None, str]], batch_id: str | None
+) -> None:
+    texts, outcomes, umids, codes, descriptions = map(list, zip(*given_lines, strict=True)) if given_lines else [[]] * 5
+    rows = RowMessages.of(
+        RowMessage(number, b"", text, text, text, SurveyMessage(destination=text))
+        for number, text in enumerate(texts, start=1)
+    )
+    lines = BatchLines(rows, outcomes, batch_id=batch_id, umids=umids, codes=codes, descriptions=descriptions)
+    assert b"".join(lines.encoded()) == msgspec.json.Encoder().encode_lines(list(lines))
+    assert len(list(lines)) == len(texts)

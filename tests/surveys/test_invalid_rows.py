@@ -11,8 +11,8 @@ import pytest
 from airflow_provider_8x8.surveys.messages.builder import ColumnsError, MessageBuilder
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
 from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError
+from airflow_provider_8x8.surveys.outcomes.lines import ReportLine
 from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
-from airflow_provider_8x8.surveys.outcomes.report import ReportLine
 from tests.support.built import build as build_all
 from tests.surveys.building import build, builder
 

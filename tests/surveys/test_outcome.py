@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from airflow_provider_8x8.surveys.outcomes.lines import ReportLine
 from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
-from airflow_provider_8x8.surveys.outcomes.report import ReportLine
 from tests.conftest import ROOT
 
 

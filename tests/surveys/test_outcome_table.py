@@ -10,10 +10,10 @@ import sqlalchemy as sa
 from airflow_provider_8x8.api.models import SurveyMessage
 from airflow_provider_8x8.surveys.clock import SystemClock
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
-from airflow_provider_8x8.surveys.messages.row_message import RowMessages
+from airflow_provider_8x8.surveys.messages.row_message import RowMessage, RowMessages
 from airflow_provider_8x8.surveys.messages.texts import Texts
+from airflow_provider_8x8.surveys.outcomes.lines import BatchLines, ReportLine
 from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
-from airflow_provider_8x8.surveys.outcomes.report import ReportLine
 from airflow_provider_8x8.surveys.outcomes.table import OutcomeTable, TaskInstanceName
 from airflow_provider_8x8.surveys.outcomes.table_database import TableDatabase
 
@@ -40,15 +40,13 @@ def table_in(file: Path) -> OutcomeTable:
 def test_a_batch_that_is_taken_back_leaves_the_rows_of_the_last_reading_as_they_are(tmp_path: Path) -> None:
     """The source gives other rows first than when the batch was sent: its rows' numbers are others' now."""
     file = tmp_path / "warehouse.sqlite"
-    messages = [SurveyMessage(destination=f"+1202555010{number}") for number in (1, 2)]
-    sent = RowMessages([1, 2], [b"a" * 10, b"b" * 10], ["ann", "bob"], messages=messages)
+    sent = RowMessages.of(
+        RowMessage(number, name.encode().ljust(10), name, phone, f"id-{number}", SurveyMessage(destination=phone))
+        for number, name, phone in [(1, "ann", "+12025550101"), (2, "bob", "+12025550102")]
+    )
     with table_in(file) as table:
         table.forget_rows()
-        table.write_answers(
-            SENT,
-            sent,
-            [ReportLine(1, Outcome.ACCEPTED, "ann", code=21), ReportLine(2, Outcome.ACCEPTED, "bob", code=21)],
-        )
+        table.write_answers(SENT, BatchLines.alike(sent, Outcome.ACCEPTED, code=21))
         table.end_reading()
     with table_in(file) as table:
         assert not table.compare([SENT])

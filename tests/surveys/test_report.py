@@ -10,13 +10,15 @@ from typing import Any, Self
 
 import pytest
 
-from airflow_provider_8x8.surveys.journal.entries import EntryState
+from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
 from airflow_provider_8x8.surveys.journal.memory import MemoryJournal
 from airflow_provider_8x8.surveys.messages.builder import MessageBuilder
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
+from airflow_provider_8x8.surveys.messages.row_message import PlainMessage, RowMessage, RowMessages
 from airflow_provider_8x8.surveys.messages.template import Template
+from airflow_provider_8x8.surveys.outcomes.lines import BatchLines, ReportLine
 from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
-from airflow_provider_8x8.surveys.outcomes.report import Report, ReportError, ReportLine
+from airflow_provider_8x8.surveys.outcomes.report import Report, ReportError
 from airflow_provider_8x8.surveys.outcomes.summary import Summary
 from airflow_provider_8x8.surveys.sending.sender import SurveySender
 from airflow_provider_8x8.surveys.settings import Run, Settings
@@ -24,7 +26,21 @@ from tests.journals.entries import entry_of, keys
 from tests.surveys.test_sender import Client, SomeRows, rows, taken
 
 FULL_DISK = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-LINE = ReportLine(row_number=1, outcome=Outcome.ACCEPTED, destination="+12025550123")
+
+
+def batch(client_batch_id: str) -> Entry:
+    return entry_of(client_batch_id, keys(1), state=EntryState.SENT)
+
+
+def lines_of(*outcomes: Outcome) -> BatchLines:
+    """Lines of rows with these outcomes."""
+    phone, nothing = "+12025550123", [None] * len(outcomes)
+    rows = RowMessages.of(
+        RowMessage(number, number.to_bytes(10), phone, phone, f"id-{number}", PlainMessage(phone))
+        for number in range(1, len(outcomes) + 1)
+    )
+    return BatchLines(rows, outcomes, batch_id=None, umids=nothing, codes=nothing, descriptions=nothing)
+
 
 ODD_NAMES = [
     "",
@@ -78,7 +94,7 @@ def name_of(campaign: str) -> str:
 def test_a_campaign_of_any_name_stays_in_its_own_folder(campaign: str, tmp_path: Path) -> None:
     with Report(tmp_path, campaign, "a/run") as report:
         report.write_row(ReportLine(row_number=1, outcome=Outcome.INVALID))
-        report.write_batch("0123456789abcdefghij", [LINE])
+        report.write_answers(batch("0123456789abcdefghij"), lines_of(Outcome.ACCEPTED))
     folders = list(tmp_path.iterdir())
     assert folders == [report.folder]
     assert {file.name for file in report.folder.iterdir()} == {"a%2Frun.invalid.jsonl", "0123456789abcdefghij.jsonl"}
@@ -103,7 +119,7 @@ def test_a_plain_name_stays_readable() -> None:
 @pytest.mark.parametrize("client_batch_id", ["q4/2026-abcdef", "../../abcdef", "/abcdef", "..", 'a"b c', "märz-abc"])
 def test_a_batch_of_any_name_stays_in_its_campaigns_folder(client_batch_id: str, tmp_path: Path) -> None:
     with Report(tmp_path, "march", "march") as report:
-        report.write_batch(client_batch_id, [LINE])
+        report.write_answers(batch(client_batch_id), lines_of(Outcome.ACCEPTED))
         assert report.has_batch(client_batch_id)
     assert len(list((tmp_path / "march").iterdir())) == 1
     report.take_back_batch(client_batch_id, with_rows=False)
@@ -237,7 +253,7 @@ def test_a_file_that_cannot_be_put_in_its_place_leaves_nothing_behind(tmp_path: 
     with Report(tmp_path, "campaign", "run") as report:
         (report.folder / "0123456789abcdefghij.jsonl").mkdir()
         with pytest.raises(ReportError, match="IsADirectoryError"):
-            report.write_batch("0123456789abcdefghij", [LINE])
+            report.write_answers(batch("0123456789abcdefghij"), lines_of(Outcome.ACCEPTED))
     assert [path.name for path in report.folder.iterdir()] == ["0123456789abcdefghij.jsonl"]
 
 
@@ -276,5 +292,5 @@ def test_a_sent_batch_is_lacking_unless_its_file_says_what_the_journal_does(
     sent = entry_of("batch-1", keys(1, 2, 3), state=EntryState.SENT)
     with Report(tmp_path, "campaign", "campaign") as report:
         if outcomes:
-            report.write_batch("batch-1", [ReportLine(number, its) for number, its in enumerate(outcomes, 1)])
+            report.write_answers(sent, lines_of(*outcomes))
         assert report.compare([sent]) == ({"batch-1"} if is_lacking else set())

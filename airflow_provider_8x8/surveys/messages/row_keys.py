@@ -36,10 +36,10 @@ class RowKeys:
 
     def of_all(self, texts: Iterable[str]) -> list[bytes]:
         """Return the row keys of many values."""
-        seeded, row_keys = self._seeded, []
-        for text in texts:
-            row_key = seeded.copy()
-            row_key.update(text.encode())
+        copy, row_keys = self._seeded.copy, []
+        for text in map(str.encode, texts):
+            row_key = copy()
+            row_key.update(text)
             row_keys.append(row_key.digest())
         return row_keys
 

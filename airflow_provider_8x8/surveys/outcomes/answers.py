@@ -6,13 +6,12 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import repeat
 
 from airflow_provider_8x8.api.models import BatchResponse, MessageResponse
 from airflow_provider_8x8.surveys.messages.row_keys import fold_message_id
 from airflow_provider_8x8.surveys.messages.row_message import RowMessage, RowMessages
+from airflow_provider_8x8.surveys.outcomes.lines import BatchLines
 from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
-from airflow_provider_8x8.surveys.outcomes.report import ReportLine
 
 log = logging.getLogger(__name__)
 
@@ -46,20 +45,16 @@ class RowAnswers:
             if outcome is Outcome.REJECTED:
                 yield row, _NOT_LISTED if answer is None else answer.status.description or answer.status.code
 
-    def lines(self, batch_id: str) -> Iterator[ReportLine]:
-        """Yield each row's line of the report; nothing is done for it before the first is asked for."""
-        rows, answers = self.rows, self.answers
-        yield from map(
-            ReportLine,
-            rows.numbers,
+    def lines(self, batch_id: str) -> BatchLines:
+        """Return each row's line of the report."""
+        answers = self.answers
+        return BatchLines(
+            self.rows,
             self.outcomes,
-            rows.unique_values,
-            rows.client_message_ids,
-            rows.destinations,
-            [None if answer is None else answer.umid for answer in answers],
-            repeat(batch_id),
-            [None if answer is None else answer.status.code for answer in answers],
-            [_NOT_LISTED if answer is None else answer.status.description for answer in answers],
+            batch_id=batch_id,
+            umids=[None if answer is None else answer.umid for answer in answers],
+            codes=[None if answer is None else answer.status.code for answer in answers],
+            descriptions=[_NOT_LISTED if answer is None else answer.status.description for answer in answers],
         )
 
 

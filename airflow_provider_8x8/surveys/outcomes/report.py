@@ -21,7 +21,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from hashlib import blake2b
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol, Self
@@ -32,8 +31,15 @@ import msgspec
 from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.api.models import LogLine
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
-from airflow_provider_8x8.surveys.messages.row_keys import RowKeys, unpack
-from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError, RowMessage, RowMessages
+from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
+from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError, RowMessage
+from airflow_provider_8x8.surveys.outcomes.lines import (
+    BatchLines,
+    ReportLine,
+    lines_of_journal,
+    outcomes_of,
+    settled_lines,
+)
 from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
 from airflow_provider_8x8.surveys.outcomes.sinks import SinkError
 
@@ -48,63 +54,12 @@ _MAX_NAME_LENGTH = 200
 # Windows takes these for devices, whatever follows after a dot.
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?\Z", re.IGNORECASE | re.DOTALL)
 
-_LINES_AT_A_TIME = 1_000
-
 _MISTAKABLE = re.compile(r"[A-Z~]")  # the tilde, since a hash stands behind one
 _EMPTY = "%"  # which no quoted text is
 
 
 class ReportError(SinkError):
     """The report could not be written or read; the text holds no row."""
-
-
-class ReportLine(msgspec.Struct, gc=False):
-    """What became of one row."""
-
-    row_number: int | None
-    """1 for the first row of the source; None where the line was made from 8x8's logs."""
-    outcome: Outcome
-    row_key: str | None = None
-    """The value that made the row unique in its campaign."""
-    client_message_id: str | None = None
-    destination: str | None = None
-    umid: str | None = None
-    batch_id: str | None = None
-    code: str | int | None = None
-    """8x8's status code of the message, or its error code if the batch was refused."""
-    description: str | None = None
-    """8x8's words, or the reason why the row was not sent."""
-
-    @classmethod
-    def of(
-        cls,
-        row: RowMessage | InvalidRowError,
-        outcome: Outcome,
-        *,
-        batch_id: str | None = None,
-        umid: str | None = None,
-        code: str | int | None = None,
-        description: str | None = None,
-    ) -> Self:
-        """Return a row's line; an invalid row is found by what stands in it, usable or not."""
-        client_message_id, destination = row.client_message_id, row.destination
-        if not isinstance(row, RowMessage):
-            client_message_id = client_message_id or row.given_message_id
-            destination = destination or row.given_destination
-        return cls(
-            row_number=row.number,
-            outcome=outcome,
-            row_key=row.unique_value,
-            client_message_id=client_message_id,
-            destination=destination,
-            umid=umid,
-            batch_id=batch_id,
-            code=code,
-            description=description,
-        )
-
-    def __repr__(self) -> str:
-        return f"<ReportLine {self.row_number} {self.outcome}>"
 
 
 class Folder(Protocol):
@@ -183,16 +138,10 @@ class Report:
     def end_reading(self) -> None:
         """Do nothing: what was written is there, or will be when the files are closed."""
 
-    def write_answers(self, entry: Entry, rows: RowMessages, lines: Iterable[ReportLine]) -> None:
-        """Write a batch's file."""
-        self.write_batch(entry.client_batch_id, lines)
-
-    def write_batch(self, client_batch_id: str, lines: Iterable[ReportLine]) -> None:
-        """Write one batch's file, whole, over the one that may be there."""
-        iterator = iter(lines)
-        pieces = iter(lambda: self._encoder.encode_lines(list(islice(iterator, _LINES_AT_A_TIME))), b"")
+    def write_answers(self, entry: Entry, lines: BatchLines) -> None:
+        """Write a batch's file, whole, over the one that may be there."""
         with self._naming_failures():
-            _write_whole(self._batch_file(client_batch_id), pieces)
+            _write_whole(self._batch_file(entry.client_batch_id), lines.encoded())
 
     def has_batch(self, client_batch_id: str) -> bool:
         """Tell whether a batch's file is there."""
@@ -227,7 +176,8 @@ class Report:
         :param found: 8x8's log lines of the batch, by row key
         """
         lines = settled_lines(entry, found, self._lines_of(entry, found, row_keys))
-        self.write_batch(entry.client_batch_id, lines.values())
+        with self._naming_failures():
+            _write_whole(self._batch_file(entry.client_batch_id), [self._encoder.encode_lines(lines.values())])
 
     def take_back_batch(self, client_batch_id: str, *, with_rows: bool) -> None:
         """
@@ -279,55 +229,6 @@ class Report:
 
     def _row_file(self, outcome: Outcome) -> Any:
         return self.folder / f"{self._row_file_prefix}{outcome}.jsonl"
-
-
-def outcomes_of(entry: Entry) -> Counter[str]:
-    """Return how many rows of a batch have each outcome, as the journal has it."""
-    counts = {
-        Outcome.ACCEPTED: entry.accepted_count,
-        Outcome.REJECTED: entry.rejected_count,
-        Outcome.UNKNOWN: entry.unknown_count,
-    }
-    return Counter({outcome.value: count for outcome, count in counts.items() if count})
-
-
-def lines_of_journal(entry: Entry, found: Mapping[bytes, LogLine]) -> dict[bytes, ReportLine]:
-    """Return a batch's lines by row key, as far as the journal and 8x8's logs know its rows; of none what became."""
-    return {
-        row_key: ReportLine(
-            None,
-            Outcome.UNKNOWN,
-            client_message_id=found[row_key].client_message_id if row_key in found else entry.derived_id(row_key),
-        )
-        for row_key in unpack(entry.row_keys)
-    }
-
-
-def settled_lines(
-    entry: Entry, found: Mapping[bytes, LogLine], lines: dict[bytes, ReportLine]
-) -> dict[bytes, ReportLine]:
-    """
-    Say in a batch's lines what became of its rows, and leave those out that go into another batch.
-
-    :param found: 8x8's log lines of the batch, by row key
-    :param lines: by row key; are changed
-    """
-    for row_key in unpack(entry.resent_keys):
-        del lines[row_key]
-    rejected = set(unpack(entry.rejected_keys))
-    is_sent = entry.state is EntryState.SENT
-    unknown = set(unpack(entry.unknown_keys + entry.assumed_keys if is_sent else entry.row_keys))
-    for row_key, line in lines.items():
-        line.outcome = (
-            Outcome.REJECTED if row_key in rejected else Outcome.UNKNOWN if row_key in unknown else Outcome.ACCEPTED
-        )
-        line.batch_id = entry.batch_id
-        if log_line := found.get(row_key):
-            line.umid, line.code = log_line.umid, log_line.code or log_line.status
-            line.description = log_line.description
-        elif line.outcome is not Outcome.ACCEPTED:
-            line.description = "not in 8x8's logs"
-    return lines
 
 
 def _segment(text: str) -> str:

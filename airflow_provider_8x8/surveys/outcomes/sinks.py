@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 from airflow_provider_8x8.api.models import LogLine
 from airflow_provider_8x8.surveys.journal.entries import Entry
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys
-from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError, RowMessage, RowMessages
-
-if TYPE_CHECKING:
-    from airflow_provider_8x8.surveys.outcomes.report import ReportLine
+from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError, RowMessage
+from airflow_provider_8x8.surveys.outcomes.lines import BatchLines, ReportLine
 
 Result = TypeVar("Result")
 
@@ -57,13 +55,8 @@ class Sink(Protocol):
     def end_reading(self) -> None:
         """Have all there that came of the reading."""
 
-    def write_answers(self, entry: Entry, rows: RowMessages, lines: Iterable[ReportLine]) -> None:
-        """
-        Write what 8x8 has said of a batch, or that it has said nothing.
-
-        :param rows: the batch
-        :param lines: of each of its rows
-        """
+    def write_answers(self, entry: Entry, lines: BatchLines) -> None:
+        """Write what 8x8 has said of a batch, or that it has said nothing."""
 
     def has_as_settled(self, entry: Entry) -> bool:
         """Tell whether a sent batch is there with the outcomes that the journal has."""
@@ -125,10 +118,9 @@ class Sinks:
         """See :meth:`Sink.end_reading`."""
         self._each(lambda sink: sink.end_reading())
 
-    def write_answers(self, entry: Entry, rows: RowMessages, lines: Iterable[ReportLine]) -> None:
+    def write_answers(self, entry: Entry, lines: BatchLines) -> None:
         """See :meth:`Sink.write_answers`."""
-        lines = list(lines)
-        self._each(lambda sink: sink.write_answers(entry, rows, lines))
+        self._each(lambda sink: sink.write_answers(entry, lines))
 
     def has_as_settled(self, entry: Entry) -> bool:
         """See :meth:`Sink.has_as_settled`."""

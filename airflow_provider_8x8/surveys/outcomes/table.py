@@ -28,10 +28,16 @@ from airflow_provider_8x8.api.models import LogLine
 from airflow_provider_8x8.surveys.clock import Clock
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys, unpack
-from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError, RowMessage, RowMessages
+from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError, RowMessage
 from airflow_provider_8x8.surveys.messages.texts import Texts
+from airflow_provider_8x8.surveys.outcomes.lines import (
+    BatchLines,
+    ReportLine,
+    lines_of_journal,
+    outcomes_of,
+    settled_lines,
+)
 from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
-from airflow_provider_8x8.surveys.outcomes.report import ReportLine, lines_of_journal, outcomes_of, settled_lines
 from airflow_provider_8x8.surveys.outcomes.sinks import SinkError
 from airflow_provider_8x8.surveys.outcomes.table_database import TableDatabase, Values, pieces, utc
 
@@ -201,10 +207,10 @@ class OutcomeTable:
         self._is_reading = False
         self._write_kept()
 
-    def write_answers(self, entry: Entry, rows: RowMessages, lines: Iterable[ReportLine]) -> None:
+    def write_answers(self, entry: Entry, lines: BatchLines) -> None:
         """Write a batch."""
-        parts = self._texts.parts_of(rows.messages)
-        self._submit_batch(entry, zip(rows.row_keys, lines, parts, strict=True))
+        parts = self._texts.parts_of(lines.rows.messages)
+        self._submit_batch(entry, zip(lines.rows.row_keys, lines, parts, strict=True))
 
     def has_as_settled(self, entry: Entry) -> bool:
         """Tell whether a sent batch is there with the outcomes that the journal has."""

@@ -33,8 +33,8 @@ from airflow_provider_8x8.surveys.messages.row_message import RowMessage, RowMes
 from airflow_provider_8x8.surveys.outcomes.answers import RowAnswers, match
 from airflow_provider_8x8.surveys.outcomes.cause import Cause
 from airflow_provider_8x8.surveys.outcomes.fates import Fates
+from airflow_provider_8x8.surveys.outcomes.lines import BatchLines
 from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
-from airflow_provider_8x8.surveys.outcomes.report import ReportLine
 from airflow_provider_8x8.surveys.outcomes.sinks import Sink
 from airflow_provider_8x8.surveys.outcomes.summary import Reasons
 from airflow_provider_8x8.surveys.sending.brake import Brake
@@ -327,7 +327,7 @@ class Delivery:
         """Have the batch reported that 8x8 has answered, if there was one: its entry says so."""
         answered, self._answered = self._answered, None
         if answered is not None:
-            self._report_batch(answered.sent, answered.answers.lines(answered.response.batch_id))
+            self._report_batch(answered.sent, partial(answered.answers.lines, answered.response.batch_id))
             self._progress.note(answered.entry.client_batch_id, answered.response)
 
     def _mark_unknown(self, unknown: UnknownOutcomeError) -> None:
@@ -341,9 +341,8 @@ class Delivery:
             len(sent.batch.rows),
             unknown.reason,
         )
-        reason = unknown.reason
-        lines = (ReportLine.of(row, Outcome.UNKNOWN, description=reason) for row in sent.batch.rows)
-        self._report_batch(sent, lines)
+        unanswered = partial(BatchLines.alike, sent.batch.rows, Outcome.UNKNOWN, description=unknown.reason)
+        self._report_batch(sent, unanswered)
         if self._unknown_in_a_row >= MAX_UNKNOWN_IN_A_ROW:
             raise SendingStopped(
                 f"{MAX_UNKNOWN_IN_A_ROW} batches in a row have an unknown outcome: {unknown}",
@@ -377,11 +376,14 @@ class Delivery:
     def _reject(self, alone: _OnWire, refused: RefusedError) -> None:
         self._brake.note(self._ledger.settle(alone.entry, state=EntryState.SENT, rejected_keys=alone.entry.row_keys))
         self._note_rejected((row, f"{refused.description} (code {refused.code})") for row in alone.batch.rows)
-        lines = [
-            ReportLine.of(row, Outcome.REJECTED, code=refused.code, description=refused.description)
-            for row in alone.batch.rows
-        ]
-        self._report_batch(alone, lines)
+        rejected = partial(
+            BatchLines.alike,
+            alone.batch.rows,
+            Outcome.REJECTED,
+            code=refused.code,
+            description=refused.description,
+        )
+        self._report_batch(alone, rejected)
 
     def _note_rejected(self, reasons: Iterable[tuple[RowMessage, str]]) -> None:
         for row, reason in reasons:
@@ -393,10 +395,11 @@ class Delivery:
             raise RuntimeError("no batch is on the wire")
         return sent
 
-    def _report_batch(self, sent: _OnWire, lines: Iterable[ReportLine]) -> None:
+    def _report_batch(self, sent: _OnWire, make_lines: Callable[[], BatchLines]) -> None:
         """Have a batch reported, once the next one is on the wire: 8x8 need not wait for it to be written."""
-        if self._report:
-            self._to_report.append(partial(self._report.write_answers, sent.entry, sent.batch.rows, lines))
+        report = self._report
+        if report:
+            self._to_report.append(lambda: report.write_answers(sent.entry, make_lines()))
 
     def _write_reports(self) -> None:
         while self._to_report:

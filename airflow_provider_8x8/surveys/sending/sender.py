@@ -37,6 +37,7 @@ from airflow_provider_8x8.surveys.outcomes.summary import Summary, summarize
 from airflow_provider_8x8.surveys.sending.brake import Brake, HeldBack
 from airflow_provider_8x8.surveys.sending.delivery import Delivery
 from airflow_provider_8x8.surveys.sending.entering import Entering
+from airflow_provider_8x8.surveys.sending.garbage import rarely_collected
 from airflow_provider_8x8.surveys.sending.log_exports import LogsAwaited, Wait
 from airflow_provider_8x8.surveys.sending.pausing import Pause, Stop
 from airflow_provider_8x8.surveys.sending.posting import Poster, PostingThread
@@ -173,7 +174,7 @@ class SurveySender:
 
     def _summary_of(self, work: Callable[[], None]) -> Summary:
         try:
-            with self._outcomes or nullcontext(), self._concluding():
+            with rarely_collected(), self._outcomes or nullcontext(), self._concluding():
                 work()
         except LogsAwaited as awaited:
             self.pause = self._pause(awaited.wait)
