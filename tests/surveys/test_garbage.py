@@ -29,7 +29,7 @@ def _leave_the_collector_as_it_was() -> Iterator[None]:
 class WatchedRows(SomeRows):
     """Rows that take note of the collector's thresholds, and may fail."""
 
-    def __init__(self, failure: Exception | None = None) -> None:
+    def __init__(self, failure: BaseException | None = None) -> None:
         super().__init__({}, {})
         self.failure = failure
         self.thresholds: set[tuple[int, ...]] = set()
@@ -42,7 +42,7 @@ class WatchedRows(SomeRows):
 
 
 @pytest.mark.parametrize("failure", [None, RuntimeError("the source is gone"), KeyboardInterrupt()])
-def test_it_looks_less_often_only_while_a_campaign_is_sent(failure: Exception | None) -> None:
+def test_it_looks_less_often_only_while_a_campaign_is_sent(failure: BaseException | None) -> None:
     gc.set_threshold(*OWN)
     source = WatchedRows(failure)
     if isinstance(failure, KeyboardInterrupt):
