@@ -17,7 +17,7 @@ import logging
 import os
 import re
 import secrets
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from hashlib import blake2b
@@ -54,6 +54,8 @@ _MAX_NAME_LENGTH = 200
 # Windows takes these for devices, whatever follows after a dot.
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?\Z", re.IGNORECASE | re.DOTALL)
 
+_LINES_AT_A_TIME = 1_000
+
 _MISTAKABLE = re.compile(r"[A-Z~]")  # the tilde, since a hash stands behind one
 _EMPTY = "%"  # which no quoted text is
 
@@ -81,6 +83,7 @@ class Report:
         self.folder = folder / _segment(campaign_id)
         self._row_file_prefix = "" if run == campaign_id else f"{_segment(run)}."
         self._encoder = msgspec.json.Encoder()
+        self._row_lines: defaultdict[Outcome, list[ReportLine]] = defaultdict(list)
         self._row_files: dict[Outcome, IO[bytes]] = {}
         self._open_files = ExitStack()
 
@@ -99,8 +102,9 @@ class Report:
     ) -> None:
         # A full disk or an object store may refuse only here.
         try:
-            with self._naming_failures():
-                self._open_files.close()
+            with self._naming_failures(), self._open_files:
+                for outcome in list(self._row_lines):
+                    self._write_row_lines(outcome)
         except ReportError as failure:
             if error is None:
                 raise
@@ -118,6 +122,7 @@ class Report:
 
     def forget_rows(self) -> None:
         """Begin anew with the rows that are in no batch: the source is read again, or was by an earlier try."""
+        self._row_lines.clear()
         with self._naming_failures():
             self._open_files.close()
             self._row_files.clear()
@@ -125,12 +130,12 @@ class Report:
                 self._row_file(outcome).unlink(missing_ok=True)
 
     def write_row(self, line: ReportLine) -> None:
-        """Add a row that is in no batch to the file of its outcome."""
-        with self._naming_failures():
-            if line.outcome not in self._row_files:
-                file = self._row_file(line.outcome).open("wb")
-                self._row_files[line.outcome] = self._open_files.enter_context(file)
-            self._row_files[line.outcome].write(self._encoder.encode(line) + b"\n")
+        """Add a row that is in no batch to the file of its outcome, with others."""
+        lines = self._row_lines[line.outcome]
+        lines.append(line)
+        if len(lines) >= _LINES_AT_A_TIME:
+            with self._naming_failures():
+                self._write_row_lines(line.outcome)
 
     def note_own(self, row: RowMessage | InvalidRowError, client_batch_id: str) -> None:
         """Do nothing: its batch's file has it."""
@@ -193,6 +198,13 @@ class Report:
             self.write_row(line)
         with self._naming_failures():
             file.unlink(missing_ok=True)
+
+    def _write_row_lines(self, outcome: Outcome) -> None:
+        lines = self._row_lines.pop(outcome)
+        if outcome not in self._row_files:
+            file = self._row_file(outcome).open("wb")
+            self._row_files[outcome] = self._open_files.enter_context(file)
+        self._row_files[outcome].write(self._encoder.encode_lines(lines))
 
     def _lines_of(self, entry: Entry, found: Mapping[bytes, LogLine], row_keys: RowKeys) -> dict[bytes, ReportLine]:
         """Return a batch's lines by row key: as they were written, else as far as journal and logs know them."""
