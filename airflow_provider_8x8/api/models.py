@@ -42,8 +42,8 @@ SURVEY_LINK_LENGTH = 21
 """Characters of the short link that 8x8 puts where the template has ``{{url}}``."""
 
 SubaccountId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9\-._&]{3,50}\Z")]
-_DESTINATION = r"\+?[1-9][0-9]{6,14}"
-Destination = Annotated[str, Meta(pattern=rf"^{_DESTINATION}\Z")]
+DESTINATION = r"\+?[1-9][0-9]{6,14}"
+Destination = Annotated[str, Meta(pattern=rf"^{DESTINATION}\Z")]
 CountryCode = Annotated[str, Meta(pattern=r"^[A-Z]{2}\Z")]
 Source = Annotated[str, Meta(min_length=1, max_length=MAX_SOURCE_LENGTH)]
 ClientMessageId = Annotated[str, Meta(min_length=1, max_length=MAX_CLIENT_MESSAGE_ID_LENGTH)]
@@ -62,7 +62,7 @@ ErrorCode = Annotated[int, Meta(ge=0, le=999_999)]
 
 T = TypeVar("T")
 
-is_destination = re.compile(_DESTINATION).fullmatch
+is_destination = re.compile(DESTINATION).fullmatch
 """Whether a text is a :data:`Destination`, without making a message of it."""
 
 

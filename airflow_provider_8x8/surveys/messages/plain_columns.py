@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
 import msgspec
 
-from airflow_provider_8x8.api.models import MAX_CLIENT_MESSAGE_ID_LENGTH, is_destination
+from airflow_provider_8x8.api.models import DESTINATION, MAX_CLIENT_MESSAGE_ID_LENGTH
 from airflow_provider_8x8.surveys.messages.fields import NOT_IN_IDS, mended_destination, message_id_of
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys, to_client_message_id
 from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError, PlainMessage, RowMessages
@@ -23,6 +24,9 @@ from airflow_provider_8x8.surveys.messages.values import (
 )
 
 _TEXTS, _NUMBERS = {str}, {int}
+
+# As many lines as there are, each of them a number, and never half of a line.
+_DESTINATIONS = re.compile(rf"(?:{DESTINATION}\n)*")
 
 
 class PlainColumns:
@@ -135,14 +139,24 @@ def _usable(values: Sequence[Any], read: Callable[[Any], Any], odd: set[int]) ->
 def _destinations(values: Sequence[Any], odd: set[int]) -> list[str]:
     """Return numbers as 8x8 wants them, without what people put into them."""
     found = list(values)
-    others = [place for place, value in enumerate(values) if type(value) is not str or not is_destination(value)]
-    for place in others:
+    for place in _not_as_8x8_wants(values):
         try:
             found[place] = mended_destination(values[place], None)
         except InvalidRowError:
             odd.add(place)
             found[place] = ""
     return found
+
+
+def _not_as_8x8_wants(values: Sequence[Any]) -> Iterator[int]:
+    """Yield the places of values that are no numbers as 8x8 wants them; as one text, to look takes half of the time."""
+    lines = [value if type(value) is str and "\n" not in value else "" for value in values]
+    text = "\n".join([*lines, ""])
+    place = at = 0
+    while (end := _DESTINATIONS.match(text, at).end()) < len(text):  # type: ignore[union-attr]  # at least the empty text
+        place += text.count("\n", at, end)
+        yield place
+        place, at = place + 1, text.index("\n", end) + 1
 
 
 def _message_ids(values: Sequence[Any], odd: set[int]) -> list[str]:

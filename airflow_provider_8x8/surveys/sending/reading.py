@@ -135,22 +135,19 @@ class Reading:
                 self._gather_one_by_one(rows, batch, seen, ids)
                 return
             ids.update(zip(rows.client_message_ids, rows.row_keys, strict=True))
-        repeated = []
-        distinct = len(seen)
-        for place, row_key in enumerate(rows.row_keys):
-            seen.add(row_key)
-            if len(seen) == distinct:  # one look into the set instead of two
-                repeated.append(place)
-            else:
-                distinct += 1
-        if not repeated:
+        # Sets as a whole: a look into one for each row, of a million, takes four times as long.
+        known = seen.intersection(rows.row_keys)
+        count = len(seen) + len(rows)
+        seen.update(rows.row_keys)
+        if not known and len(seen) == count:
             batch.extend(rows)
             return
-        is_new = [True] * len(rows)
-        for place in repeated:
-            is_new[place] = False
+        is_new = []
+        for row_key in rows.row_keys:
+            is_new.append(row_key not in known)
+            known.add(row_key)
         batch.extend(rows.picked(is_new))
-        self._fates.note_duplicates([rows.row(place) for place in repeated])
+        self._fates.note_duplicates([rows.row(place) for place, new in enumerate(is_new) if not new])
 
     def _gather_one_by_one(
         self, rows: RowMessages, batch: RowMessages, seen: set[bytes], ids: dict[str, bytes]
