@@ -51,7 +51,7 @@ _OPENED = sa.update(CAMPAIGN).where(CAMPAIGN.c.campaign_id == sa.bindparam("this
 _LOCK = (
     sa.update(CAMPAIGN)
     .where(CAMPAIGN.c.id == sa.bindparam("this"))
-    .values(last_number=CAMPAIGN.c.last_number + 1, used=sa.bindparam("now"))
+    .values(last_number=CAMPAIGN.c.last_number + sa.bindparam("changes"), used=sa.bindparam("now"))
 )
 _LOCK_AND_TELL = _LOCK.returning(CAMPAIGN.c.last_number)
 _LAST_NUMBER = sa.select(CAMPAIGN.c.last_number).where(CAMPAIGN.c.id == sa.bindparam("this"))
@@ -212,7 +212,8 @@ class SqlJournal:
         def write(connection: Connection) -> tuple[list[Entry], Entry | None, int]:
             """Return the entries as they then stand, and the last change that the caller has been told of."""
             nonlocal composed
-            number = self._lock(connection)
+            last = self._lock(connection, changes=len(answered) + 1)
+            number = last - len(answered)
             if composed and (stored := self._find(connection, composed.client_batch_id)):
                 settled = [self._find_for_sure(connection, entry.client_batch_id) for entry in answered]
                 return settled, stored.entry, stored.number
@@ -222,22 +223,20 @@ class SqlJournal:
                 return [], None, number - 1
             settled = [self._settle(connection, entry, number) for entry in answered]
             if composed is not None:
-                if answered:
-                    number = self._lock(connection)  # which is held, and gives the second change a number of its own
-                self._insert(connection, composed, number)
-            return settled, composed, number
+                self._insert(connection, composed, last)
+            return settled, composed, last
 
         settled, begun, self._seen = self._database.run(write, purpose)
         return settled, begun
 
-    def _lock(self, connection: Connection) -> int:
-        """Wait for the campaign's other changes to be committed; return the number of this one."""
+    def _lock(self, connection: Connection, *, changes: int = 1) -> int:
+        """Wait for the campaign's other changes to be committed; return the number of the last of those to be made."""
         ours = {"this": self._row_id}
         number: Any
         if getattr(connection.dialect, "update_returning", False):  # which SQLAlchemy 1.4 does not tell
-            number = connection.execute(_LOCK_AND_TELL, {**ours, "now": _now()}).scalar()
+            number = connection.execute(_LOCK_AND_TELL, {**ours, "changes": changes, "now": _now()}).scalar()
         else:
-            connection.execute(_LOCK, {**ours, "now": _now()})
+            connection.execute(_LOCK, {**ours, "changes": changes, "now": _now()})
             number = connection.execute(_LAST_NUMBER, ours).scalar()
         if number is None:
             raise self._lost()
@@ -247,7 +246,7 @@ class SqlJournal:
         """
         Return what has changed since the last look.
 
-        Changes are numbered without gaps, and committed in the order of their numbers: none of it can turn up later.
+        Changes are committed in the order of their numbers: none of it can turn up later.
 
         :param last: the number of the last change that was committed
         """
