@@ -79,7 +79,7 @@ class PlainColumns:
         destinations = _destinations(columns[self._destination], odd)
         own_ids = None if self._message_id is None else _message_ids(columns[self._message_id], odd)
         if self._unique is None:
-            unique_values = [destination.removeprefix("+") for destination in destinations]
+            unique_values = list(map(str.removeprefix, destinations, repeat("+")))
         elif own_ids is not None and self._unique == self._message_id:
             unique_values = list(own_ids)
         else:
