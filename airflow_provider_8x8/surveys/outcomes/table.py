@@ -33,7 +33,8 @@ from airflow_provider_8x8.surveys.messages.texts import Texts
 from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
 from airflow_provider_8x8.surveys.outcomes.report import ReportLine, lines_of_journal, outcomes_of, settled_lines
 from airflow_provider_8x8.surveys.outcomes.sinks import SinkError
-from airflow_provider_8x8.surveys.outcomes.table_database import TableDatabase, Values, pieces, utc
+from airflow_provider_8x8.surveys.outcomes.table_columns import LONGEST, Values
+from airflow_provider_8x8.surveys.outcomes.table_database import TableDatabase, pieces, utc
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,6 @@ _NEXT_ATTEMPT = 10.0
 
 _ROWS_AT_A_TIME = 1_000
 _WRITTEN = "be written"
-_LONGEST_CODE = 64
 
 
 class TaskInstanceName(NamedTuple):
@@ -132,7 +132,7 @@ class OutcomeTable:
     def __enter__(self) -> Self:
         # Before anything is sent: a table that cannot be written shows now.
         try:
-            self._database.prepare()
+            self._database.prepare(self._common)
         except BaseException:
             self._database.close()
             raise
@@ -271,7 +271,7 @@ class OutcomeTable:
             "client_message_id": _storable(line.client_message_id),
             "outcome": line.outcome.value,
             # 8x8's words may quote the number, and be of any length.
-            "code": None if line.code is None else _storable(_words(str(line.code))[:_LONGEST_CODE]),
+            "code": None if line.code is None else _storable(_words(str(line.code))[: LONGEST["code"]]),
             "description": line.description and _storable(_words(line.description)),
             "batch_id": line.batch_id,
             "client_batch_id": None,
