@@ -184,11 +184,11 @@ def test_what_is_written_twice_is_there_once_with_its_delivery(warehouse: Wareho
     first = [a_row(row_id=str(number), row_key=f"key {number}", umid=f"umid {number}") for number in range(1_500)]
     database.run(lambda connection: database.write(connection, first), "be written")
     warehouse.execute("UPDATE outcomes SET delivery_state = 'delivered', price = 0.0375")
-    again = [a_row(row_id=str(number), outcome="unknown") for number in range(1_499, 2_000)]
+    again = [a_row(row_id=str(number), outcome="rejected") for number in range(1_499, 2_000)]
     for _ in range(2):
         database.run(lambda connection: database.write(connection, again), "be written")
     database.close()
-    assert warehouse.outcomes() == {"accepted": 1_499, "unknown": 501}
+    assert warehouse.outcomes() == {"accepted": 1_499, "rejected": 501}
     ((row_key, umid, state, price),) = warehouse.rows(
         "row_key, umid, delivery_state, price", rest="WHERE row_id = '1499'"
     )
@@ -575,3 +575,21 @@ def test_a_lax_mysql_cuts_nothing_off_either(warehouse: Warehouse, no_pauses: No
         with pytest.raises(OutcomeTableError, match=r"INSERT has failed: .*too long for column"):
             prepare()
     assert count(warehouse) == 0
+
+
+def test_what_8x8_has_said_stays_where_somebody_later_writes_that_it_is_not_known(warehouse: Warehouse) -> None:
+    prepare()
+    database = database_of("outcomes", "warehouse")
+    outcomes = ("accepted", "rejected", "unknown")
+    said = [
+        a_row(row_id=f"{before} {after}", outcome=before, code="1", description="said", umid="umid")
+        for before in outcomes
+        for after in outcomes
+    ]
+    later = [{**row, "outcome": row["row_id"].split()[1], "code": None, "description": "later"} for row in said]
+    database.run(lambda connection: database.write(connection, said), "be written")
+    database.run(lambda connection: database.write(connection, later), "be written")
+    database.close()
+    known = {row_id: tuple(rest) for row_id, *rest in warehouse.rows("row_id, outcome, code, description")}
+    kept = {"accepted unknown": ("accepted", "1", "said"), "rejected unknown": ("rejected", "1", "said")}
+    assert known == {row["row_id"]: (row["outcome"], None, "later") for row in later} | kept

@@ -51,6 +51,11 @@ _READ_COMMITTED = ("postgresql", "mysql", "mariadb")
 _KEPT = frozenset({"source_row", "row_key", "client_message_id", "batch_id", "umid", "parts"})
 """Columns that keep their value where a later one is NULL: 8x8's logs know less of a row than its source."""
 
+_SAID = (Outcome.ACCEPTED.value, Outcome.REJECTED.value)
+"""What 8x8 has said of a row. A process that stood still may not know it yet, and write that nothing is known."""
+
+_SAID_COLUMNS = ("outcome", "code", "description")
+
 # Whatever the database has refused: which of its errors pass is a list for each driver, and a list has gaps.
 _RETRYING = retrying(
     lambda error: isinstance(error, DBAPIError),
@@ -379,9 +384,16 @@ def _upsert_of(dialect: str, table: sa.Table) -> Any:
 
 def _changes(table: sa.Table, new: Any, *, is_text: bool = False) -> Values:
     """Return what an upsert sets; ``is_text``: new values come as text, whatever the column's type."""
+    # MySQL sets one column after the other: this comes to the same after the outcome is set, which is the first.
+    # Its words are literals, since not every driver takes parameters there.
+    words: dict[str, Any] = {outcome: sa.literal_column(f"'{outcome}'") for outcome in (Outcome.UNKNOWN.value, *_SAID)}
+    said = [table.columns.outcome == words[outcome] for outcome in _SAID]
+    is_known = sa.and_(new["outcome"] == words[Outcome.UNKNOWN.value], sa.or_(*said))
 
     def of(column: sa.Column[Any]) -> Any:
         its = sa.cast(new[column.name], column.type) if is_text else new[column.name]
+        if column.name in _SAID_COLUMNS:
+            return sa.case((is_known, column), else_=its)
         return sa.func.coalesce(its, column) if column.name in _KEPT else its
 
     return {
@@ -395,4 +407,6 @@ def _merged(there: Mapping[Any, Any], new: Values) -> Values:
     """Return what an upsert makes of a row."""
     deliveries = {name: there.get(name) for name in DELIVERY_COLUMNS}
     kept = {name: there.get(name) for name in _KEPT if new[name] is None}
-    return {**new, **deliveries, **kept}
+    is_known = new["outcome"] == Outcome.UNKNOWN.value and there.get("outcome") in _SAID
+    said = {name: there.get(name) for name in _SAID_COLUMNS if is_known}
+    return {**new, **deliveries, **kept, **said}
