@@ -286,6 +286,19 @@ def test_a_journal_that_fails_after_8x8_has_answered_sets_nothing_free(
     assert outcomes(canceller(client, new_journal(), batch_ids).cancel(batch_ids)) == ["unknown", "cancelled"]
 
 
+@pytest.mark.parametrize("kind", LOST)
+def test_a_journal_that_fails_in_between_does_not_hide_that_an_answer_was_lost(
+    client: EightByEightClient, new_journal: Any, sandbox: Any, kind: str
+) -> None:
+    """The first batch would have been asked for again after the second one."""
+    batch_ids = [sent(client, new_journal(), number) for number in range(2)]
+    sandbox.faults([{"on": "cancel_batch", "kind": kind}])
+    failing = FailingMemory(new_journal(), batch_ids, at="end")
+    found = Canceller(client, failing, clock=NoWaits(), stop=threading.Event()).cancel(batch_ids)
+    assert outcomes(found) == ["unknown", "cancelled"]
+    assert {message["status"] for message in sandbox.messages()} == {"cancelled"}
+
+
 class FailingMemory(CampaignCancels):
     """Of a journal that is away when something is to be written."""
 

@@ -248,6 +248,8 @@ class Canceller:
                 self._end(batch_id)
         except JournalError as error:
             self.problem = error
+            for batch_id in self._begun - self._ended:
+                self._take_note(batch_id)
         for batch_id in to_ask:
             self._explain(self._known[batch_id])
         return [self._known[batch_id] for batch_id in batch_ids]
@@ -301,12 +303,16 @@ class Canceller:
         return None
 
     def _end(self, batch_id: str) -> None:
-        """Note what is known of a batch that is not asked for any more."""
+        """Have what is known of a batch remembered that is not asked for any more."""
+        self._take_note(batch_id)
         said, is_answered = self._said.get(batch_id), batch_id not in self._lost
-        known = self._known[batch_id]
-        known.cancelled, known.is_unanswered = max(known.cancelled, said or 0), known.is_unanswered or not is_answered
         self._known[batch_id] = self._memory.end(batch_id, said, is_answered=is_answered)
         self._ended.add(batch_id)
+
+    def _take_note(self, batch_id: str) -> None:
+        known = self._known[batch_id]
+        known.cancelled = max(known.cancelled, self._said.get(batch_id, 0))
+        known.is_unanswered = known.is_unanswered or batch_id in self._lost
 
     def _explain(self, known: Cancellation) -> None:
         """Say why a batch is not wholly cancelled, and whether asking again may help."""
