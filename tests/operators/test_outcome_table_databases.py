@@ -20,7 +20,7 @@ from airflow_provider_8x8.surveys.outcomes.table_columns import Values
 from airflow_provider_8x8.surveys.outcomes.table_database import OutcomeTableError, utc
 from airflow_provider_8x8.surveys.outcomes.table_deliveries import DeliveryColumns
 from tests.conftest import ROOT
-from tests.journals.sql_journals import drop_role, lesser_role
+from tests.journals.sql_journals import at_once, drop_role, lesser_role
 from tests.operators.test_delivery_report import sent_and_reported
 from tests.operators.test_outcome_table import EXPECTED, ROWS
 from tests.operators.test_survey_batch import START, person, result_of, survey_dag
@@ -593,3 +593,35 @@ def test_what_8x8_has_said_stays_where_somebody_later_writes_that_it_is_not_know
     known = {row_id: tuple(rest) for row_id, *rest in warehouse.rows("row_id, outcome, code, description")}
     kept = {"accepted unknown": ("accepted", "1", "said"), "rejected unknown": ("rejected", "1", "said")}
     assert known == {row["row_id"]: (row["outcome"], None, "later") for row in later} | kept
+
+
+@pytest.mark.parametrize("warehouse", ["sqlite", "postgres", "mariadb"], indirect=True)
+def test_tasks_and_a_delivery_report_make_the_table_and_write_into_it_at_once(warehouse: Warehouse) -> None:
+    """The report sets the states of the very rows that two of the tasks write again and again."""
+    rows = [a_row(row_id=f"{number:03}", umid=f"umid {number}") for number in range(300)]
+
+    def write(writer: int) -> None:
+        prepare()
+        database = database_of("outcomes", "warehouse")
+        own = rows if writer < 2 else [{**row, "owner": f"batch {writer}", "umid": None} for row in rows]
+        for _ in range(5):
+            own = own[::-1]
+            some = list(own)
+            database.run(lambda connection, some=some: database.write(connection, some), "be written")  # type: ignore[misc]
+        database.close()
+
+    def report(_: int) -> None:
+        database = database_of("outcomes", "warehouse")
+        for asked_at in range(5):
+            deliveries = Deliveries(SentBatches(("theirs",)))
+            state = "delivered" if asked_at == 4 else "sent"
+            said = [(f"umid {number}", "id", "ours", "theirs", state, str(asked_at), None) for number in range(300)]
+            deliveries.add([LogLine(*line) for line in said])
+            assert DeliveryColumns(database).write(deliveries, 1_000 + asked_at) is None
+
+    at_once(4, write)
+    at_once(4, lambda number: report(number) if number == 3 else write(number))
+    assert warehouse.outcomes() == {"accepted": 900}
+    assert warehouse.rows("delivery_state, count(*)", rest="WHERE umid IS NOT NULL GROUP BY delivery_state") == [
+        ("delivered", 300)
+    ]
