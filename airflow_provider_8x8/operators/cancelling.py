@@ -66,7 +66,7 @@ def cancel(
         with _campaign_cancels(task, campaign_id, client) as by_journal:
             canceller = Canceller(client, by_journal, clock=clock, stop=stop)
             cancellations = canceller.cancel(batches.ids)
-    return cancellations, None if canceller.problem is None else str(canceller.problem)
+    return cancellations, canceller.problem
 
 
 @contextmanager

@@ -156,13 +156,16 @@ class EightByEightDeliveryReportOperator(BatchesOperator):
         show_link(context, self.eight_by_eight_conn_id, self.subaccount_id)
         if not self._batches():
             return self._report_nothing(context)
-        self._check_rendered()
-        if (table := self._delivery_columns()) is not None:
-            try:
+        try:
+            self._check_rendered()
+            if (table := self._delivery_columns()) is not None:
                 table.prepare()
-            except SinkError as error:
-                raise AirflowException(str(error)) from None
-        follower = self._follower(context)
+            follower = self._follower(context)
+        except SinkError as error:
+            raise self._conclude_unread(context, str(error)) from None
+        except Exception:  # whatever it is
+            self._push_unread(context)
+            raise
         progress = follower.begin(self.timeout.total_seconds(), _remembered(context))
         return self._follow(context, follower, progress, has_waited=False)
 
@@ -172,14 +175,19 @@ class EightByEightDeliveryReportOperator(BatchesOperator):
 
         if not self._batches():  # by now: the DAG file may be another
             return self._report_nothing(context)
-        self._check_rendered()
+        try:
+            self._check_rendered()
+            follower = self._follower(context)
+        except Exception:  # whatever it is
+            self._push_unread(context)
+            raise
         try:
             progress = Progress.of(event)
         except ValueError:
             raise self._conclude_unread(
                 context, "what the report was to go on with is not what this version writes"
             ) from None
-        return self._follow(context, self._follower(context), progress, has_waited=True)
+        return self._follow(context, follower, progress, has_waited=True)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Go on after a wait; where Airflow's trigger has failed, say that nothing is known, and fail."""
@@ -242,9 +250,12 @@ class EightByEightDeliveryReportOperator(BatchesOperator):
 
     def _conclude_unread(self, context: Context, reason: str) -> AirflowException:
         """Push that the logs were not read; return what the task fails with, which another try may mend."""
+        self._push_unread(context)
+        return AirflowException(reason)
+
+    def _push_unread(self, context: Context) -> None:
         batches = self._batches()
         self._push(context, DeliveryReport(batch_ids=list(batches.ids), messages_expected=batches.accepted))
-        return AirflowException(reason)
 
     def _report_nothing(self, context: Context) -> dict[str, Any]:
         result = self._conclude_nothing(context, DeliveryReport(batch_ids=[]))

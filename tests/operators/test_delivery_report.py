@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -345,6 +346,36 @@ def test_what_8x8_refuses_while_it_waits_is_no_success(run_due: Run, sandbox: An
     assert "HTTP 404" in run.log
     result = report_of(run)
     assert (result["messages_seen"], result["messages_expected"]) == (0, 1), "what the first look has seen"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"outcome_table": "nowhere.outcomes", "outcome_conn_id": "warehouse"}, "could not be read"),
+        ({"outcome_table": "outcomes", "outcome_conn_id": "none"}, "none"),
+        ({"eight_by_eight_conn_id": "none"}, "none"),
+        ({"sent_after": "{{ 'yesterday' }}"}, "sent_after is 'yesterday'"),
+    ],
+    ids=["table", "its connection", "connection", "time"],
+)
+def test_where_it_cannot_begin_its_result_says_that_nothing_is_known(
+    run_dag: Run,
+    sandbox: Any,
+    connection: str,
+    monkeypatch: pytest.MonkeyPatch,
+    no_pauses: None,
+    tmp_path: Path,
+    arguments: dict[str, Any],
+    said: str,
+) -> None:
+    warehouse = {"conn_type": "sqlite", "host": str(tmp_path / "warehouse.sqlite")}
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", json.dumps(warehouse))
+    run = run_dag(sent_and_reported([person(1)], **arguments))
+    assert run.task_states == {"send": "success", "report": "failed"}
+    assert said in run.task_logs["report"]
+    result = report_of(run)
+    assert (result["batch_ids"], result["messages_expected"]) == (run.xcoms["send"]["batch_ids"], 1)
+    assert (result["as_of"], result["messages_seen"]) == (None, 0)
 
 
 @both_ways

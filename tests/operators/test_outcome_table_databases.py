@@ -13,13 +13,18 @@ import pytest
 from airflow_provider_8x8.api.models import LogLine
 from airflow_provider_8x8.operators.outcome_tables import database_of
 from airflow_provider_8x8.surveys.outcomes.deliveries import Deliveries
+from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
 from airflow_provider_8x8.surveys.outcomes.sent_batches import SentBatches
 from airflow_provider_8x8.surveys.outcomes.sinks import SinkError
-from airflow_provider_8x8.surveys.outcomes.table_database import OutcomeTableError, Values, utc
+from airflow_provider_8x8.surveys.outcomes.table_columns import Values
+from airflow_provider_8x8.surveys.outcomes.table_database import OutcomeTableError, utc
 from airflow_provider_8x8.surveys.outcomes.table_deliveries import DeliveryColumns
 from tests.conftest import ROOT
-from tests.journals.sql_journals import drop_role, lesser_role
+from tests.journals.sql_journals import at_once, drop_role, lesser_role
+from tests.operators.test_delivery_report import sent_and_reported
+from tests.operators.test_outcome_table import EXPECTED, ROWS
 from tests.operators.test_survey_batch import START, person, result_of, survey_dag
+from tests.operators.test_tries import sql_journal
 from tests.support.dag_runs import DagRunResult
 from tests.support.databases import Database
 from tests.support.warehouses import Warehouse
@@ -30,10 +35,10 @@ RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 with_roles = pytest.mark.parametrize("warehouse", ["postgres", "mariadb"], indirect=True)
 
 
-def prepare(table: str = "outcomes") -> None:
+def prepare(table: str = "outcomes", **common: Any) -> None:
     database = database_of(table, "warehouse")
     try:
-        database.prepare()
+        database.prepare(common)
     finally:
         database.close()
 
@@ -179,11 +184,11 @@ def test_what_is_written_twice_is_there_once_with_its_delivery(warehouse: Wareho
     first = [a_row(row_id=str(number), row_key=f"key {number}", umid=f"umid {number}") for number in range(1_500)]
     database.run(lambda connection: database.write(connection, first), "be written")
     warehouse.execute("UPDATE outcomes SET delivery_state = 'delivered', price = 0.0375")
-    again = [a_row(row_id=str(number), outcome="unknown") for number in range(1_499, 2_000)]
+    again = [a_row(row_id=str(number), outcome="rejected") for number in range(1_499, 2_000)]
     for _ in range(2):
         database.run(lambda connection: database.write(connection, again), "be written")
     database.close()
-    assert warehouse.outcomes() == {"accepted": 1_499, "unknown": 501}
+    assert warehouse.outcomes() == {"accepted": 1_499, "rejected": 501}
     ((row_key, umid, state, price),) = warehouse.rows(
         "row_key, umid, delivery_state, price", rest="WHERE row_id = '1499'"
     )
@@ -201,6 +206,10 @@ def test_what_is_written_twice_is_there_once_with_its_delivery(warehouse: Wareho
         ("ALTER COLUMN delivery_detail TYPE BIGINT USING 1", "INSERT has failed: .*delivery_detail"),
         ("ALTER COLUMN outcome TYPE VARCHAR(3)", "INSERT has failed: .*too long"),
         ("ALTER COLUMN price TYPE BIGINT", "has a column price that keeps no fractions"),
+        ("ALTER COLUMN price TYPE NUMERIC(6, 4)", "INSERT has failed: .*overflow.*docs/warehouse.md"),
+        ("ALTER COLUMN source_row TYPE SMALLINT", "INSERT has failed: .*out of range"),
+        ("ALTER COLUMN outcome TYPE CHAR(16)", "gives back other text than was written into outcome; make it VARCHAR"),
+        ("ADD CHECK (outcome <> 'unknown')", "INSERT of a row of which little is known has failed: .*check"),
         ("ADD CHECK (owner = '')", "INSERT has failed: .*check"),
         ("ALTER COLUMN umid SET NOT NULL", "INSERT of a row of which little is known has failed: .*umid"),
         ("ALTER COLUMN sent_at SET NOT NULL", "INSERT of a row of which little is known has failed: .*sent_at"),
@@ -220,13 +229,142 @@ def test_a_table_that_others_have_made_otherwise_is_found_out(
     assert count(warehouse) == 0
 
 
+NARROWEST = {
+    "owner": 37,
+    "row_id": 20,
+    "campaign_id": 8,
+    "dag_id": 6,
+    "task_id": 4,
+    "run_id": 3,
+    "client_message_id": 50,
+    "outcome": 12,
+    "code": 64,
+    "description": 300,
+    "batch_id": 36,
+    "client_batch_id": 20,
+    "umid": 36,
+    "delivery_state": 11,
+    "delivery_detail": 100,
+    "delivery_error": 64,
+    "currency": 8,
+}
+"""The least width of each column, for the task of :data:`MINE`."""
+MINE: dict[str, Any] = {
+    "campaign_id": "campaign",
+    "dag_id": "survey",
+    "task_id": "send",
+    "run_id": "run",
+    "map_index": 7,
+}
+
+
+def narrow(warehouse: Warehouse, column: str, width: int) -> None:
+    verb = "MODIFY {} VARCHAR({})" if warehouse.fields["conn_type"] == "mysql" else "ALTER COLUMN {} TYPE VARCHAR({})"
+    null = " NOT NULL" if "MODIFY" in verb and column in ("owner", "row_id") else ""
+    warehouse.execute(f"ALTER TABLE outcomes {verb.format(column, width)}{null}")
+
+
+@with_roles
+def test_a_column_that_is_too_narrow_is_named_with_its_width_and_the_one_that_is_needed(
+    warehouse: Warehouse, no_pauses: None
+) -> None:
+    prepare()
+    for column, width in NARROWEST.items():
+        narrow(warehouse, column, width)
+    prepare(**MINE)
+    for column in ("umid", "run_id", "description"):
+        width = NARROWEST[column]
+        narrow(warehouse, column, width - 1)
+        said = f"Too narrow: {column} has {width - 1} characters, and {width} are needed"
+        with pytest.raises(OutcomeTableError, match=said):
+            prepare(**MINE)
+        narrow(warehouse, column, width)
+    for column, width in NARROWEST.items():
+        narrow(warehouse, column, width - 1)
+    with pytest.raises(OutcomeTableError) as caught:
+        prepare(**MINE)
+    for column, width in NARROWEST.items():
+        assert f"{column} has {width - 1} characters, and {width} are needed" in str(caught.value)
+    assert count(warehouse) == 0
+
+
+@pytest.mark.parametrize("warehouse", ["postgres"], indirect=True)
+def test_a_task_and_its_delivery_report_need_no_wider_columns(
+    run_dag: Run, sandbox: Any, connection: str, warehouse: Warehouse
+) -> None:
+    prepare()
+    for column, width in NARROWEST.items():
+        if column not in MINE:
+            narrow(warehouse, column, width)
+    table = {"outcome_table": "outcomes", "outcome_conn_id": "warehouse"}
+    run = run_dag(sent_and_reported([*ROWS, person(40, firstName="x" * 5_000)], sending=table, **table))
+    assert run.task_states == {"send": "success", "report": "success"}, run.log[-3000:]
+    assert warehouse.outcomes() == {**EXPECTED, "invalid": EXPECTED["invalid"] + 1}
+
+
+@pytest.mark.parametrize("warehouse", ["sqlite", "duckdb"], indirect=True)
+def test_where_a_width_is_only_a_name_it_is_none(warehouse: Warehouse) -> None:
+    prepare("template")
+    columns = warehouse.execute("SELECT name, type FROM pragma_table_info('template')")
+    made = ", ".join(f"{name} {'VARCHAR(3)' if 'CHAR' in kind else kind}" for name, kind in columns)
+    warehouse.execute(f"CREATE TABLE outcomes ({made}, PRIMARY KEY (owner, row_id))")
+    prepare(**MINE)
+
+
+@with_roles
+def test_nobody_is_texted_where_the_name_of_the_campaign_does_not_fit(
+    run_dag: Run, sandbox: Any, connection: str, warehouse: Warehouse, no_pauses: None
+) -> None:
+    prepare()
+    narrow(warehouse, "campaign_id", 10)
+    run = run_dag(survey_dag(rows=[person(1)], outcome_table="outcomes", outcome_conn_id="warehouse"))
+    assert run.task_states == {"send": "failed"}
+    needed = len(result_of(run)["campaign_id"])
+    assert f"campaign_id has 10 characters, and {needed} are needed" in run.log
+    assert sandbox.stats()["requests"] == 0
+
+
+@with_roles
+def test_a_row_key_that_does_not_fit_fails_the_task_once_all_is_sent_and_is_written_when_it_does(
+    run_dag: Run,
+    clear_and_run: Run,
+    sandbox: Any,
+    connection: str,
+    warehouse: Warehouse,
+    no_pauses: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    prepare()
+    narrow(warehouse, "row_key", 20)
+    rows = [person(number, key="k" * (41 if number == 1 else 20)) for number in range(2)]
+    dag = survey_dag(
+        rows=[*rows, person(3, key="other")],
+        unique_by="key",
+        batch_size=1,
+        outcome_table="outcomes",
+        outcome_conn_id="warehouse",
+        **sql_journal(tmp_path, monkeypatch),
+    )
+    run = run_dag(dag)
+    assert run.task_states == {"send": "failed"}
+    assert result_of(run)["accepted_count"] == 3
+    assert "Too narrow: row_key has 20 characters, and 41 are needed" in run.log
+    assert warehouse.outcomes() == {"accepted": 1}
+    narrow(warehouse, "row_key", 41)
+    again = clear_and_run(dag, run.run_id)
+    assert again.task_states == {"send": "success"}, again.log[-3000:]
+    assert result_of(again)["accepted_count"] == 3
+    assert {key for (key,) in warehouse.rows("row_key", rest="WHERE umid IS NOT NULL")} == {"k" * 20, "k" * 41, "other"}
+    assert sandbox.stats()["max_per_key"] == 1
+
+
 @pytest.mark.parametrize("warehouse", ["postgres"], indirect=True)
 def test_a_table_with_columns_of_ones_own_and_checks_that_fit_is_used(warehouse: Warehouse) -> None:
     prepare()
     warehouse.execute("ALTER TABLE outcomes ADD COLUMN mine INTEGER, ADD COLUMN seen BOOLEAN NOT NULL DEFAULT FALSE")
-    warehouse.execute(
-        "ALTER TABLE outcomes ADD CHECK (outcome IN ('accepted', 'rejected')), ALTER sent_at TYPE timestamptz"
-    )
+    outcomes = ", ".join(f"'{outcome}'" for outcome in Outcome)
+    warehouse.execute(f"ALTER TABLE outcomes ADD CHECK (outcome IN ({outcomes})), ALTER sent_at TYPE timestamptz")
     prepare()
 
 
@@ -437,3 +575,53 @@ def test_a_lax_mysql_cuts_nothing_off_either(warehouse: Warehouse, no_pauses: No
         with pytest.raises(OutcomeTableError, match=r"INSERT has failed: .*too long for column"):
             prepare()
     assert count(warehouse) == 0
+
+
+def test_what_8x8_has_said_stays_where_somebody_later_writes_that_it_is_not_known(warehouse: Warehouse) -> None:
+    prepare()
+    database = database_of("outcomes", "warehouse")
+    outcomes = ("accepted", "rejected", "unknown")
+    said = [
+        a_row(row_id=f"{before} {after}", outcome=before, code="1", description="said", umid="umid")
+        for before in outcomes
+        for after in outcomes
+    ]
+    later = [{**row, "outcome": row["row_id"].split()[1], "code": None, "description": "later"} for row in said]
+    database.run(lambda connection: database.write(connection, said), "be written")
+    database.run(lambda connection: database.write(connection, later), "be written")
+    database.close()
+    known = {row_id: tuple(rest) for row_id, *rest in warehouse.rows("row_id, outcome, code, description")}
+    kept = {"accepted unknown": ("accepted", "1", "said"), "rejected unknown": ("rejected", "1", "said")}
+    assert known == {row["row_id"]: (row["outcome"], None, "later") for row in later} | kept
+
+
+@pytest.mark.parametrize("warehouse", ["sqlite", "postgres", "mariadb"], indirect=True)
+def test_tasks_and_a_delivery_report_make_the_table_and_write_into_it_at_once(warehouse: Warehouse) -> None:
+    """The report sets the states of the very rows that two of the tasks write again and again."""
+    rows = [a_row(row_id=f"{number:03}", umid=f"umid {number}") for number in range(300)]
+
+    def write(writer: int) -> None:
+        prepare()
+        database = database_of("outcomes", "warehouse")
+        own = rows if writer < 2 else [{**row, "owner": f"batch {writer}", "umid": None} for row in rows]
+        for _ in range(5):
+            own = own[::-1]
+            some = list(own)
+            database.run(lambda connection, some=some: database.write(connection, some), "be written")  # type: ignore[misc]
+        database.close()
+
+    def report(_: int) -> None:
+        database = database_of("outcomes", "warehouse")
+        for asked_at in range(5):
+            deliveries = Deliveries(SentBatches(("theirs",)))
+            state = "delivered" if asked_at == 4 else "sent"
+            said = [(f"umid {number}", "id", "ours", "theirs", state, str(asked_at), None) for number in range(300)]
+            deliveries.add([LogLine(*line) for line in said])
+            assert DeliveryColumns(database).write(deliveries, 1_000 + asked_at) is None
+
+    at_once(4, write)
+    at_once(4, lambda number: report(number) if number == 3 else write(number))
+    assert warehouse.outcomes() == {"accepted": 900}
+    assert warehouse.rows("delivery_state, count(*)", rest="WHERE umid IS NOT NULL GROUP BY delivery_state") == [
+        ("delivered", 300)
+    ]

@@ -62,6 +62,9 @@ class HistoryWithTable(History):
     def run(self) -> list[str]:
         """Let it happen, and return what is wrong about it, and about the table."""
         super().run()
+        for task in self.tasks:
+            if task.last is not None and task.ending is Ending.SUCCESS and not self.plan.cancellers:
+                self._check_batches(task, task.last)
         self._engine.dispose()
         return self.world.violations
 
@@ -87,6 +90,18 @@ class HistoryWithTable(History):
             return
         if any(row.outcome == "accepted" and row.row_key is None for row in found):
             self.world.violate(f"{task.name}: a row was sent, and the table does not know which one it was")
+
+    def _check_batches(self, task: TaskInstance, done: Try) -> None:
+        """Hold the rows of batches against the result, whoever has stood still and gone on after it."""
+        with self._engine.connect() as connection:
+            found = connection.execute(
+                sa.text("SELECT outcome FROM outcomes WHERE task_id = :task AND owner NOT LIKE 'rows %'"),
+                {"task": task.name},
+            ).scalars()
+        there = Counter(found)
+        counted = {name: done.summary.outcomes[name] for name in ("accepted", "rejected")}
+        if done.summary.stop is None and {name: there[name] for name in counted} != counted:
+            self.world.violate(f"{task.name}: in the end the table has {there}, and the result {counted}")
 
     def _may_differ(self, task: TaskInstance, done: Try) -> bool:
         """Tell whether the table may have something else than the result says, until the task is tried again."""

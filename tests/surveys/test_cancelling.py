@@ -286,6 +286,49 @@ def test_a_journal_that_fails_after_8x8_has_answered_sets_nothing_free(
     assert outcomes(canceller(client, new_journal(), batch_ids).cancel(batch_ids)) == ["unknown", "cancelled"]
 
 
+@pytest.mark.parametrize("kind", LOST)
+def test_a_journal_that_fails_in_between_does_not_hide_that_an_answer_was_lost(
+    client: EightByEightClient, new_journal: Any, sandbox: Any, kind: str
+) -> None:
+    """The first batch would have been asked for again after the second one."""
+    batch_ids = [sent(client, new_journal(), number) for number in range(2)]
+    sandbox.faults([{"on": "cancel_batch", "kind": kind}])
+    failing = FailingMemory(new_journal(), batch_ids, at="end")
+    found = Canceller(client, failing, clock=NoWaits(), stop=threading.Event()).cancel(batch_ids)
+    assert outcomes(found) == ["unknown", "cancelled"]
+    assert {message["status"] for message in sandbox.messages()} == {"cancelled"}
+
+
+@pytest.mark.parametrize("by", ["journal", "nothing"])
+def test_an_error_that_nobody_expects_does_not_hide_what_8x8_has_cancelled_before(
+    client: EightByEightClient, new_journal: Any, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    batch_ids = [sent(client, new_journal(), number) for number in range(3)]
+    cancel = client.cancel_batch
+
+    def fails(batch_id: str, **how: Any) -> Any:
+        answer = cancel(batch_id, **how)
+        if batch_id == batch_ids[1]:
+            raise RuntimeError("what of +12025550123?")
+        return answer
+
+    monkeypatch.setattr(client, "cancel_batch", fails)
+    by_journal = canceller(client, new_journal(), batch_ids)
+    by_it = (
+        by_journal
+        if by == "journal"
+        else Canceller(client, TryCancels(None, None), clock=NoWaits(), stop=threading.Event())
+    )
+    found = by_it.cancel(batch_ids)
+    assert outcomes(found) == ["cancelled", "unknown", "not_cancelled"]
+    assert str(by_it.problem) == "an unexpected error: RuntimeError: what of +12*******23?"
+    assert [each.reason for each in found[1:]] == [by_it.problem] * 2
+    if by == "journal":
+        states = [stands(new_journal())[batch_id].state for batch_id in batch_ids]
+        assert states == [EntryState.CANCELLED, EntryState.SENT, EntryState.SENT]
+        assert stands(new_journal())[batch_ids[1]].unanswered_cancels
+
+
 class FailingMemory(CampaignCancels):
     """Of a journal that is away when something is to be written."""
 

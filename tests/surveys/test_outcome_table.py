@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -10,6 +11,7 @@ import sqlalchemy as sa
 from airflow_provider_8x8.api.models import SurveyMessage
 from airflow_provider_8x8.surveys.clock import SystemClock
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
+from airflow_provider_8x8.surveys.journal.errors import SupersededError
 from airflow_provider_8x8.surveys.messages.row_message import RowMessage, RowMessages
 from airflow_provider_8x8.surveys.messages.texts import Texts
 from airflow_provider_8x8.surveys.outcomes.lines import BatchLines, ReportLine
@@ -63,3 +65,20 @@ def test_a_batch_that_is_taken_back_leaves_the_rows_of_the_last_reading_as_they_
         ("new 1", "invalid"),
         ("new 2", "invalid"),
     ]
+
+
+def test_an_overtaken_try_leaves_the_rows_of_the_newest_ones_reading_as_they_are(tmp_path: Path) -> None:
+    file = tmp_path / "warehouse.sqlite"
+    overtaken = table_in(file)
+    with suppress(SupersededError), overtaken:
+        with table_in(file) as newest:
+            newest.forget_rows()
+            newest.write_row(ReportLine(1, Outcome.INVALID, "new"))
+            newest.end_reading()
+        overtaken.forget_rows()
+        for number in (1, 2):
+            overtaken.write_row(ReportLine(number, Outcome.INVALID, "old"))
+        raise SupersededError("a newer try has begun")
+    with sa.create_engine(f"sqlite:///{file}").connect() as connection:
+        rows = connection.execute(sa.text("SELECT source_row, row_key FROM outcomes")).all()
+    assert list(map(tuple, rows)) == [(1, "new")]

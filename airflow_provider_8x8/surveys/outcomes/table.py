@@ -27,6 +27,7 @@ from airflow_provider_8x8.api.masking import quotable
 from airflow_provider_8x8.api.models import LogLine
 from airflow_provider_8x8.surveys.clock import Clock
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
+from airflow_provider_8x8.surveys.journal.errors import SupersededError
 from airflow_provider_8x8.surveys.messages.row_keys import RowKeys, unpack
 from airflow_provider_8x8.surveys.messages.row_message import InvalidRowError, RowMessage
 from airflow_provider_8x8.surveys.messages.texts import Texts
@@ -39,7 +40,8 @@ from airflow_provider_8x8.surveys.outcomes.lines import (
 )
 from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
 from airflow_provider_8x8.surveys.outcomes.sinks import SinkError
-from airflow_provider_8x8.surveys.outcomes.table_database import TableDatabase, Values, pieces, utc
+from airflow_provider_8x8.surveys.outcomes.table_columns import LONGEST, Values
+from airflow_provider_8x8.surveys.outcomes.table_database import TableDatabase, pieces, utc
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +53,6 @@ _NEXT_ATTEMPT = 10.0
 
 _ROWS_AT_A_TIME = 1_000
 _WRITTEN = "be written"
-_LONGEST_CODE = 64
 
 
 class TaskInstanceName(NamedTuple):
@@ -129,6 +130,7 @@ class OutcomeTable:
         named = "\0".join(map(str, task))  # not by the campaign, which may be another one in the next try
         self._owner = f"rows {blake2b(named.encode(), digest_size=16).hexdigest()}"
         self._is_reading = False
+        self._forgets_rows = False
         self._rows: list[Values] = []
         self._kept: deque[tuple[Callable[[Connection], Any], int]] = deque()
         self._not_before = 0.0
@@ -138,7 +140,7 @@ class OutcomeTable:
     def __enter__(self) -> Self:
         # Before anything is sent: a table that cannot be written shows now.
         try:
-            self._database.prepare()
+            self._database.prepare(self._common)
         except BaseException:
             self._database.close()
             raise
@@ -148,7 +150,11 @@ class OutcomeTable:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            if error is None or isinstance(error, Exception):
+            if isinstance(
+                error, SupersededError
+            ):  # the rows that are in no batch are those of the newest try's reading
+                self._write_kept()
+            elif error is None or isinstance(error, Exception):
                 self.end_reading()
         except SinkError as failure:
             if error is None:
@@ -178,12 +184,13 @@ class OutcomeTable:
         return lacking
 
     def forget_rows(self) -> None:
-        """Delete the rows that are in no batch."""
-        self._is_reading = True
+        """
+        Delete the rows that are in no batch, with the first that is written of this reading.
+
+        Not before: a process that stood still may only find out then that there is a newer try, whose rows they are.
+        """
+        self._is_reading = self._forgets_rows = True
         self._rows = []
-        table = self._database.table
-        own = sa.delete(table).where(table.columns.owner == self._owner)
-        self._submit(lambda connection: connection.execute(own), 0)
 
     def write_row(self, line: ReportLine) -> None:
         """Write a row that is in no batch, with others."""
@@ -202,6 +209,7 @@ class OutcomeTable:
     def end_reading(self) -> None:
         """Write all that is left, and wait for the warehouse if need be."""
         self._write_rows()
+        self._forget_rows()
         for client_batch_id, rows in self._known.items():
             self._submit(partial(self._complete, client_batch_id, dict(rows)), len(rows))
         self._is_reading = False
@@ -277,7 +285,7 @@ class OutcomeTable:
             "client_message_id": _storable(line.client_message_id),
             "outcome": line.outcome.value,
             # 8x8's words may quote the number, and be of any length.
-            "code": None if line.code is None else _storable(_words(str(line.code))[:_LONGEST_CODE]),
+            "code": None if line.code is None else _storable(_words(str(line.code))[: LONGEST["code"]]),
             "description": line.description and _storable(_words(line.description)),
             "batch_id": line.batch_id,
             "client_batch_id": None,
@@ -378,8 +386,16 @@ class OutcomeTable:
 
     # when it is written
 
+    def _forget_rows(self) -> None:
+        if self._forgets_rows:
+            self._forgets_rows = False
+            table = self._database.table
+            own = sa.delete(table).where(table.columns.owner == self._owner)
+            self._submit(lambda connection: connection.execute(own), 0)
+
     def _submit(self, work: Callable[[Connection], Any], rows: int) -> None:
         """Write something, after all that was to be written before."""
+        self._forget_rows()
         self._kept.append((work, rows))
         if not self._is_reading or sum(kept for _, kept in self._kept) > _MOST_KEPT:
             self._write_kept()

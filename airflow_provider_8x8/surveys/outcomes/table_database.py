@@ -1,5 +1,5 @@
 """
-The outcome table: its columns, and how they are written in each kind of database.
+The outcome table: how it is written in each kind of database.
 
 Rows are upserted where the dialect has a statement for it, else deleted and inserted in one transaction.
 """
@@ -16,20 +16,27 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
 from tenacity import stop_after_delay
 
 from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.retrying import retrying
+from airflow_provider_8x8.surveys.outcomes.outcome import Outcome
 from airflow_provider_8x8.surveys.outcomes.sinks import SinkError
+from airflow_provider_8x8.surveys.outcomes.table_columns import (
+    DELIVERY_COLUMNS,
+    KEY,
+    LONGEST,
+    OPTIONS,
+    Values,
+    columns,
+    widest_row,
+)
 
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 Item = TypeVar("Item")
-Values = dict[str, Any]
-"""A row's columns by their names."""
-
 LOCK_SECONDS = 30
 """How long a statement waits for another's lock where nothing else is to be done meanwhile."""
 
@@ -41,14 +48,13 @@ _NAMES_AT_A_TIME = 500
 
 _READ_COMMITTED = ("postgresql", "mysql", "mariadb")
 
-_OPTIONS: dict[str, Any] = {
-    f"{dialect}_{option}": value
-    for dialect in ("mysql", "mariadb")
-    for option, value in {"engine": "InnoDB", "charset": "utf8mb4", "collate": "utf8mb4_bin"}.items()
-}
-
 _KEPT = frozenset({"source_row", "row_key", "client_message_id", "batch_id", "umid", "parts"})
 """Columns that keep their value where a later one is NULL: 8x8's logs know less of a row than its source."""
+
+_SAID = (Outcome.ACCEPTED.value, Outcome.REJECTED.value)
+"""What 8x8 has said of a row. A process that stood still may not know it yet, and write that nothing is known."""
+
+_SAID_COLUMNS = ("outcome", "code", "description")
 
 # Whatever the database has refused: which of its errors pass is a list for each driver, and a list has gaps.
 _RETRYING = retrying(
@@ -69,53 +75,10 @@ class OutcomeTableError(SinkError):
     """The outcome table could not be made, written or read; the text holds no row and no secret."""
 
 
-def _columns() -> list[sa.Column[Any]]:
-    return [
-        sa.Column("owner", sa.String(64), primary_key=True, comment="the client batch id, or whose row it is else"),
-        sa.Column("row_id", sa.String(32), primary_key=True, comment="the hash of the row key, or the row's number"),
-        sa.Column("campaign_id", sa.String(768), nullable=False, comment="yours, or the task instance"),
-        sa.Column("dag_id", sa.String(250), nullable=False),
-        sa.Column("task_id", sa.String(250), nullable=False),
-        sa.Column("run_id", sa.String(250), nullable=False),
-        sa.Column("map_index", sa.Integer, nullable=False, comment="-1 if the task is not mapped"),
-        sa.Column("source_row", sa.Integer, comment="1 for the first row of the source, when it was read"),
-        # MySQL's TEXT has 64 KiB, and a row whose value has more is sent all the same.
-        sa.Column(
-            "row_key",
-            sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql").with_variant(mysql.MEDIUMTEXT(), "mariadb"),
-            comment="the value that makes the row unique in its campaign",
-        ),
-        sa.Column("client_message_id", sa.Text, comment="what 8x8 knows the row by"),
-        sa.Column("outcome", sa.String(16), nullable=False, comment="what became of the row"),
-        sa.Column("code", sa.String(64), comment="8x8's, of the message or of its refusal"),
-        sa.Column("description", sa.Text, comment="8x8's words, or why the row was not sent"),
-        sa.Column("batch_id", sa.String(100), comment="8x8's id of the batch"),
-        sa.Column("client_batch_id", sa.String(64), comment="our id of the batch"),
-        sa.Column("umid", sa.String(100), comment="8x8's id of the message; survey answers have it"),
-        sa.Column("parts", sa.Integer, comment="SMS parts of the text"),
-        sa.Column("sent_at", sa.DateTime, comment="UTC; when the batch was begun"),
-        sa.Column("updated_at", sa.DateTime, nullable=False, comment="UTC; when the outcome was written last"),
-        sa.Column("delivery_state", sa.String(32), comment="in 8x8's logs, such as delivered"),
-        sa.Column("delivery_detail", sa.String(100), comment="such as delivered_to_recipient"),
-        sa.Column("delivery_error", sa.String(64), comment="8x8's error code"),
-        sa.Column("price", sa.Numeric(18, 8, asdecimal=False), comment="of all parts of the message"),
-        sa.Column("currency", sa.String(8), comment="ISO 4217"),
-        sa.Column("delivery_as_of", sa.DateTime, comment="UTC; when 8x8 was asked for the logs that say so"),
-    ]
-
-
-_TRIAL: dict[type[sa.types.TypeEngine[Any]], Any] = {
-    sa.Integer: 1,
-    sa.Numeric: 0.0125,
-    sa.DateTime: datetime(2025, 1, 1),  # noqa: DTZ001  # as utc()
-}
-"""What is tried to be written into columns, by what they hold; into texts their own names, for the error."""
+_SMALL_PRICE = 0.0125
 _LEAST_PRICE = 0.0001
 
 _RIGHTS = "The connection's user needs SELECT, INSERT, UPDATE and DELETE on it"
-
-DELIVERY_COLUMNS = ("delivery_state", "delivery_detail", "delivery_error", "price", "currency", "delivery_as_of")
-_KEY = ("owner", "row_id")
 
 
 def utc(seconds: float) -> datetime:
@@ -138,10 +101,10 @@ class TableDatabase:
         self.table = sa.Table(
             table,
             sa.MetaData(),
-            *_columns(),
+            *columns(),
             schema=sa.sql.quoted_name(schema, quote=False if "." in schema else None) if schema else None,
             comment="one row for each row of a survey's source, and what became of it",
-            **_OPTIONS,
+            **OPTIONS,
         )
         self._said = f"the outcome table {name} (outcome_conn_id {conn_id!r})"
         self._dialect = engine.dialect.name
@@ -151,16 +114,18 @@ class TableDatabase:
         if self._dialect == "sqlite":
             event.listen(self._engine, "begin", self._begin_on_sqlite)
         self._upsert = _upsert_of(self._dialect, self.table)
+        self._written: Sequence[Values] = ()
 
     def __str__(self) -> str:
         return self._said
 
-    def prepare(self) -> None:
+    def prepare(self, common: Values) -> None:
         """
         Make the table if it is not there, and see that it can be written as it will be.
 
         Several tasks may do so at once.
 
+        :param common: the columns that all rows of the task instance that writes them have in common, if one does
         :raises OutcomeTableError: it cannot
         """
         there = self._columns_there()
@@ -179,7 +144,7 @@ class TableDatabase:
                 f"{self} is there and lacks the columns {', '.join(lacking)}; add them, or name a table that is not "
                 "there yet: it is made then"
             )
-        self._try_out()
+        self._try_out(common)
 
     def run(self, work: Callable[[Connection], Result], purpose: str) -> Result:
         """
@@ -192,7 +157,7 @@ class TableDatabase:
         try:
             result: Result = _RETRYING(self._once, work)
         except _FAILURES as error:
-            raise OutcomeTableError(f"{self} could not {purpose}: {in_short(error)}") from None
+            raise OutcomeTableError(f"{self} could not {purpose}: {self._in_short(error)}") from None
         return result
 
     def attempt(self, work: Callable[[Connection], Any]) -> str | None:
@@ -201,7 +166,7 @@ class TableDatabase:
         try:
             self._once(work)
         except _FAILURES as error:
-            return in_short(error)
+            return self._in_short(error)
         finally:
             self._lock_seconds = LOCK_SECONDS
         return None
@@ -215,6 +180,7 @@ class TableDatabase:
     def write(self, connection: Connection, rows: Sequence[Values]) -> None:
         """Write rows over those that may be there; what only an earlier writer knew, and deliveries, stay."""
         for some in pieces(rows, _AT_A_TIME):
+            self._written = some
             if self._upsert is not None:
                 connection.execute(self._upsert, some)
             else:
@@ -267,27 +233,31 @@ class TableDatabase:
             log.info("%s has no index of umids: %s", self, in_short(error))
         return None
 
-    def _try_out(self) -> None:
+    def _try_out(self, common: Values) -> None:
         """
-        Do with rows what tasks do with theirs, and take all back.
+        Do with rows what tasks do with theirs, with values as wide as they may come, and take all back.
 
         :raises OutcomeTableError: that is not possible
         """
-        columns, owner = self.table.columns, f"trial {secrets.token_hex(8)}"
-        whole: Values = {
-            column.name: next((value for kind, value in _TRIAL.items() if isinstance(column.type, kind)), column.name)
-            for column in columns
-        }
-        whole |= {"owner": owner, "outcome": "accepted", "delivery_state": "delivered"}
-        there = {**whole, "row_id": "there"}
+        columns = self.table.columns
+        owner = f"trial {secrets.token_hex(8)}".ljust(LONGEST["owner"], "x")
+        whole = {**widest_row(common), "owner": owner}
+        there = {**whole, "row_id": "there".ljust(LONGEST["row_id"], "x"), "price": _SMALL_PRICE}
         later = {name: value for name, value in there.items() if name not in DELIVERY_COLUMNS}
         may_be_null = {column.name for column in columns if column.nullable}
-        sparse = {name: None if name in may_be_null else value for name, value in later.items()} | {"row_id": "sparse"}
+        sparse = [
+            {name: None if name in may_be_null else value for name, value in later.items()}
+            | {"row_id": outcome.value, "outcome": outcome.value}
+            for outcome in Outcome
+        ]
+        texts = _texts(self.table)
         is_trial = columns.owner == owner
         is_whole = sa.and_(is_trial, columns.row_id == whole["row_id"])
+        is_there = sa.and_(is_trial, columns.row_id == there["row_id"])
+        self._written = [whole]
         doing = ""
 
-        def work(connection: Connection) -> tuple[int, float | None]:
+        def work(connection: Connection) -> tuple[int, float | None, list[str]]:
             nonlocal doing
             doing = "INSERT"
             connection.execute(sa.insert(self.table), [whole, there])
@@ -298,25 +268,49 @@ class TableDatabase:
             doing = "to write over a row"
             self.write(connection, [later])
             doing = "INSERT of a row of which little is known"
-            self.write(connection, [sparse])
+            self.write(connection, sparse)
             doing = "SELECT"
-            seen = sa.select(sa.func.count(), sa.func.max(columns.price)).select_from(self.table).where(is_trial)
-            count, price = connection.execute(seen).one()
-            return int(count), price
+            count = connection.execute(sa.select(sa.func.count()).select_from(self.table).where(is_trial)).scalar_one()
+            seen = connection.execute(sa.select(columns.price, *(columns[name] for name in texts)).where(is_there))
+            price, *found = seen.first() or (None, *(there[name] for name in texts))
+            return int(count), price, [name for name, text in zip(texts, found, strict=True) if text != there[name]]
 
         try:
-            count, price = _RETRYING(self._once, work, commits=False)
+            count, price, changed = _RETRYING(self._once, work, commits=False)
         except _FAILURES as error:
             raise OutcomeTableError(
-                f"{self} cannot be written, {doing} has failed: {in_short(error)}. {_RIGHTS}, and "
+                f"{self} cannot be written, {doing} has failed: {self._in_short(error)}. {_RIGHTS}, and "
                 "columns as docs/warehouse.md has them"
             ) from None
-        if count != 2:  # there, and sparse
+        if count != 1 + len(sparse):
             raise OutcomeTableError(
-                f"{self} has no primary key of {' and '.join(_KEY)}: a row would be there more than once"
+                f"{self} has no primary key of {' and '.join(KEY)}: a row would be there more than once"
             )
-        if price is None or abs(float(price) - whole["price"]) > _LEAST_PRICE:
+        if changed:
+            raise OutcomeTableError(
+                f"{self} gives back other text than was written into {', '.join(changed)}; make it VARCHAR"
+            )
+        if price is None or abs(float(price) - _SMALL_PRICE) > _LEAST_PRICE:
             raise OutcomeTableError(f"{self} has a column price that keeps no fractions; make it a decimal number")
+
+    def _in_short(self, error: Exception) -> str:
+        """Say what has failed and, if values were at fault, which columns are narrower than them."""
+        said = in_short(error)
+        if not isinstance(error, DataError):
+            return said
+        try:
+            with self._engine.connect() as connection:
+                found = sa.inspect(connection).get_columns(self.table.name, schema=self.table.schema)
+        except (SQLAlchemyError, NotImplementedError):
+            return said
+        widths = {column["name"]: getattr(column["type"], "length", None) for column in found}
+        needed = {name: max(len(row.get(name) or "") for row in self._written) for name in _texts(self.table)}
+        narrow = [
+            f"{name} has {width} characters, and {needed[name]} are needed"
+            for name, width in widths.items()
+            if width is not None and width < needed.get(name, 0)
+        ]
+        return f"{said}. Too narrow: {'; '.join(narrow)}" if narrow else said
 
     # transactions
 
@@ -369,6 +363,10 @@ def in_short(error: Exception) -> str:
     return f"{type(cause).__name__}: {mask_phone_numbers((str(cause).splitlines() or [''])[0])}"
 
 
+def _texts(table: sa.Table) -> list[str]:
+    return [column.name for column in table.columns if isinstance(column.type, sa.String)]
+
+
 def _upsert_of(dialect: str, table: sa.Table) -> Any:
     """Return the statement that writes rows over those that are there, None if none is known for the dialect."""
     if dialect in ("mysql", "mariadb"):
@@ -377,24 +375,31 @@ def _upsert_of(dialect: str, table: sa.Table) -> Any:
     if dialect in ("postgresql", "duckdb"):
         into_postgres = postgresql.insert(table)
         changes = _changes(table, into_postgres.excluded, is_text=dialect == "duckdb")
-        return into_postgres.on_conflict_do_update(index_elements=list(_KEY), set_=changes)
+        return into_postgres.on_conflict_do_update(index_elements=list(KEY), set_=changes)
     if dialect == "sqlite":
         into_sqlite = sqlite.insert(table)
-        return into_sqlite.on_conflict_do_update(index_elements=list(_KEY), set_=_changes(table, into_sqlite.excluded))
+        return into_sqlite.on_conflict_do_update(index_elements=list(KEY), set_=_changes(table, into_sqlite.excluded))
     return None
 
 
 def _changes(table: sa.Table, new: Any, *, is_text: bool = False) -> Values:
     """Return what an upsert sets; ``is_text``: new values come as text, whatever the column's type."""
+    # MySQL sets one column after the other: this comes to the same after the outcome is set, which is the first.
+    # Its words are literals, since not every driver takes parameters there.
+    words: dict[str, Any] = {outcome: sa.literal_column(f"'{outcome}'") for outcome in (Outcome.UNKNOWN.value, *_SAID)}
+    said = [table.columns.outcome == words[outcome] for outcome in _SAID]
+    is_known = sa.and_(new["outcome"] == words[Outcome.UNKNOWN.value], sa.or_(*said))
 
     def of(column: sa.Column[Any]) -> Any:
         its = sa.cast(new[column.name], column.type) if is_text else new[column.name]
+        if column.name in _SAID_COLUMNS:
+            return sa.case((is_known, column), else_=its)
         return sa.func.coalesce(its, column) if column.name in _KEPT else its
 
     return {
         column.name: of(column)
         for column in table.columns
-        if column.name not in _KEY and column.name not in DELIVERY_COLUMNS
+        if column.name not in KEY and column.name not in DELIVERY_COLUMNS
     }
 
 
@@ -402,4 +407,6 @@ def _merged(there: Mapping[Any, Any], new: Values) -> Values:
     """Return what an upsert makes of a row."""
     deliveries = {name: there.get(name) for name in DELIVERY_COLUMNS}
     kept = {name: there.get(name) for name in _KEPT if new[name] is None}
-    return {**new, **deliveries, **kept}
+    is_known = new["outcome"] == Outcome.UNKNOWN.value and there.get("outcome") in _SAID
+    said = {name: there.get(name) for name in _SAID_COLUMNS if is_known}
+    return {**new, **deliveries, **kept, **said}

@@ -14,7 +14,8 @@ from airflow_provider_8x8.api.masking import quotable
 from airflow_provider_8x8.surveys.messages.row_keys import fold_message_id
 from airflow_provider_8x8.surveys.outcomes.deliveries import FINAL, Deliveries, Fate, Message, price_of
 from airflow_provider_8x8.surveys.outcomes.sinks import SinkError
-from airflow_provider_8x8.surveys.outcomes.table_database import TableDatabase, Values, pieces, utc
+from airflow_provider_8x8.surveys.outcomes.table_columns import LONGEST, Values
+from airflow_provider_8x8.surveys.outcomes.table_database import TableDatabase, pieces, utc
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class DeliveryColumns:
         :raises SinkError: it cannot
         """
         try:
-            self._database.prepare()
+            self._database.prepare({})
         finally:
             self._database.close()
 
@@ -102,9 +103,9 @@ class DeliveryColumns:
         price = price_of(fate.price)
         return {
             "delivery_state": quotable(fate.status)[:32],
-            "delivery_detail": fate.detail and quotable(fate.detail)[:100],
-            "delivery_error": fate.code and quotable(fate.code)[:64],
-            "currency": fate.currency and quotable(fate.currency)[:8],
+            "delivery_detail": fate.detail and quotable(fate.detail)[: LONGEST["delivery_detail"]],
+            "delivery_error": fate.code and quotable(fate.code)[: LONGEST["delivery_error"]],
+            "currency": fate.currency and quotable(fate.currency)[: LONGEST["currency"]],
             "price": None if price is None else float(price),
             "delivery_as_of": utc(as_of),
         }

@@ -25,12 +25,14 @@ import msgspec
 
 from airflow_provider_8x8.api.client import EightByEightClient
 from airflow_provider_8x8.api.errors import EightByEightError, RateLimitedError, RefusedError, UnknownOutcomeError
+from airflow_provider_8x8.api.masking import mask_phone_numbers, where_raised
 from airflow_provider_8x8.api.tries import retrying_until_answered
 from airflow_provider_8x8.surveys.chance import Chance
 from airflow_provider_8x8.surveys.clock import Clock
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
 from airflow_provider_8x8.surveys.journal.errors import JournalError, JournalMismatchError
 from airflow_provider_8x8.surveys.outcomes.cancellations import Cancellation, CancelOutcome
+from airflow_provider_8x8.surveys.sending.sender import UNEXPECTED
 
 log = logging.getLogger(__name__)
 
@@ -234,7 +236,7 @@ class Canceller:
         self._failures: dict[str, EightByEightError] = {}
         self._begun: set[str] = set()
         self._ended: set[str] = set()
-        self.problem: JournalError | None = None
+        self.problem: str | None = None
         """Why not all could be asked, or noted."""
 
     def cancel(self, batch_ids: Sequence[str]) -> list[Cancellation]:
@@ -247,7 +249,13 @@ class Canceller:
             for batch_id in self._begun - self._ended:
                 self._end(batch_id)
         except JournalError as error:
-            self.problem = error
+            self.problem = str(error)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the caller learns what was cancelled
+            log.error("%s at:\n%s", type(error).__name__, where_raised(error))
+            self.problem = f"{UNEXPECTED} {type(error).__name__}: {mask_phone_numbers(str(error))}"
+        if self.problem is not None:
+            for batch_id in self._begun - self._ended:
+                self._take_note(batch_id)
         for batch_id in to_ask:
             self._explain(self._known[batch_id])
         return [self._known[batch_id] for batch_id in batch_ids]
@@ -293,6 +301,9 @@ class Canceller:
                 if isinstance(error, UnknownOutcomeError):
                     self._lost.add(batch_id)
                 return error
+        except Exception:
+            self._lost.add(batch_id)
+            raise
         else:
             self._failures.pop(batch_id, None)
             self._said[batch_id] = answer.cancelled_count
@@ -301,22 +312,26 @@ class Canceller:
         return None
 
     def _end(self, batch_id: str) -> None:
-        """Note what is known of a batch that is not asked for any more."""
+        """Have what is known of a batch remembered that is not asked for any more."""
+        self._take_note(batch_id)
         said, is_answered = self._said.get(batch_id), batch_id not in self._lost
-        known = self._known[batch_id]
-        known.cancelled, known.is_unanswered = max(known.cancelled, said or 0), known.is_unanswered or not is_answered
         self._known[batch_id] = self._memory.end(batch_id, said, is_answered=is_answered)
         self._ended.add(batch_id)
+
+    def _take_note(self, batch_id: str) -> None:
+        known = self._known[batch_id]
+        known.cancelled = max(known.cancelled, self._said.get(batch_id, 0))
+        known.is_unanswered = known.is_unanswered or batch_id in self._lost
 
     def _explain(self, known: Cancellation) -> None:
         """Say why a batch is not wholly cancelled, and whether asking again may help."""
         if known.is_whole:
             return
         failure = self._failures.get(known.batch_id)
-        if known.batch_id not in self._begun:
-            known.reason, known.may_go_better = ENDED if self.problem is None else str(self.problem), True
-        elif failure is not None:
+        if failure is not None:
             known.reason, known.may_go_better = str(failure), failure.may_go_better
+        elif known.batch_id not in self._said:
+            known.reason, known.may_go_better = self.problem or ENDED, True
         else:
             known.reason = NOTHING_LEFT
 
