@@ -99,6 +99,17 @@ def test_an_encoding_that_was_chosen_is_counted(encoding: str) -> None:
     assert found.texts.pushed == {}
 
 
+@pytest.mark.parametrize("common", [None, "AUTO", "GSM7", "UCS2"])
+@pytest.mark.parametrize(("own", "parts"), [("UCS2", 2), ("GSM7", 1), ("AUTO", 1)])
+def test_an_encoding_that_a_row_has_chosen_is_counted_before_the_common_one(
+    common: str | None, own: str, parts: int
+) -> None:
+    rows = [("+12025550101", "e" * 100, own)]
+    found = preview("{{a}} {{url}}", ["destination", "a", "encoding"], rows, encoding=common)
+    assert found.texts.histogram == {parts: 1}
+    assert found.texts.ucs2 == (own == "UCS2")
+
+
 def test_rows_may_bring_their_own_text_encoding_and_country() -> None:
     rows = [
         ("2025550101", "US", "one {{url}}", None),
