@@ -16,6 +16,14 @@ from airflow_provider_8x8.surveys.messages.builder import ColumnsError, SourceEr
 
 log = logging.getLogger(__name__)
 
+_EXPECTED = "expected mappings, or lists of them and of nothing else"
+_OF_TABLES = (
+    "; of a DataFrame give its rows as mappings: df.to_dict('records') in pandas, df.to_dicts() in polars, "
+    "table.to_pylist() in pyarrow"
+)
+_TABLES = ("__dataframe__", "__arrow_c_stream__", "__arrow_c_array__")
+"""By these protocols DataFrames are read, whoever's they are; columns that stand alone know some of them, too."""
+
 _ROWS_AT_A_TIME = 5_000
 _MAX_KEPT_ROWS = 1_000_000
 
@@ -30,29 +38,35 @@ class GivenRows:
 
     :param rows: mappings, or lists of them; None is no rows
     :raises TypeError: these are not rows
+    :raises SourceError: among those of a list is something that may hold any number of them
     """
 
     columns: Collection[str] | None = None
 
     def __init__(self, rows: Any) -> None:
         if not _may_be_rows(rows):
+            hint = (
+                _OF_TABLES
+                if _is_table(rows)
+                else " (give the output itself, or render text with render_template_as_native_obj)"
+            )
             raise TypeError(
-                f"rows is of type {type(rows).__name__}; expected a list of mappings, such as a task's output "
-                "(give the output itself, or render text with render_template_as_native_obj)"
+                f"rows is of type {type(rows).__name__}; expected a list of mappings, such as a task's output{hint}"
             )
         self._rows: Iterable[Any]
         if rows is None:
             self._rows = ()
         else:
             self._rows = _KeptRows(rows) if isinstance(rows, Iterator) else rows
+        self._count = sum(1 for _ in self) if isinstance(rows, list | tuple) else None
 
     def __iter__(self) -> Generator[Any, None, None]:
         with _endings_as_errors():
             yield from _flat(self._rows)
 
     def __repr__(self) -> str:
-        if isinstance(self._rows, list | tuple):
-            return f"<{sum(1 for _ in self)} rows>"
+        if self._count is not None:
+            return f"<{self._count} rows>"
         return "<rows of an iterator>" if isinstance(self._rows, _KeptRows) else "<rows of mapped tasks>"
 
 
@@ -140,7 +154,7 @@ class FunctionRows:
         if not _may_be_rows(rows):
             raise SourceError(
                 f"{self._name}() has returned a value of type {type(rows).__name__}; expected a list of mappings, or a "
-                "generator that yields them"
+                f"generator that yields them{_OF_TABLES if _is_table(rows) else ''}"
             )
         if isinstance(rows, Iterator):
             if rows is self._iterator:
@@ -177,7 +191,14 @@ def _endings_as_errors() -> Iterator[None]:
 
 
 def _may_be_rows(rows: Any) -> bool:
-    return rows is None or (isinstance(rows, Iterable) and not isinstance(rows, str | bytes | Mapping))
+    if rows is None:
+        return True
+    return isinstance(rows, Iterable) and not (isinstance(rows, str | bytes | Mapping) or _is_table(rows))
+
+
+def _is_table(value: Any) -> bool:
+    """Tell whether a value is a DataFrame: what it gives one by one are its columns, not its rows."""
+    return any(hasattr(value, protocol) for protocol in _TABLES) and hasattr(value, "columns")
 
 
 def _flat(rows: Iterable[Any], none_is_no_rows: bool | None = None) -> Generator[Any, None, None]:
@@ -185,8 +206,12 @@ def _flat(rows: Iterable[Any], none_is_no_rows: bool | None = None) -> Generator
     Yield each row of some, or of lists of them.
 
     :param none_is_no_rows: whether a None is the output of a task that had no rows; by default that is looked up
+    :raises SourceError: among them is something that may hold any number of rows: it must not count as one
     """
     for row in rows:
+        if isinstance(row, dict):  # as nearly all are
+            yield row
+            continue
         if row is None:
             if none_is_no_rows is None:
                 none_is_no_rows = _is_outputs(rows)
@@ -194,6 +219,11 @@ def _flat(rows: Iterable[Any], none_is_no_rows: bool | None = None) -> Generator
                 continue
         if _holds_rows(row):
             yield from _flat(row)
+        elif _may_hold_rows(row):
+            raise SourceError(
+                f"among the rows is a value of type {type(row).__name__}, which may hold many; {_EXPECTED}"
+                f"{_OF_TABLES if _is_table(row) else ''}"
+            )
         else:
             yield row
 
@@ -203,6 +233,13 @@ def _holds_rows(row: Any) -> bool:
     return isinstance(row, list | tuple) and all(
         isinstance(item, Mapping | list | tuple) or item is None for item in row
     )
+
+
+def _may_hold_rows(row: Any) -> bool:
+    """Tell what is no list of rows, and may hold some all the same, from a row that is not a mapping."""
+    if isinstance(row, list | tuple):
+        return any(isinstance(item, Mapping) or _may_hold_rows(item) for item in row)
+    return not isinstance(row, str | bytes | Mapping) and (isinstance(row, Iterable) or _is_table(row))
 
 
 def _is_outputs(rows: Iterable[Any]) -> bool:

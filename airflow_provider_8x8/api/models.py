@@ -113,6 +113,9 @@ class SurveyTemplate(_Request):
     expiry: AwareDatetime | None = None
     dlr_callback_url: CallbackUrl | None = None
 
+    def __repr__(self) -> str:
+        return "<SurveyTemplate>"  # a sender may be a phone number, and the address of receipts may let one in there
+
 
 class SurveyBatch(_Request):
     """A batch of surveys (``BatchSurveyRequest``)."""

@@ -44,6 +44,9 @@ class Answer(NamedTuple):
     headers: Mapping[str, str]
     body: bytes
 
+    def __repr__(self) -> str:
+        return f"<Answer {self.http_status}, {len(self.body)} bytes>"  # which may quote phone numbers
+
 
 def exchange(
     method: str,

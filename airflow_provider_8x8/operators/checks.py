@@ -14,7 +14,7 @@ import msgspec
 
 from airflow_provider_8x8.api.masking import mask_phone_numbers, mask_url
 from airflow_provider_8x8.api.models import MAX_BATCH_SIZE, MAX_SOURCE_LENGTH, SubaccountId
-from airflow_provider_8x8.operators.masked import CanaryNumber, as_text, quoted, refuse
+from airflow_provider_8x8.operators.masked import CanaryNumber, as_text, quoted, refuse, shortened
 from airflow_provider_8x8.surveys.journal.entries import MAX_CAMPAIGN_ID_LENGTH
 from airflow_provider_8x8.surveys.messages.builder import check_common
 from airflow_provider_8x8.surveys.messages.template import Template
@@ -125,7 +125,7 @@ def _time(name: str, value: Any) -> Any:
     if value == "":
         return value
     try:
-        parse_time(name, value)
+        parse_time(name, value, shortened)
     except ValueError as error:
         raise ValueError(mask_phone_numbers(str(error))) from None
     return value

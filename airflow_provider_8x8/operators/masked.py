@@ -94,7 +94,8 @@ class CanaryNumber(Masked):
             return msgspec.convert(to_phone_number(as_text("canary_destination", self.value)), Destination)
         except msgspec.ValidationError:
             raise ValueError(
-                f"canary_destination is {self}; expected a phone number with the country code, 7 to 15 digits"
+                f"canary_destination is {shortened(str(self))}; expected a phone number with the country code, 7 to 15 "
+                "digits"
             ) from None
 
 
@@ -161,8 +162,13 @@ def _mask_text(text: str) -> str:
 
 def quoted(value: Any) -> str:
     """Return a value as an error may quote it: phone numbers masked, long ones cut."""
-    text = mask_phone_numbers(repr(str(value)) if isinstance(value, str) else repr(value))
-    return text if len(text) <= _MAX_QUOTED_LENGTH else f"{text[:_MAX_QUOTED_LENGTH]}..."
+    return shortened(repr(str(value)) if isinstance(value, str) else repr(value))
+
+
+def shortened(text: str) -> str:
+    """Return of a text what an error may say of it: phone numbers masked, and then cut."""
+    masked = mask_phone_numbers(text)
+    return masked if len(masked) <= _MAX_QUOTED_LENGTH else f"{masked[:_MAX_QUOTED_LENGTH]}..."
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
+from jinja2 import Undefined
 
 from airflow_provider_8x8.api.masking import HIDDEN, mask_phone_numbers, mask_url
 from airflow_provider_8x8.operators.checks import CHECKS, is_to_be_resolved
@@ -16,6 +17,7 @@ from airflow_provider_8x8.operators.masked import (
     Unusable,
     mask,
     mask_argument,
+    quoted,
     unmasked,
 )
 
@@ -97,8 +99,12 @@ class RenderedOperator(BaseOperator):
                 continue
             try:
                 setattr(self, name, _render_argument(self, name, context, jinja_env, seen_oids))
+            except AirflowSkipException:
+                raise
             except (TypeError, ValueError) as error:
                 setattr(self, name, Unusable(str(error)))
+            except Exception as error:  # noqa: BLE001  # values that a template gives may raise what they like, too
+                setattr(self, name, _not_rendered(name, error))
 
 
 def check_rendered(task: BaseOperator) -> None:
@@ -121,16 +127,27 @@ def _render_argument(
     :param task: the operator that is rendered
     :param name: the argument's, which is not None
     :raises AirflowSkipException: a template wants the task to be skipped
+    :raises Exception: what it was rendered to cannot be looked at
     """
     try:
         value = _as_rendered(task, name, getattr(task, name), context, jinja_env, seen_oids)
+        if isinstance(value, Undefined):  # which native rendering hands on
+            value = str(value) or None  # raises, unless the DAG has templates take it for nothing
     except AirflowSkipException:
         raise
     except Exception as error:  # noqa: BLE001  # templates call what they like
-        # Not raised: Airflow would log the template, and the result could not say what was sent before.
-        said = mask_phone_numbers(str(error))
-        value = Unusable(f"{name} could not be rendered: {type(error).__name__}: {said}", may_go_better=True)
+        value = _not_rendered(name, error)
     return _usable(name, value)
+
+
+def _not_rendered(name: str, error: Exception) -> Unusable:
+    """
+    Return what stands for an argument whose template has failed.
+
+    Nothing is raised: Airflow would log the template, and the result could not say what was sent before.
+    """
+    said = mask_phone_numbers(str(error))
+    return Unusable(f"{name} could not be rendered: {type(error).__name__}: {said}", may_go_better=True)
 
 
 def _usable(name: str, value: Any) -> Any:
@@ -139,6 +156,11 @@ def _usable(name: str, value: Any) -> Any:
         return value
     if value is None:
         return _came_to_nothing(name) if name in _NEEDED else None
+    if name not in CHECKS and is_to_be_resolved(value):
+        return Unusable(
+            f"{name} was rendered to {quoted(value)}; expected a value, and neither a template nor a function, which "
+            "the template has to call"
+        )
     try:
         checked = CHECKS[name](name, value) if name in CHECKS else value
     except ValueError as error:

@@ -134,7 +134,7 @@ class Settings:
     reconcile_timeout: timedelta = DEFAULT_RECONCILE_TIMEOUT
     longest_wait: timedelta = DEFAULT_RECONCILE_TIMEOUT
     log_settle_time: timedelta = DEFAULT_LOG_SETTLE_TIME
-    canary_destination: str | None = None
+    canary_destination: str | None = field(default=None, repr=False)
     settled_batches: Mapping[str, Said] = field(default_factory=dict)
     deployment: str | None = None
     retry_delay: timedelta | None = None

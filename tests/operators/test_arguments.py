@@ -172,6 +172,65 @@ def test_what_a_template_comes_to_is_no_value_that_stands_for_another(
 
 
 @pytest.mark.parametrize("native", [False, True])
+@pytest.mark.parametrize("template", ["{{ unknown }}", "{{ dag.unknown }}"])
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (make, name)
+        for make, operator in (
+            (batch, EightByEightSurveyBatchOperator),
+            (preview, EightByEightSurveyPreviewOperator),
+            (report, EightByEightDeliveryReportOperator),
+            (cancel, EightByEightCancelBatchOperator),
+        )
+        for name in operator.template_fields
+    ],
+)
+def test_a_name_that_a_template_does_not_know_is_said_and_the_task_goes_on_to_say_what_was_sent(
+    make: Make, name: str, template: str, native: bool
+) -> None:
+    needed: dict[str, dict[str, Any]] = {
+        "outcome_table": {"outcome_conn_id": "w"},
+        "outcome_conn_id": {"outcome_table": "t"},
+        "sql": {"sql_conn_id": "w", "rows": None},
+        "sql_conn_id": {"sql": "SELECT 1", "rows": None},
+        "campaign_id": {"journal_conn_id": "journal"} if make is not cancel else {},
+    }
+    task = rendered(make, native=native, **{name: template, **needed.get(name, {})})
+    assert repr(getattr(task, name)).startswith(f"<{name} could not be rendered: UndefinedError: ")
+
+
+@pytest.mark.parametrize(
+    ("make", "arguments"),
+    [
+        (batch, {"parameters": {"day": "{{ unknown }}"}}),
+        (batch, {"template_variables": {"day": "{{ unknown }}"}}),
+        (report, {"batch_ids": ["{{ unknown }}"]}),
+    ],
+)
+def test_a_name_that_a_template_in_an_argument_does_not_know_is_said_too(make: Make, arguments: dict[str, Any]) -> None:
+    (name,) = arguments
+    task = rendered(make, native=True, **arguments)
+    assert repr(getattr(task, name)).startswith(f"<{name} could not be rendered: UndefinedError: ")
+
+
+@pytest.mark.parametrize(("make", "name"), [(batch, "rows"), (preview, "rows"), (report, "batch_ids")])
+@pytest.mark.parametrize("template", ["{{ dag.get_template_env }}", "{{ '{' ~ '{ x }' ~ '}' }}"])
+def test_a_function_or_a_template_that_a_template_comes_to_is_no_value(make: Make, name: str, template: str) -> None:
+    task = rendered(make, native=True, **{name: template})
+    assert repr(getattr(task, name)).startswith(f"<{name} was rendered to ")
+    assert "expected a value" in repr(getattr(task, name))
+
+
+def test_of_a_long_value_an_error_says_the_beginning_and_an_example_is_not_masked() -> None:
+    for name in ("not_after", "canary_destination"):
+        reason = repr(getattr(rendered(batch, native=True, **{name: "{{ 'x' * 100_000 }}"}), name))
+        assert len(reason) < 200
+    with pytest.raises(ValueError, match=r"ISO 8601 with an offset such as \+08:00 or Z$"):
+        batch(not_after="tomorrow")
+
+
+@pytest.mark.parametrize("native", [False, True])
 @pytest.mark.parametrize("make", [report, cancel])
 def test_batches_that_a_template_comes_to_are_their_ids(make: Make, native: bool) -> None:
     assert rendered(make, native=native, batch_ids="{{ empty }}").batch_ids.shown == []

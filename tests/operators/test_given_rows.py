@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -262,3 +263,89 @@ def test_rows_of_mapped_tasks_are_not_fetched_all_at_once() -> None:
     next(first)
     assert fetched.asked == [0]
     assert len(list(rows)) == len(list(rows)) == 3
+
+
+# what may hold many rows, and is no list
+
+
+class Frame:
+    """As a DataFrame: iterated over, it gives its columns' names."""
+
+    columns = ("destination", "firstName", "order_nr")
+
+    def __init__(self, protocol: str) -> None:
+        setattr(self, protocol, None)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
+
+
+FRAMES = [Frame("__dataframe__"), Frame("__arrow_c_stream__"), Frame("__arrow_c_array__")]
+MAPPINGS = "df.to_dict('records') in pandas, df.to_dicts() in polars"
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+def test_a_dataframe_is_no_rows_but_says_how_to_make_them(frame: Frame) -> None:
+    from airflow_provider_8x8.rows import FunctionRows, GivenRows
+    from airflow_provider_8x8.surveys.messages.builder import SourceError
+
+    with pytest.raises(TypeError, match="rows is of type Frame; expected a list of mappings") as given:
+        GivenRows(frame)
+    with pytest.raises(SourceError, match=r"send\(\) has returned a value of type Frame; expected") as returned:
+        list(FunctionRows(lambda: frame, "send"))
+    with pytest.raises(SourceError, match="among the rows is a value of type Frame, which may hold many") as yielded:
+        list(FunctionRows(lambda: iter([frame]), "send"))
+    assert all(MAPPINGS in str(caught.value) for caught in (given, returned, yielded))
+
+
+@pytest.mark.parametrize(
+    "among",
+    [
+        FRAMES[0],
+        (person(number) for number in range(3)),
+        {1: person(1)}.values(),
+        deque([person(1)]),
+        [person(1), "something else"],
+        [[person(1)], FRAMES[0]],
+        (0, deque(["+12025550101"])),
+    ],
+)
+def test_what_may_hold_many_rows_does_not_count_as_one(among: Any) -> None:
+    from airflow_provider_8x8.rows import FunctionRows, GivenRows
+    from airflow_provider_8x8.surveys.messages.builder import SourceError
+
+    for make in (
+        lambda: GivenRows([person(1), among]),
+        lambda: list(GivenRows(iter([person(1), among]))),
+        lambda: list(FunctionRows(lambda: [person(1), among], "send")),
+        lambda: list(FunctionRows(lambda: iter([person(1), among]), "send")),
+    ):
+        with pytest.raises(SourceError, match=r"among the rows is a value of type \w+, which may hold many"):
+            make()
+
+
+@pytest.mark.parametrize("row", [5, "+12025550101", b"x", ("+12025550101", "Zoë"), ["a", ["b"]], object()])
+def test_what_holds_no_rows_is_one_invalid_row(row: Any) -> None:
+    from airflow_provider_8x8.rows import GivenRows
+
+    rows = GivenRows([person(1), row])
+    assert (repr(rows), list(rows)) == ("<2 rows>", [person(1), row])
+
+
+def test_a_function_that_yields_a_dataframe_among_rows_leaves_nobody_out_unsaid(
+    run_dag: Any, sandbox: Any, connection: str
+) -> None:
+    from airflow.providers.common.compat.sdk import DAG, task
+
+    with DAG("survey", schedule=None, start_date=START, catchup=False) as dag:
+
+        @task.survey_batch(survey_id="orders", template_body=BODY, retries=1, task_id="send")
+        def send() -> Iterator[Any]:
+            yield [person(1), person(2)]
+            yield FRAMES[0]
+
+        send()
+    run = run_dag(dag)
+    assert (run.task_states, run.try_numbers) == ({"send": "failed"}, {"send": 1})
+    assert MAPPINGS in run.log
+    assert sandbox.stats()["accepted"] == result_of(run)["accepted_count"] == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Sequence
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -20,6 +21,7 @@ from airflow_provider_8x8.surveys.preview.page import escape
 from airflow_provider_8x8.surveys.preview.preview import Preview, read_for_preview
 from airflow_provider_8x8.surveys.preview.result import as_result
 from airflow_provider_8x8.surveys.preview.texts import TextCounts
+from airflow_provider_8x8.surveys.sending.stopped import SendingStopped
 from airflow_provider_8x8.surveys.settings import Settings
 
 GSM7 = set(
@@ -97,6 +99,34 @@ def test_an_encoding_that_was_chosen_is_counted(encoding: str) -> None:
     found = preview("{{a}} {{url}}", ["destination", "a"], [("+12025550101", "é" * 100)], encoding=encoding)
     assert found.texts.histogram == ({2: 1} if encoding == "UCS2" else {1: 1})
     assert found.texts.pushed == {}
+
+
+@pytest.mark.parametrize("common", [None, "AUTO", "GSM7", "UCS2"])
+@pytest.mark.parametrize(("own", "parts"), [("UCS2", 2), ("GSM7", 1), ("AUTO", 1)])
+def test_an_encoding_that_a_row_has_chosen_is_counted_before_the_common_one(
+    common: str | None, own: str, parts: int
+) -> None:
+    rows = [("+12025550101", "e" * 100, own)]
+    found = preview("{{a}} {{url}}", ["destination", "a", "encoding"], rows, encoding=common)
+    assert found.texts.histogram == {parts: 1}
+    assert found.texts.ucs2 == (own == "UCS2")
+
+
+@pytest.mark.parametrize(
+    ("common", "said"),
+    [
+        ({"scheduled": timedelta(hours=-1)}, "scheduled is .*, which is past"),
+        ({"scheduled": timedelta(days=8)}, "8x8 takes at most 7 days ahead"),
+        ({"expiry": timedelta(hours=-1)}, "expiry is .*, which is past"),
+        ({"scheduled": timedelta(hours=2), "expiry": timedelta(hours=1)}, "expected a time after scheduled"),
+    ],
+)
+def test_it_fails_where_the_common_times_would_stop_the_sending(common: dict[str, timedelta], said: str) -> None:
+    times = {name: datetime.now(UTC) + ahead for name, ahead in common.items()}
+    with pytest.raises(SendingStopped, match=said) as stopped:
+        preview("{{url}}", ["destination"], [("+12025550101",)], **times)
+    assert stopped.value.is_final
+    assert preview("{{url}}", ["destination"], [("12",)], **times).would_be_sent == 0  # nor is a batch begun
 
 
 def test_rows_may_bring_their_own_text_encoding_and_country() -> None:

@@ -107,6 +107,28 @@ def test_a_row_that_was_sent_keeps_its_fate_when_it_could_not_be_sent_any_more(
     assert sorted(line["outcome"] for line in lines(tmp_path)) == ["accepted"] * 15 + ["invalid"] * 5
 
 
+@pytest.mark.parametrize(("limit", "sent"), [(11, 10), (10, 0)])
+def test_a_row_that_was_sent_and_could_not_be_sent_any_more_is_one_of_the_most_that_may_be(
+    limit: int, sent: int
+) -> None:
+    campaign = Campaign()
+    campaign.tried([person(0)])
+    rows = [person(0, name=None), *(person(number) for number in range(1, 11))]
+    summary = campaign.tried(rows, batch_size=5, max_messages=limit)
+    assert len(campaign.sent) == 1 + sent
+    assert (summary.stop is None) == (sent > 0)
+
+
+@pytest.mark.parametrize("on_invalid", OnInvalid)
+def test_the_id_of_a_duplicate_that_is_not_sent_is_free_for_another_row(on_invalid: OnInvalid) -> None:
+    ids = {1: ["a", "b"], 2: ["c"], 3: ["b"]}
+    rows = [person(number, client_message_id=an_id) for number, its in ids.items() for an_id in its]
+    campaign = Campaign()
+    summary = campaign.tried(rows, unique_by="destination", batch_size=3, on_invalid=on_invalid)
+    assert outcomes(summary) == {"accepted": 3, "duplicate": 1}
+    assert summary.stop is None
+
+
 def test_only_a_time_that_passed_since_the_first_try_began_is_overdue() -> None:
     rows = [
         person(1, scheduled=time(-60)),

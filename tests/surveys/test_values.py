@@ -66,6 +66,18 @@ class Items:
         raise ValueError("The truth value of an array with more than one element is ambiguous")
 
 
+class Column:
+    """As polars' Series, which like NA says by a TypeError that the whole is neither true nor false."""
+
+    def __eq__(self, other: object) -> Any:
+        return NA()
+
+    __hash__ = object.__hash__
+
+    def __len__(self) -> int:
+        return 1
+
+
 class Scalar:
     """As numpy's scalars, which are not all of Python's own classes."""
 
@@ -123,6 +135,7 @@ def test_nothing_else_is_null(value: Any) -> None:
 
 def test_an_array_is_not_null_and_no_value_either() -> None:
     assert not is_missing(Array())
+    assert not is_missing(Column())
     with pytest.raises(UnusableValueError, match="type Array"):
         to_variable(Array())
 

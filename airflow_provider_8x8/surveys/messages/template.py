@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Self
 
@@ -76,7 +76,7 @@ class Template:
         rendered to know
     """
 
-    body: str
+    body: str = field(repr=False)  # a row's own text may hold a phone number
     names: tuple[str, ...]
     longest_safe_value: int
 

@@ -47,13 +47,14 @@ class Texts:
         :param texts: what :meth:`of` has returned for them, if that is at hand
         """
         of_each = zip(self.of(messages) if texts is None else texts, messages, strict=True)
-        if self._encoding not in (None, "AUTO"):
-            return [count_parts(text, self.encoding_of(message)) for text, message in of_each]
-        alone = GSM7_SIZES[0]
         return [
-            1 if len(text) <= alone and find_unusual(text) is None else count_parts(text, self.encoding_of(message))
+            1 if self.is_plainly_one_part(text, message) else count_parts(text, self.encoding_of(message))
             for text, message in of_each
         ]
+
+    def is_plainly_one_part(self, text: str, message: Message) -> bool:
+        """Tell whether a text is one part of GSM7, as most are; what needs a closer look is not."""
+        return len(text) <= GSM7_SIZES[0] and find_unusual(text) is None and self.encoding_of(message) != "UCS2"
 
     def encoding_of(self, message: Message) -> str | None:
         """Return the encoding that a message asks for: its own, else the common one."""

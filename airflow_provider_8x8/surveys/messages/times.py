@@ -35,7 +35,7 @@ def parse_time(name: str, value: Any, mask: Callable[[str], str] = str) -> datet
         moment = _parsed(value.strip())
     if not isinstance(moment, datetime):
         said = mask(repr(value))
-        raise ValueError(f"{name} is {said}; expected a datetime or ISO 8601 such as 2026-01-31T09:00:00+08:00")
+        raise ValueError(f"{name} is {said}; expected a datetime, or ISO 8601 with an offset such as +08:00 or Z")
     if moment.utcoffset() is None:
         # In words, since the digits of a date alone could be those of a phone number, and would be masked.
         said = f"{moment:%B %d %Y at %Hh%M}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections.abc import Sized
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import Enum
@@ -44,7 +45,7 @@ def is_missing(value: Any) -> bool:
     try:
         is_itself = bool(value == value)
     except TypeError:
-        return True
+        return not isinstance(value, Sized)  # else a column of polars
     except ValueError:  # an array
         return False
     return not is_itself

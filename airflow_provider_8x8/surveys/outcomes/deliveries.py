@@ -33,6 +33,9 @@ class Fate(NamedTuple):
     currency: str | None
     price: str | None
 
+    def __repr__(self) -> str:
+        return f"<Fate {self.status}>"  # a description may quote the phone number
+
 
 class Message(NamedTuple):
     """A message of a batch of which only our own id was known, as the logs tell it."""
@@ -40,6 +43,9 @@ class Message(NamedTuple):
     umid: str
     batch_id: str
     client_message_id: str
+
+    def __repr__(self) -> str:
+        return f"<Message {self.umid}>"  # a client message id that 8x8 made up holds the phone number
 
 
 class DeliveryReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -72,6 +72,9 @@ class _Known(NamedTuple):
     client_message_id: str | None
     parts: int | None
 
+    def __repr__(self) -> str:
+        return f"<_Known {self.row_number}>"  # the value that makes a row unique may be its phone number
+
 
 @dataclass(slots=True)
 class _There:

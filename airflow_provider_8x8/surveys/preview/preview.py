@@ -21,6 +21,7 @@ from airflow_provider_8x8.surveys.preview.costs import Cost, Recipients, recipie
 from airflow_provider_8x8.surveys.preview.texts import TextCounts
 from airflow_provider_8x8.surveys.sending.brake import Brake
 from airflow_provider_8x8.surveys.sending.reading import Reading
+from airflow_provider_8x8.surveys.sending.stopped import SendingStopped
 from airflow_provider_8x8.surveys.settings import Run, Settings
 
 MAX_REASONS = 10
@@ -143,7 +144,7 @@ def read_for_preview(
     :param texts: counts the texts
     :param entries: what the campaign has sent before, None if that is not known
     :param why_unknown: why it is not
-    :raises SendingStopped: the source failed, or cannot be used
+    :raises SendingStopped: the source failed, or cannot be used; or the common times would let no batch be begun
     :raises JournalError: the campaign's row keys are made of another column
     """
     run = Run(campaign_id or "", "preview")
@@ -153,6 +154,8 @@ def read_for_preview(
     reading = Reading(builder, settings, ledger, fates, Brake(ledger, settings), began=clock.now())
     with fates, closing(reading.batches(rows)) as batches:
         for batch in batches:
+            if problem := builder.problem_with_common_times():
+                raise SendingStopped(problem, is_final=True)
             texts.add(batch)
             fates.note_sendable(batch)
     return Preview(

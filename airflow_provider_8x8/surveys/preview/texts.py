@@ -9,7 +9,7 @@ from typing import NamedTuple
 from airflow_provider_8x8.api.masking import mask_phone_numbers
 from airflow_provider_8x8.api.models import SURVEY_LINK_LENGTH, SurveyMessage
 from airflow_provider_8x8.surveys.messages.calling_codes import MAX_PREFIX_LENGTH
-from airflow_provider_8x8.surveys.messages.parts import count_parts, encoding_of, find_beyond_gsm7, find_unusual
+from airflow_provider_8x8.surveys.messages.parts import count_parts, encoding_of, find_beyond_gsm7
 from airflow_provider_8x8.surveys.messages.phone_numbers import mask_digits
 from airflow_provider_8x8.surveys.messages.row_message import PlainMessage, RowMessages
 from airflow_provider_8x8.surveys.messages.template import Template
@@ -46,7 +46,6 @@ class TextCounts:
 
     def __init__(self, template: Template | None, encoding: str | None = None) -> None:
         self._texts = Texts(template, encoding)
-        self._encoding = encoding
         self._pushed: dict[str, Pushed] = {}
         self._first: list[Sample] = []
         self._longest: Sample | None = None
@@ -79,13 +78,10 @@ class TextCounts:
     def add(self, rows: RowMessages) -> None:
         """Count the texts of some rows."""
         texts = self._texts.of(rows.messages)
-        if self._encoding in (None, "AUTO"):
-            parts = [
-                1 if len(text) <= 160 and find_unusual(text) is None else self._parts_of(text, message)
-                for text, message in zip(texts, rows.messages, strict=True)
-            ]
-        else:
-            parts = list(map(self._parts_of, texts, rows.messages))
+        parts = [
+            1 if self._texts.is_plainly_one_part(text, message) else self._parts_of(text, message)
+            for text, message in zip(texts, rows.messages, strict=True)
+        ]
         self.by_destination.update(zip(map(_where_to, rows.messages), parts, strict=True))
         self._keep_samples(rows.messages, texts, parts)
 

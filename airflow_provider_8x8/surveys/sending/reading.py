@@ -63,11 +63,11 @@ class Reading:
         seen: set[bytes] = set()
         with closing(self._messages(rows)) as found:
             for row in self._with_ids_checked(found, seen):
-                if isinstance(row, RowMessage):
+                if row.row_key is not None and (isinstance(row, RowMessage) or self._is_known(row, seen)):
                     seen.add(row.row_key)
                     if len(seen) > self._limit:
                         raise self._too_many("no batch was begun")
-                elif self._settings.on_invalid is OnInvalid.FAIL and not self._is_known(row, seen):
+                elif isinstance(row, InvalidRowError) and self._settings.on_invalid is OnInvalid.FAIL:
                     self._fates.tally.sample(row.number, str(row))
                     raise SendingStopped(
                         f"no batch was begun, because on_invalid is 'fail': {_sample(row)}",
@@ -130,24 +130,29 @@ class Reading:
 
     def _gather(self, rows: RowMessages, batch: RowMessages, seen: set[bytes], ids: dict[str, bytes]) -> None:
         """Add rows to a batch, but for those that have come up before or that an answer could not be matched with."""
-        if self._builder.rows_bring_ids:
-            if len(set(rows.client_message_ids)) < len(rows) or not ids.keys().isdisjoint(rows.client_message_ids):
-                self._gather_one_by_one(rows, batch, seen, ids)
-                return
-            ids.update(zip(rows.client_message_ids, rows.row_keys, strict=True))
+        bring_ids = self._builder.rows_bring_ids
+        if bring_ids and (
+            len(set(rows.client_message_ids)) < len(rows) or not ids.keys().isdisjoint(rows.client_message_ids)
+        ):
+            self._gather_one_by_one(rows, batch, seen, ids)
+            return
         # Sets as a whole: a look into one for each row, of a million, takes four times as long.
         known = seen.intersection(rows.row_keys)
         count = len(seen) + len(rows)
         seen.update(rows.row_keys)
-        if not known and len(seen) == count:
-            batch.extend(rows)
-            return
-        is_new = []
-        for row_key in rows.row_keys:
-            is_new.append(row_key not in known)
-            known.add(row_key)
-        batch.extend(rows.picked(is_new))
-        self._fates.note_duplicates([rows.row(place) for place, new in enumerate(is_new) if not new])
+        new, repeated = rows, list[RowMessage]()
+        if known or len(seen) < count:
+            is_new = []
+            for row_key in rows.row_keys:
+                is_new.append(row_key not in known)
+                known.add(row_key)
+            new = rows.picked(is_new)
+            repeated = [rows.row(place) for place, its in enumerate(is_new) if not its]
+        batch.extend(new)
+        if bring_ids:
+            ids.update(zip(new.client_message_ids, new.row_keys, strict=True))
+        if repeated:
+            self._fates.note_duplicates(repeated)
 
     def _gather_one_by_one(
         self, rows: RowMessages, batch: RowMessages, seen: set[bytes], ids: dict[str, bytes]
