@@ -239,7 +239,7 @@ class History:
         """Throw away one of the memories, as somebody might by hand."""
         memories: list[StateStore | Database] = [task.store, *self.databases.values()]
         memory = self.world.random.choice(memories)
-        self.world.note("%s is thrown away", memory)
+        self.world.note("%s is thrown away", type(memory).__name__)
         memory.throw_away()
         for each in self.tasks:
             each.is_lost = True
