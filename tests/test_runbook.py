@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from airflow_provider_8x8.surveys import settings
-from airflow_provider_8x8.surveys.sending import brake, unanswered
+from airflow_provider_8x8.surveys.sending import brake, rereading, unanswered
 from tests.api.servers import batch
 from tests.conftest import ROOT
 
@@ -76,6 +76,10 @@ def of_the_sender() -> set[str]:
     }
 
 
+def of_reading_in_vain() -> set[str]:
+    return {as_heading(re.sub(r"\{.*?\}", "…", rereading.READ_IN_VAIN))}
+
+
 def of_tries_without_a_journal() -> set[str]:
     return {text for called, text in calls() if called == "ValueError" and "what an earlier try has sent" in text}
 
@@ -85,7 +89,12 @@ def of_the_journal() -> set[str]:
 
 
 MESSAGES = sorted(
-    of_unanswered_batches() | of_the_brake() | of_the_sender() | of_tries_without_a_journal() | of_the_journal()
+    of_unanswered_batches()
+    | of_the_brake()
+    | of_the_sender()
+    | of_reading_in_vain()
+    | of_tries_without_a_journal()
+    | of_the_journal()
 )
 
 

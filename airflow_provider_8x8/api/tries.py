@@ -38,15 +38,18 @@ def retrying_until_sent(
     return _retrying(_did_nothing, sleep, longest_wait, jitter)
 
 
-def retrying_until_answered(sleep: Callable[[float], None]) -> tenacity.Retrying:
+def retrying_until_answered(
+    sleep: Callable[[float], None], jitter: Callable[[float], float] = random_seconds
+) -> tenacity.Retrying:
     """
     Return what makes a call again that may be made twice, five times in all, after any failure but a refusal.
 
     It waits as :func:`retrying_until_sent` does, for :data:`LONGEST_WAIT` together.
 
     :param sleep: waits the seconds it is given
+    :param jitter: returns 0 to so many seconds, at random
     """
-    return _retrying(_may_go_better, sleep, LONGEST_WAIT)
+    return _retrying(_may_go_better, sleep, LONGEST_WAIT, jitter)
 
 
 def at_most(max_tries: int, policy: tenacity.Retrying) -> tenacity.Retrying:
@@ -64,7 +67,7 @@ def _retrying(
     is_worth_it: Callable[[BaseException], bool],
     sleep: Callable[[float], None],
     longest_wait: float,
-    jitter: Callable[[float], float] = random_seconds,
+    jitter: Callable[[float], float],
 ) -> tenacity.Retrying:
     return retrying(
         is_worth_it,

@@ -79,10 +79,9 @@ class Cancellers:
         journal = CampaignJournal(process, campaign)
         client: Any = Client(process, server, process.name)
         try:
-            memory = CampaignCancels(
-                journal, journal.news(), batch_ids, campaign_id="simulated", chance=self._history.chance
-            )
-            canceller = Canceller(client, memory, clock=ProcessClock(process), stop=process.stop)
+            chance = self._history.chance
+            memory = CampaignCancels(journal, journal.news(), batch_ids, campaign_id="simulated", chance=chance)
+            canceller = Canceller(client, memory, clock=ProcessClock(process), stop=process.stop, chance=chance)
             for each in canceller.cancel(batch_ids):
                 process.world.note("cancelling: %s", each)
         except JournalError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import string
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -84,6 +85,8 @@ class TaskInstance:
     """Its newest try that has ended by itself."""
     pause: dict[str, Any] | None = None
     """What its newest try waits for without a process, as it is written down."""
+    passes: dict[int, Passes] = field(default_factory=dict)
+    """By the number of the try."""
 
 
 @dataclass(slots=True)
@@ -95,6 +98,23 @@ class Try:
     summary: Summary
     source: Source
     disk: Disk | None
+
+
+@dataclass(slots=True)
+class Passes:
+    """
+    How often a try has read its source.
+
+    :ivar in_vain: how often one after the other, with nothing gained since the first of them
+    """
+
+    in_vain: int = 0
+    most_gained: int = -1
+
+    def note(self, gained: int) -> None:
+        """Take note of another one, before which so many messages had been accepted or rejected."""
+        self.in_vain = 1 if gained > self.most_gained else self.in_vain + 1
+        self.most_gained = max(self.most_gained, gained)
 
 
 class History:
@@ -219,7 +239,7 @@ class History:
         """Throw away one of the memories, as somebody might by hand."""
         memories: list[StateStore | Database] = [task.store, *self.databases.values()]
         memory = self.world.random.choice(memories)
-        self.world.note("%s is thrown away", memory)
+        self.world.note("%s is thrown away", type(memory).__name__)
         memory.throw_away()
         for each in self.tasks:
             each.is_lost = True
@@ -318,7 +338,7 @@ class History:
         self, task: TaskInstance, process: Process, number: int, journal: Journal, pause: dict[str, Any] | None
     ) -> Ending | None:
         """Make a try, or its next part; return how it ends, None if it waits without a process."""
-        source = Source(process, task.table)
+        source = Source(process, task.table, partial(self._note_pass, task, process, number))
         has_failed = pause is not None and self.world.happens(self.plan.trigger_faults)
         resumed = None if pause is None or has_failed else Pause.of(pause)
         sender = self._sender(task, process, number, journal, resumed)
@@ -350,6 +370,18 @@ class History:
         if task.processes[-1] is process:
             task.last = done
         return ending
+
+    def _note_pass(self, task: TaskInstance, process: Process, number: int) -> None:
+        """Take note that a try reads its source, and check that it does not without end."""
+        passes = task.passes.setdefault(number, Passes())
+        passes.note(self._gained(task))
+        properties.check_passes(self, process, passes.in_vain)
+
+    def _gained(self, task: TaskInstance) -> int:
+        """Return of how many of a task instance's messages 8x8 has accepted or rejected so far."""
+        own = [stored.entry for stored in self.campaign.batches.values() if stored.entry.task_instance == task.name]
+        rejected = sum(entry.rejected_count for entry in own) if own else len(self.server.rejected)
+        return rejected + self.server.accepted_by_run.get(task.name, Counter()).total()
 
     def check_try(self, task: TaskInstance, done: Try, ending: Ending) -> None:
         """Check what a try says of itself, and what it leaves behind."""

@@ -17,9 +17,23 @@ from tests.simulation.sources import expiry, key_of_invalid
 
 if TYPE_CHECKING:
     from tests.simulation.histories import History, TaskInstance, Try
+    from tests.simulation.worlds import Process
 
 
 _ROW_FILES = ("invalid", "duplicate", "already_sent", "not_sent", "unknown")
+
+
+MAX_PASSES_IN_VAIN = 4 * 8
+"""
+How often a try may read its source one time after the other with nothing gained: twice for each reading, if it looks
+before it sends, and what was gained by another try of its task instance it may only know later.
+"""
+
+
+def check_passes(history: History, process: Process, in_vain: int) -> None:
+    """Check that a try does not read its source again and again, with nothing accepted or rejected in between."""
+    if in_vain == MAX_PASSES_IN_VAIN + 1:
+        history.world.violate(f"{process.name} has read its source {in_vain} times in vain")
 
 
 def check_try(history: History, task: TaskInstance, done: Try, ending: Ending) -> None:

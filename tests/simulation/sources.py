@@ -7,7 +7,7 @@ keys apart without the code under test.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -98,17 +98,23 @@ class Table:
 
 
 class Source:
-    """The query, as one try runs it: each pass begins anew. If it knows its columns, its rows are plain values."""
+    """
+    The query, as one try runs it: each pass begins anew. If it knows its columns, its rows are plain values.
 
-    def __init__(self, process: Process, table: Table) -> None:
+    :param on_query: called at the beginning of each pass
+    """
+
+    def __init__(self, process: Process, table: Table, on_query: Callable[[], None]) -> None:
         self._process = process
         self._table = table
+        self._on_query = on_query
         self.columns: list[str] | None = None
         self.last_pass: list[dict[str, Any]] = []
         """What the last pass has given so far."""
 
     def __iter__(self) -> Generator[Any, None, None]:
         self._process.touch("source: query")
+        self._on_query()
         self.last_pass = []
         rows = list(self._table.rows)
         if self._table.knows_columns and rows:

@@ -1,4 +1,4 @@
-"""What random histories have found, each made small, at every touch of the world where it can happen."""
+"""What random histories have found, each made small: at every touch of the world where it can happen, or in a few."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from airflow_provider_8x8.surveys.outcomes.verdict import Ending
 from tests.simulation.crashes import JOURNALS, crashing_at, small
 from tests.simulation.histories import History
 from tests.simulation.plans import Plan, Where
@@ -40,6 +41,21 @@ def test_a_rejected_row_that_no_log_shows_keeps_no_task_from_its_end(
     for touch in range(1, _TOUCHES):
         plan = dataclasses.replace(with_a_bad_row(journal, is_refused=is_refused), batch_size=batch_size)
         assert not crashing_at(plan, frozenset({touch})).run(), touch
+
+
+@pytest.mark.parametrize("runs", [2, 3])
+def test_runs_that_are_all_refused_the_same_rows_do_not_keep_each_other_busy_without_end(runs: int) -> None:
+    for seed in range(4):
+        plan = dataclasses.replace(
+            small(Where.CAMPAIGN, "all taken"), runs=runs, rows=[list(range(6))] * runs, batch_size=1, tries=1, pace=3.0
+        )
+        plan.habits.refuses_bad_rows = True
+        plan.habits.bad = {key(Kind.DESTINATION, number): 1000 for number in range(6)}
+        history = History(plan, seed)
+        assert not history.run(), seed
+        for task in history.tasks:
+            assert task.last is not None
+            assert (task.ending, +task.last.summary.outcomes) == (Ending.FAIL_FOR_GOOD, {"not_sent": 6}), seed
 
 
 class Shrinking(History):

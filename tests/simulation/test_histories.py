@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -23,6 +25,18 @@ ONE_DOUBLE_IN = 200
 def test_no_history_breaks_the_promise() -> None:
     found = explore(FIRST_SEED, HISTORIES, processes=2)
     assert not found, "\n".join(f"python -m tests.simulation --seed {seed}: {why}" for seed, why in found.items())
+
+
+@pytest.mark.parametrize("seed", [9017912, 9030324])
+def test_a_seed_is_one_history_whatever_process_runs_it(seed: int) -> None:
+    command = [sys.executable, "-m", "tests.simulation", "--seed", str(seed)]
+    happened = {
+        subprocess.run(
+            command, env={**os.environ, "PYTHONHASHSEED": hash_seed}, cwd=ROOT, capture_output=True, check=True
+        ).stdout
+        for hash_seed in "12"
+    }
+    assert len(happened) == 1
 
 
 @pytest.mark.parametrize("kind", [Crashed, TimedOut, Terminated])

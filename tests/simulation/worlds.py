@@ -281,7 +281,7 @@ class Process:
         """Wait, unless it is to stop."""
         self.touch("sleep")
         if not self.stop.is_set():
-            self.world.wait(seconds)
+            self.world.wait(max(0.0, seconds))  # what is over is not waited for, as a real clock has it
         if self.is_dead:
             raise Crashed
 

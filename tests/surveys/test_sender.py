@@ -15,6 +15,7 @@ import pytest
 from airflow_provider_8x8.api.errors import EightByEightError, NeverSentError, RefusedError, UnknownOutcomeError
 from airflow_provider_8x8.api.models import BatchResponse, MessageResponse, MessageStatus, SurveyBatch
 from airflow_provider_8x8.api.tries import MAX_TRIES
+from airflow_provider_8x8.surveys.clock import Clock
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
 from airflow_provider_8x8.surveys.journal.errors import SupersededError
 from airflow_provider_8x8.surveys.journal.memory import MemoryJournal
@@ -114,7 +115,12 @@ def listed(batch: SurveyBatch) -> list[MessageResponse]:
 
 
 def sender(
-    client: Any, *, report: Report | None = None, journal: MemoryJournal | None = None, **settings: Any
+    client: Any,
+    *,
+    report: Report | None = None,
+    journal: MemoryJournal | None = None,
+    clock: Clock | None = None,
+    **settings: Any,
 ) -> SurveySender:
     row_keys = RowKeys("c")
     return SurveySender(
@@ -125,7 +131,7 @@ def sender(
         settings=Settings(survey_id="survey", **settings),
         journal=journal or MemoryJournal(),
         report=report,
-        clock=HurriedClock(),
+        clock=clock or HurriedClock(),
     )
 
 

@@ -37,7 +37,7 @@ class Ledger:
         self._held = HeldKeys()
         self._times_changed = 0
         self._begun: set[str] = set()
-        self._changed_by_others: set[str] = set()
+        self._changed_by_others: dict[str, None] = {}  # a set in the order of its beginning
         self._cancelled_before: frozenset[str] = frozenset()
         self._unique_by: str | None = None
 
@@ -98,7 +98,7 @@ class Ledger:
 
     def take_changed_by_others(self) -> list[Entry]:
         """Return the task instance's own batches that others have settled since the journal was opened, each once."""
-        changed, self._changed_by_others = self._changed_by_others, set()
+        changed, self._changed_by_others = self._changed_by_others, {}
         return [self._entries[client_batch_id] for client_batch_id in changed]
 
     def begin_reading(self) -> None:
@@ -198,7 +198,7 @@ class Ledger:
             getattr(entry, name) != getattr(ours, name) for name in KEYS_BY_OUTCOME
         )
         if is_other and entry.is_batch and self.is_own(entry):
-            self._changed_by_others.add(entry.client_batch_id)
+            self._changed_by_others[entry.client_batch_id] = None
 
     def _learn(self, entries: Iterable[Entry]) -> None:
         for entry in entries:

@@ -27,7 +27,7 @@ from airflow_provider_8x8.api.client import EightByEightClient
 from airflow_provider_8x8.api.errors import EightByEightError, RateLimitedError, RefusedError, UnknownOutcomeError
 from airflow_provider_8x8.api.masking import mask_phone_numbers, where_raised
 from airflow_provider_8x8.api.tries import retrying_until_answered
-from airflow_provider_8x8.surveys.chance import Chance
+from airflow_provider_8x8.surveys.chance import Chance, SystemChance
 from airflow_provider_8x8.surveys.clock import Clock
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
 from airflow_provider_8x8.surveys.journal.errors import JournalError, JournalMismatchError
@@ -221,15 +221,22 @@ class Canceller:
     :param memory: what was known before, and is to be known after
     :param clock: waits before what has failed is tried again
     :param stop: set when the try is to end
+    :param chance: spreads waits
     """
 
     def __init__(
-        self, client: EightByEightClient, memory: CancelMemory, *, clock: Clock, stop: threading.Event
+        self,
+        client: EightByEightClient,
+        memory: CancelMemory,
+        *,
+        clock: Clock,
+        stop: threading.Event,
+        chance: Chance | None = None,
     ) -> None:
         self._client = client
         self._memory = memory
         self._stop = stop
-        self._again = retrying_until_answered(clock.sleep)
+        self._again = retrying_until_answered(clock.sleep, (chance or SystemChance()).jitter)
         self._known: dict[str, Cancellation] = {}
         self._lost: set[str] = set()
         self._said: dict[str, int] = {}
@@ -246,8 +253,9 @@ class Canceller:
         try:
             with suppress(EightByEightError):  # what has failed of which batch is known
                 self._again(self._ask_each, list(to_ask))
-            for batch_id in self._begun - self._ended:
-                self._end(batch_id)
+            for batch_id in to_ask:
+                if batch_id in self._begun - self._ended:
+                    self._end(batch_id)
         except JournalError as error:
             self.problem = str(error)
         except Exception as error:  # noqa: BLE001  # whatever it is, the caller learns what was cancelled

@@ -79,6 +79,7 @@ class Pause(msgspec.Struct, kw_only=True):
     :ivar is_canary_spent: whether the try has sent its canary
     :ivar resends: how often it has sent again what had become unknown
     :ivar stop: why no batch is begun any more, if that is so
+    :ivar read_in_vain: how many of the last readings of the source have brought nothing
     :ivar rejected: the first reasons why 8x8 has rejected rows, see
         :class:`~airflow_provider_8x8.surveys.outcomes.summary.Reasons`
     """
@@ -93,6 +94,7 @@ class Pause(msgspec.Struct, kw_only=True):
     resends: int
     stop: Stop | None
     rejected: dict[str, list[int]]
+    read_in_vain: int = 0  # 0 in what an older version has written
 
     def as_builtins(self) -> dict[str, Any]:
         """Return what :meth:`of` takes: nothing that JSON does not know."""

@@ -62,7 +62,8 @@ class Refusals:
     def __init__(self, own_fields: Collection[str]) -> None:
         self._own_fields = own_fields
         self._is_sure_of_the_whole = False
-        self._last: RefusedError | None = None
+        self.last: RefusedError | None = None
+        """What 8x8 has refused last."""
         self._requests = 0
         self._requests_left = MORE_REQUESTS
         self.begin_reading()
@@ -85,7 +86,7 @@ class Refusals:
 
     def note(self, refused: RefusedError, size: int) -> None:
         """Take note of a refusal of so many rows."""
-        self._last = refused
+        self.last = refused
         if size == 1:
             self._codes_alone[refused.code] += 1
 
@@ -154,14 +155,14 @@ class Refusals:
                 with_advice(
                     f"8x8 refuses so many rows that {self._left_for_another_try} are left after {self._requests} "
                     "requests to find the bad ones; another try goes on with these",
-                    str(self._last),
+                    str(self.last),
                 ),
                 cause=Cause.REFUSED,
             )
         if self._left_as_a_whole:
             return SendingStopped(
                 with_advice(
-                    str(self._last),
+                    str(self.last),
                     f"8x8 has taken no batch, and none of {self._codes_alone.total()} rows from different places that "
                     "were sent alone",
                     "Mend what they have in common, then clear the task",

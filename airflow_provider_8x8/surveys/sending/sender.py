@@ -43,6 +43,7 @@ from airflow_provider_8x8.surveys.sending.pausing import Pause, Stop
 from airflow_provider_8x8.surveys.sending.posting import Poster, PostingThread
 from airflow_provider_8x8.surveys.sending.reading import Reading
 from airflow_provider_8x8.surveys.sending.refusals import Refusals
+from airflow_provider_8x8.surveys.sending.rereading import Rereading
 from airflow_provider_8x8.surveys.sending.settling import Settling
 from airflow_provider_8x8.surveys.sending.stopped import SendingStopped
 from airflow_provider_8x8.surveys.settings import Run, Settings
@@ -119,6 +120,7 @@ class SurveySender:
         )
         self._fates = Fates(self._ledger, self._outcomes)
         self._refusals = Refusals(builder.own_fields)
+        self._rereading = Rereading(self._ledger, clock=self._clock, chance=chance)
         self._brake = Brake(self._ledger, settings)
         self._delivery = Delivery(
             client,
@@ -218,15 +220,16 @@ class SurveySender:
             self._settling.go_on(self._resumed)
         while self._stopped is None:
             self._read_once(rows)
+            self._rereading.note()
             if self._stopped_before is not None:
                 self._note(self._stopped_before)
             self._settling.settle(self._fates.tally)
-            if not (
-                self._settling.has_set_rows_free()
-                or self._refusals.conclude(self._ledger.entries(), has_open_rows=self._fates.have_open_rows())
-                or self._may_let_go()
-            ):
+            if not self._is_to_be_read_again():
                 break
+            if reason := self._rereading.reason_to_end(self._refusals.last):
+                self._note(reason)
+            elif self._stopped is None:
+                self._rereading.wait()
         if self._settling.unreported:
             missing = ", ".join(sorted(self._settling.unreported))
             self._note(SendingStopped(f"the report lacks the batches {missing}: 8x8's logs do not have them yet"))
@@ -235,6 +238,14 @@ class SurveySender:
         if self._brake.is_holding_back:
             self._note(self._brake.reason_to_end())
         self._leave_out_what_was_cancelled()
+
+    def _is_to_be_read_again(self) -> bool:
+        """Tell whether rows that the last reading has left may be sent now."""
+        return (
+            self._settling.has_set_rows_free()
+            or self._refusals.conclude(self._ledger.entries(), has_open_rows=self._fates.have_open_rows())
+            or self._may_let_go()
+        )
 
     def _conclude(self, rows: Rows) -> None:
         self._open()
@@ -260,6 +271,7 @@ class SurveySender:
             wait,
             open_before=self._open_before,
             stop=None if stopped is None else Stop.of(stopped),
+            read_in_vain=self._rereading.in_vain,
             rejected=self._delivery.rejected,
         )
 
@@ -337,6 +349,7 @@ class SurveySender:
             if self._resumed is None
             else frozenset(self._resumed.open_before)
         )
+        self._rereading.begin(0 if self._resumed is None else self._resumed.read_in_vain)
         if self._settings.settled_batches:
             self._settling.apply_what_a_person_says(self._settings.settled_batches)
         self._settling.catch_up()

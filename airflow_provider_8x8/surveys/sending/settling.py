@@ -166,12 +166,15 @@ class Settling:
         if not self._stop.is_set():
             self._apply_on_unknown()
 
-    def pause(self, wait: Wait, *, open_before: Collection[str], stop: Stop | None, rejected: Reasons) -> Pause:
+    def pause(
+        self, wait: Wait, *, open_before: Collection[str], stop: Stop | None, read_in_vain: int, rejected: Reasons
+    ) -> Pause:
         """
         Return what the try has to know when it goes on after a wait.
 
         :param open_before: what was open when the try began
         :param stop: why it sends nothing more
+        :param read_in_vain: how many of the last readings have brought nothing
         :param rejected: why 8x8 has rejected rows
         """
         if self._waiting is None:
@@ -187,6 +190,7 @@ class Settling:
             is_canary_spent=self._canary.is_spent,
             resends=self._resends,
             stop=stop,
+            read_in_vain=read_in_vain,
             rejected=rejected.rows,
         )
 
