@@ -86,6 +86,12 @@ def columns() -> list[sa.Column[Any]]:
     ]
 
 
+def texts(table: sa.Table) -> list[str]:
+    """Return the names of the columns that hold text."""
+    others = (sa.Integer, sa.Numeric, sa.DateTime)  # to SQLAlchemy 1.4 a text with a variant is no String
+    return [column.name for column in table.columns if not isinstance(column.type, others)]
+
+
 def widest_row(common: Values) -> Values:
     """
     Return a row of values as wide as they may come.

@@ -30,6 +30,7 @@ from airflow_provider_8x8.surveys.outcomes.table_columns import (
     OPTIONS,
     Values,
     columns,
+    texts,
     widest_row,
 )
 
@@ -250,7 +251,7 @@ class TableDatabase:
             | {"row_id": outcome.value, "outcome": outcome.value}
             for outcome in Outcome
         ]
-        texts = _texts(self.table)
+        written = texts(self.table)
         is_trial = columns.owner == owner
         is_whole = sa.and_(is_trial, columns.row_id == whole["row_id"])
         is_there = sa.and_(is_trial, columns.row_id == there["row_id"])
@@ -271,9 +272,9 @@ class TableDatabase:
             self.write(connection, sparse)
             doing = "SELECT"
             count = connection.execute(sa.select(sa.func.count()).select_from(self.table).where(is_trial)).scalar_one()
-            seen = connection.execute(sa.select(columns.price, *(columns[name] for name in texts)).where(is_there))
-            price, *found = seen.first() or (None, *(there[name] for name in texts))
-            return int(count), price, [name for name, text in zip(texts, found, strict=True) if text != there[name]]
+            seen = connection.execute(sa.select(columns.price, *(columns[name] for name in written)).where(is_there))
+            price, *found = seen.first() or (None, *(there[name] for name in written))
+            return int(count), price, [name for name, text in zip(written, found, strict=True) if text != there[name]]
 
         try:
             count, price, changed = _RETRYING(self._once, work, commits=False)
@@ -304,7 +305,7 @@ class TableDatabase:
         except (SQLAlchemyError, NotImplementedError):
             return said
         widths = {column["name"]: getattr(column["type"], "length", None) for column in found}
-        needed = {name: max(len(row.get(name) or "") for row in self._written) for name in _texts(self.table)}
+        needed = {name: max(len(row.get(name) or "") for row in self._written) for name in texts(self.table)}
         narrow = [
             f"{name} has {width} characters, and {needed[name]} are needed"
             for name, width in widths.items()
@@ -361,10 +362,6 @@ def in_short(error: Exception) -> str:
     """Return the database's class of error and first line: what follows (DETAIL, the statement) may hold values."""
     cause = getattr(error, "orig", None) or error
     return f"{type(cause).__name__}: {mask_phone_numbers((str(cause).splitlines() or [''])[0])}"
-
-
-def _texts(table: sa.Table) -> list[str]:
-    return [column.name for column in table.columns if isinstance(column.type, sa.String)]
 
 
 def _upsert_of(dialect: str, table: sa.Table) -> Any:
