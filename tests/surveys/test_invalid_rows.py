@@ -100,7 +100,7 @@ def test_an_invalid_row_says_if_its_own_time_is_past(row: dict[str, Any], past: 
 )
 @pytest.mark.parametrize("field", ["scheduled", "expiry"])
 def test_text_that_is_no_point_in_time_makes_the_row_invalid(field: str, written: str) -> None:
-    with pytest.raises(InvalidRowError, match=f"{field} is .* expected .* such as 2026-01-31T09:00"):
+    with pytest.raises(InvalidRowError, match=f"{field} is .* expected a datetime, or ISO 8601 with an offset"):
         build({"destination": "+12025550123", field: written}, at(NOON))
 
 
