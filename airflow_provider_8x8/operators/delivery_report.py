@@ -267,6 +267,9 @@ class EightByEightDeliveryReportOperator(BatchesOperator):
         report = progress.report or DeliveryReport(
             batch_ids=list(batches.ids), messages_expected=batches.accepted, timed_out=True
         )
+        is_to_end = self._stop is not None and self._stop.is_set()
+        if progress.is_hopeless or is_to_end:  # not the time has ended it
+            report = msgspec.structs.replace(report, timed_out=False)
         self.log.info("%s", report.in_words)
         if report.as_of is not None and report.batches_not_seen:
             self.log.warning(
@@ -274,7 +277,7 @@ class EightByEightDeliveryReportOperator(BatchesOperator):
                 ", ".join(report.batches_not_seen),
             )
         result = self._push(context, report)
-        if self._stop is not None and self._stop.is_set():
+        if is_to_end:
             raise AirflowException("Deliveries are not waited for any more, since the task is to end")
         if progress.is_hopeless:  # whatever was seen before: its time was not over
             raise AirflowFailException(progress.problem)

@@ -330,7 +330,8 @@ def test_a_refused_key_fails_for_good_and_says_what_to_check(
     run = run_dag(sent_and_reported([person(1)], eight_by_eight_conn_id="other", retries=1))
     assert (run.task_states["report"], run.try_numbers["report"]) == ("failed", 1)
     assert "Check the API key" in run.log
-    assert report_of(run)["as_of"] is None
+    result = report_of(run)
+    assert (result["as_of"], result["timed_out"]) == (None, False), "its time was not over"
 
 
 @pytest.mark.usefixtures("airflow_db")
@@ -346,6 +347,7 @@ def test_what_8x8_refuses_while_it_waits_is_no_success(run_due: Run, sandbox: An
     assert "HTTP 404" in run.log
     result = report_of(run)
     assert (result["messages_seen"], result["messages_expected"]) == (0, 1), "what the first look has seen"
+    assert not result["timed_out"]
 
 
 @pytest.mark.parametrize(
