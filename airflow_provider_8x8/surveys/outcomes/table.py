@@ -153,10 +153,8 @@ class OutcomeTable:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            if isinstance(
-                error, SupersededError
-            ):  # the rows that are in no batch are those of the newest try's reading
-                self._write_kept()
+            if isinstance(error, SupersededError):
+                self._write_kept()  # the rows that are in no batch are those of the newest try's reading
             elif error is None or isinstance(error, Exception):
                 self.end_reading()
         except SinkError as failure:
