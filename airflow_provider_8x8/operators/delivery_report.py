@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -156,16 +157,14 @@ class EightByEightDeliveryReportOperator(BatchesOperator):
         show_link(context, self.eight_by_eight_conn_id, self.subaccount_id)
         if not self._batches():
             return self._report_nothing(context)
-        try:
+        with self._pushing_what_is_unread(context):
             self._check_rendered()
             if (table := self._delivery_columns()) is not None:
-                table.prepare()
+                try:
+                    table.prepare()
+                except SinkError as error:
+                    raise AirflowException(str(error)) from None
             follower = self._follower(context)
-        except SinkError as error:
-            raise self._conclude_unread(context, str(error)) from None
-        except Exception:  # whatever it is
-            self._push_unread(context)
-            raise
         progress = follower.begin(self.timeout.total_seconds(), _remembered(context))
         return self._follow(context, follower, progress, has_waited=False)
 
@@ -175,12 +174,9 @@ class EightByEightDeliveryReportOperator(BatchesOperator):
 
         if not self._batches():  # by now: the DAG file may be another
             return self._report_nothing(context)
-        try:
+        with self._pushing_what_is_unread(context):
             self._check_rendered()
             follower = self._follower(context)
-        except Exception:  # whatever it is
-            self._push_unread(context)
-            raise
         try:
             progress = Progress.of(event)
         except ValueError:
@@ -252,6 +248,15 @@ class EightByEightDeliveryReportOperator(BatchesOperator):
         """Push that the logs were not read; return what the task fails with, which another try may mend."""
         self._push_unread(context)
         return AirflowException(reason)
+
+    @contextmanager
+    def _pushing_what_is_unread(self, context: Context) -> Iterator[None]:
+        """Push that the logs were not read if what is done meanwhile fails, whatever it is."""
+        try:
+            yield
+        except Exception:
+            self._push_unread(context)
+            raise
 
     def _push_unread(self, context: Context) -> None:
         batches = self._batches()

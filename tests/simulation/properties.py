@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_8x8.surveys.journal.entries import EntryState
 from airflow_provider_8x8.surveys.outcomes.verdict import Ending
-from airflow_provider_8x8.surveys.sending.sender import UNEXPECTED
+from airflow_provider_8x8.surveys.sending.stopped import UNEXPECTED
 from airflow_provider_8x8.surveys.settings import OnUnknown
 from tests.simulation import braking
 from tests.simulation.plans import Where

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice, repeat
 from typing import Any, Self
 
@@ -73,6 +74,7 @@ _LineOfWords = msgspec.defstruct(
 )
 
 
+@dataclass(frozen=True, slots=True, repr=False)  # descriptions may quote phone numbers
 class BatchLines:
     """
     The lines of a batch's rows, in its order: each attribute is a column of :class:`ReportLine`.
@@ -81,37 +83,20 @@ class BatchLines:
     :ivar batch_id: 8x8's, None if it has given none
     """
 
-    def __init__(
-        self,
-        rows: RowMessages,
-        outcomes: Sequence[Outcome],
-        *,
-        batch_id: str | None,
-        umids: Sequence[str | None],
-        codes: Sequence[str | int | None],
-        descriptions: Sequence[str | None],
-    ) -> None:
-        self.rows = rows
-        self.outcomes = outcomes
-        self.batch_id = batch_id
-        self.umids = umids
-        self.codes = codes
-        self.descriptions = descriptions
+    rows: RowMessages
+    outcomes: Sequence[Outcome]
+    batch_id: str | None
+    umids: Sequence[str | None]
+    codes: Sequence[str | int | None]
+    descriptions: Sequence[str | None]
 
     @classmethod
     def alike(
         cls, rows: RowMessages, outcome: Outcome, *, code: str | int | None = None, description: str | None = None
     ) -> Self:
         """Return the lines of rows that all have become of the same."""
-        nothing, count = [None] * len(rows), len(rows)
-        return cls(
-            rows,
-            [outcome] * count,
-            batch_id=None,
-            umids=nothing,
-            codes=[code] * count,
-            descriptions=[description] * count,
-        )
+        count = len(rows)
+        return cls(rows, [outcome] * count, None, [None] * count, [code] * count, [description] * count)
 
     def __iter__(self) -> Iterator[ReportLine]:
         return map(ReportLine, *self._columns(self.outcomes, self.batch_id, self.codes, self.descriptions))

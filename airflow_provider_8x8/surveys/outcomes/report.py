@@ -145,8 +145,7 @@ class Report:
 
     def write_answers(self, entry: Entry, lines: BatchLines) -> None:
         """Write a batch's file, whole, over the one that may be there."""
-        with self._naming_failures():
-            _write_whole(self._batch_file(entry.client_batch_id), lines.encoded())
+        self._write_batch(entry, lines.encoded())
 
     def has_batch(self, client_batch_id: str) -> bool:
         """Tell whether a batch's file is there."""
@@ -181,8 +180,7 @@ class Report:
         :param found: 8x8's log lines of the batch, by row key
         """
         lines = settled_lines(entry, found, self._lines_of(entry, found, row_keys))
-        with self._naming_failures():
-            _write_whole(self._batch_file(entry.client_batch_id), [self._encoder.encode_lines(lines.values())])
+        self._write_batch(entry, [self._encoder.encode_lines(lines.values())])
 
     def take_back_batch(self, client_batch_id: str, *, with_rows: bool) -> None:
         """
@@ -198,6 +196,10 @@ class Report:
             self.write_row(line)
         with self._naming_failures():
             file.unlink(missing_ok=True)
+
+    def _write_batch(self, entry: Entry, pieces: Iterable[bytes]) -> None:
+        with self._naming_failures():
+            _write_whole(self._batch_file(entry.client_batch_id), pieces)
 
     def _write_row_lines(self, outcome: Outcome) -> None:
         lines = self._row_lines.pop(outcome)

@@ -30,6 +30,7 @@ LONGEST = {
     "batch_id": _UUID_LENGTH,
     "client_batch_id": MAX_CLIENT_BATCH_ID_LENGTH,
     "umid": _UUID_LENGTH,
+    "delivery_state": 32,
     "delivery_detail": 100,
     "delivery_error": 64,
     "currency": 8,
@@ -41,7 +42,6 @@ A row key is as long as the source has it, and the names of a task instance are 
 """
 
 _MOST = {"source_row": 100_000_000, "parts": MAX_SMS_PARTS, "price": 10_000.0}
-
 
 OPTIONS: dict[str, Any] = {
     f"{dialect}_{option}": value
@@ -69,7 +69,7 @@ def columns() -> list[sa.Column[Any]]:
         ),
         sa.Column("client_message_id", sa.Text, comment="what 8x8 knows the row by"),
         sa.Column("outcome", sa.String(16), nullable=False, comment="what became of the row"),
-        sa.Column("code", sa.String(64), comment="8x8's, of the message or of its refusal"),
+        sa.Column("code", sa.String(LONGEST["code"]), comment="8x8's, of the message or of its refusal"),
         sa.Column("description", sa.Text, comment="8x8's words, or why the row was not sent"),
         sa.Column("batch_id", sa.String(100), comment="8x8's id of the batch"),
         sa.Column("client_batch_id", sa.String(64), comment="our id of the batch"),
@@ -77,11 +77,11 @@ def columns() -> list[sa.Column[Any]]:
         sa.Column("parts", sa.Integer, comment="SMS parts of the text"),
         sa.Column("sent_at", sa.DateTime, comment="UTC; when the batch was begun"),
         sa.Column("updated_at", sa.DateTime, nullable=False, comment="UTC; when the outcome was written last"),
-        sa.Column("delivery_state", sa.String(32), comment="in 8x8's logs, such as delivered"),
-        sa.Column("delivery_detail", sa.String(100), comment="such as delivered_to_recipient"),
-        sa.Column("delivery_error", sa.String(64), comment="8x8's error code"),
+        sa.Column("delivery_state", sa.String(LONGEST["delivery_state"]), comment="in 8x8's logs, such as delivered"),
+        sa.Column("delivery_detail", sa.String(LONGEST["delivery_detail"]), comment="such as delivered_to_recipient"),
+        sa.Column("delivery_error", sa.String(LONGEST["delivery_error"]), comment="8x8's error code"),
         sa.Column("price", sa.Numeric(18, 8, asdecimal=False), comment="of all parts of the message"),
-        sa.Column("currency", sa.String(8), comment="ISO 4217"),
+        sa.Column("currency", sa.String(LONGEST["currency"]), comment="ISO 4217"),
         sa.Column("delivery_as_of", sa.DateTime, comment="UTC; when 8x8 was asked for the logs that say so"),
     ]
 

@@ -102,7 +102,7 @@ class DeliveryColumns:
     def _values(self, fate: Fate, as_of: float) -> Values:
         price = price_of(fate.price)
         return {
-            "delivery_state": quotable(fate.status)[:32],
+            "delivery_state": quotable(fate.status)[: LONGEST["delivery_state"]],
             "delivery_detail": fate.detail and quotable(fate.detail)[: LONGEST["delivery_detail"]],
             "delivery_error": fate.code and quotable(fate.code)[: LONGEST["delivery_error"]],
             "currency": fate.currency and quotable(fate.currency)[: LONGEST["currency"]],

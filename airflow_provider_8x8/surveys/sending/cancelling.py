@@ -25,14 +25,13 @@ import msgspec
 
 from airflow_provider_8x8.api.client import EightByEightClient
 from airflow_provider_8x8.api.errors import EightByEightError, RateLimitedError, RefusedError, UnknownOutcomeError
-from airflow_provider_8x8.api.masking import mask_phone_numbers, where_raised
 from airflow_provider_8x8.api.tries import retrying_until_answered
 from airflow_provider_8x8.surveys.chance import Chance, SystemChance
 from airflow_provider_8x8.surveys.clock import Clock
 from airflow_provider_8x8.surveys.journal.entries import Entry, EntryState
 from airflow_provider_8x8.surveys.journal.errors import JournalError, JournalMismatchError
 from airflow_provider_8x8.surveys.outcomes.cancellations import Cancellation, CancelOutcome
-from airflow_provider_8x8.surveys.sending.sender import UNEXPECTED
+from airflow_provider_8x8.surveys.sending.stopped import note_unexpected
 
 log = logging.getLogger(__name__)
 
@@ -259,8 +258,7 @@ class Canceller:
         except JournalError as error:
             self.problem = str(error)
         except Exception as error:  # noqa: BLE001  # whatever it is, the caller learns what was cancelled
-            log.error("%s at:\n%s", type(error).__name__, where_raised(error))
-            self.problem = f"{UNEXPECTED} {type(error).__name__}: {mask_phone_numbers(str(error))}"
+            self.problem = note_unexpected(error)
         if self.problem is not None:
             for batch_id in self._begun - self._ended:
                 self._take_note(batch_id)

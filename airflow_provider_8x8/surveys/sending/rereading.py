@@ -24,7 +24,6 @@ The waits before them come to two to four minutes: that is longer than another r
 to come later, or cannot be reached, and so sets rows free and takes them up again.
 """
 
-
 READ_IN_VAIN = "the source was read {count} times in a row with nothing accepted or rejected"
 
 

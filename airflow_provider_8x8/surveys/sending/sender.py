@@ -19,7 +19,6 @@ from functools import partial
 
 from airflow_provider_8x8.api.advice import with_advice
 from airflow_provider_8x8.api.client import EightByEightClient
-from airflow_provider_8x8.api.masking import mask_phone_numbers, where_raised
 from airflow_provider_8x8.api.models import SurveyMessage
 from airflow_provider_8x8.surveys.chance import Chance, SystemChance
 from airflow_provider_8x8.surveys.clock import Clock, SystemClock
@@ -45,14 +44,12 @@ from airflow_provider_8x8.surveys.sending.reading import Reading
 from airflow_provider_8x8.surveys.sending.refusals import Refusals
 from airflow_provider_8x8.surveys.sending.rereading import Rereading
 from airflow_provider_8x8.surveys.sending.settling import Settling
-from airflow_provider_8x8.surveys.sending.stopped import SendingStopped
+from airflow_provider_8x8.surveys.sending.stopped import SendingStopped, note_unexpected
 from airflow_provider_8x8.surveys.settings import Run, Settings
 
 log = logging.getLogger(__name__)
 
 CANCELLED_MEANWHILE = "somebody has cancelled batches while this try was sending: {batches}"
-UNEXPECTED = "an unexpected error:"
-"""How the reason begins where something has failed that nothing here knows."""
 
 
 class SurveySender:
@@ -185,8 +182,7 @@ class SurveySender:
         except JournalError as error:
             self._note(SendingStopped(str(error), is_final=not error.may_go_better, cause=Cause.JOURNAL))
         except Exception as error:  # noqa: BLE001  # whatever it is, the summary says what was sent
-            log.error("%s at:\n%s", type(error).__name__, where_raised(error))
-            self._note(SendingStopped(f"{UNEXPECTED} {type(error).__name__}: {mask_phone_numbers(str(error))}"))
+            self._note(SendingStopped(note_unexpected(error)))
         finally:
             self._poster.close()
         return self._summary()
